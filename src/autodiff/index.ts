@@ -1,0 +1,2 @@
+/** Graph to gradient graph. */
+export { gradients } from './gradients.ts';

@@ -1,0 +1,12 @@
+// checkpoint: weights and trainer state <-> disk, atomically; model directories in the layout of Hugging Face.
+export { hashModelDirectory, type ModelToSave, readModelConfig, saveModelDirectory } from './modeldir.ts';
+export {
+  checkpointName,
+  dropOlder,
+  loadTrainerState,
+  newestVerified,
+  saveTrainerState,
+  type TrainerState,
+  type VerifiedCheckpoint,
+} from './trainer.ts';
+export { checkWeights, openWeights, type WeightSource } from './weights.ts';

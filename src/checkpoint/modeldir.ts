@@ -1,0 +1,115 @@
+// A model as a Hugging Face directory: reading its config, saving one that Python transformers can load, and its identity.
+
+import { readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { parseStrictJson, type TensorToWrite, writeSafetensors } from '../formats/index.ts';
+import {
+  canonicalJson,
+  diskIo,
+  failure,
+  hashFile,
+  type Io,
+  publishDirectory,
+  readManifest,
+  sha256Hex,
+  usageError,
+  withFile,
+  writeAll,
+} from '../util/index.ts';
+import { locateWeights, SINGLE_FILE } from './locate.ts';
+import { readText } from './text.ts';
+
+const CONFIG_FILE = 'config.json';
+
+/** What besides config and weights makes up a model: copied into saved directories and part of their identity. */
+const COMPANION_FILES = [
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'chat_template.jinja',
+  'tokenizer.model',
+  'vocab.json',
+  'vocab.txt',
+  'merges.txt',
+];
+
+/**
+ * The object in a model directory's config.json. Throws for a missing, truncated or too deeply nested file, a byte order mark,
+ * duplicate keys and anything that is not one JSON object. Its values are not checked here.
+ */
+export async function readModelConfig(dir: string): Promise<Record<string, unknown>> {
+  const file = join(dir, CONFIG_FILE);
+  if ((await diskIo.stat(file)) === undefined) {
+    throw usageError({
+      what: `not a model directory: no ${CONFIG_FILE}`,
+      where: dir,
+      fix: 'give a Hugging Face model directory',
+    });
+  }
+  const text = await readText(file);
+  const bad = (what: string) =>
+    failure({ what: `invalid ${CONFIG_FILE}: ${what}`, where: file, fix: 'fetch it again' });
+  if (text.startsWith('\ufeff')) throw bad('it begins with a byte order mark');
+  try {
+    if (!(parseStrictJson(text) instanceof Map)) throw bad('not an object');
+  } catch (error) {
+    throw error instanceof SyntaxError ? bad(error.message) : error;
+  }
+  return JSON.parse(text) as Record<string, unknown>;
+}
+
+/** What a saved model is made of: `sourceDir` gives the tokenizer and generation settings, `config` and `tensors` the model. */
+export interface ModelToSave {
+  readonly sourceDir: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly tensors: readonly TensorToWrite[];
+}
+
+/**
+ * Saves a model directory in fp32, all at once (see publishDirectory): config.json, model.safetensors, the source's tokenizer
+ * and generation files as they are, and files.json with sizes and hashes. Replaces an existing directory.
+ */
+export async function saveModelDirectory(dir: string, model: ModelToSave, io: Io = diskIo): Promise<void> {
+  const config = { ...model.config, dtype: 'float32', torch_dtype: 'float32' };
+  await publishDirectory(
+    dir,
+    async (temporary) => {
+      await writeNew(
+        io,
+        join(temporary, CONFIG_FILE),
+        new TextEncoder().encode(`${JSON.stringify(config, null, 2)}\n`),
+      );
+      for (const name of COMPANION_FILES) {
+        const source = join(model.sourceDir, name);
+        if ((await diskIo.stat(source)) === undefined) continue;
+        await writeNew(io, join(temporary, name), await readFile(source));
+      }
+      await writeSafetensors(join(temporary, SINGLE_FILE), model.tensors, { format: 'pt' }, io);
+    },
+    io,
+  );
+}
+
+async function writeNew(io: Io, path: string, data: Uint8Array): Promise<void> {
+  await withFile(io, path, 'wx', (file) => writeAll(file, data));
+}
+
+/**
+ * Identity of a model, in hex: it changes when a byte of config, generation settings, tokenizer or weights changes, and not with
+ * the directory's place. Weights listed in a files.json count by the hash there (after a check of their sizes), others are read.
+ */
+export async function hashModelDirectory(dir: string): Promise<string> {
+  const hashes: Record<string, string> = {};
+  for (const name of [CONFIG_FILE, ...COMPANION_FILES]) {
+    const path = join(dir, name);
+    if ((await diskIo.stat(path)) !== undefined) hashes[name] = (await hashFile(path)).sha256;
+  }
+  const listed = new Map((await readManifest(dir))?.map((file) => [file.path, file.sha256]));
+  const { files, index } = await locateWeights(dir);
+  for (const path of index === undefined ? files : [index, ...files]) {
+    hashes[basename(path)] = listed.get(basename(path)) ?? (await hashFile(path)).sha256;
+  }
+  return sha256Hex(canonicalJson(hashes));
+}

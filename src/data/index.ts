@@ -1,0 +1,4 @@
+// data: dataset files -> Examples (prompt messages and response), splits and limits.
+export { type Dataset, type Example, readExamples, type SkippedRow } from './readExamples.ts';
+export type { Columns, Message } from './rows.ts';
+export { type Splits, splitExamples, take } from './split.ts';

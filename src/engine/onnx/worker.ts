@@ -1,0 +1,212 @@
+/**
+ * The thread that owns states and onnxruntime sessions. `session.run` blocks its thread, so it must not be the one
+ * that draws progress bars and answers signals. Requests are answered one after another, in order.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import * as ort from 'onnxruntime-node';
+import { failure } from '../../util/index.ts';
+import type { Tensor } from '../contract.ts';
+import { applyEffect, checkIndices, type Operand, type State, sizeOf, valuesOf } from './effects.ts';
+import type { Reply, Request, Results, WorkerSettings } from './messages.ts';
+import type { FeedSource, OperandSource, Plan } from './plan.ts';
+import { layoutSegments, type SegmentLayout } from './segments.ts';
+
+interface Compiled {
+  readonly plan: Plan;
+  readonly session: ort.InferenceSession | null;
+  /** Fetched tensors that exactly one effect and no output uses. */
+  readonly owned: ReadonlySet<string>;
+}
+
+const { threads } = workerData as WorkerSettings;
+const states = new Map<string, State>();
+const programs = new Map<number, Compiled>();
+
+function stateNamed(name: string): State {
+  const state = states.get(name);
+  if (!state) throw failure({ what: `there is no state "${name}"` });
+  return state;
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+async function compile(plan: Plan): Promise<Compiled> {
+  const session = plan.model
+    ? await ort.InferenceSession.create(plan.model, {
+        intraOpNumThreads: threads,
+        executionMode: 'sequential',
+        graphOptimizationLevel: 'all',
+        enableMemPattern: false,
+        logSeverityLevel: 3,
+        externalData: plan.weights.map(({ location, state }) => ({
+          path: location,
+          data: bytesOf(valuesOf(stateNamed(state))),
+        })),
+      })
+    : null;
+  const uses = new Map<string, number>();
+  const count = (name: string) => uses.set(name, (uses.get(name) ?? 0) + 1);
+  const countOperand = (operand: OperandSource): void => {
+    if (operand.kind === 'tensor') count(operand.name);
+    if (operand.kind === 'rows') [operand.rows, operand.ids].forEach(countOperand);
+  };
+  for (const { tensor } of plan.outputs) count(tensor);
+  for (const { operands } of plan.effects) operands.forEach(countOperand);
+  const exported = new Set(plan.outputs.map(({ tensor }) => tensor));
+  const owned = new Set(plan.fetches.filter((name) => uses.get(name) === 1 && !exported.has(name)));
+  return { plan, session, owned };
+}
+
+/** Bytes of one run's feeds, made from inputs, states and sizes. */
+function feedsOf(plan: Plan, inputs: Readonly<Record<string, Tensor>>, bindings: ReadonlyMap<string, number>) {
+  const layouts = new Map<string, SegmentLayout>();
+  const bound = (dim: number | string) => (typeof dim === 'number' ? dim : bindings.get(dim)!);
+  const int64 = (values: Int32Array | readonly number[], shape: readonly number[]) =>
+    new ort.Tensor('int64', BigInt64Array.from(values as readonly number[], BigInt), shape);
+  const int32 = (values: Int32Array, shape: readonly number[]) => new ort.Tensor('int32', values, shape);
+
+  function segmentPart(source: FeedSource & { kind: 'segments' }): ort.Tensor {
+    const table = inputs[source.input]!.data as Int32Array;
+    const tokens = bound(source.tokens);
+    let layout = layouts.get(source.input);
+    if (!layout) {
+      layout = layoutSegments(table, tokens);
+      layouts.set(source.input, layout);
+    }
+    switch (source.part) {
+      case 'table':
+        return int64(table, [layout.count, 6]);
+      case 'count':
+        return int64([layout.count], []);
+      case 'queryStride':
+        return int64([layout.queryStride], [1]);
+      case 'keyStride':
+        return int64([layout.keyStride], [1]);
+      case 'queryRows':
+        return int32(layout.queryRows, [tokens]);
+      case 'keyRows':
+        return int32(layout.keyRows, [layout.uses, tokens]);
+    }
+  }
+  function feed(source: FeedSource): ort.Tensor {
+    switch (source.kind) {
+      case 'input': {
+        const { data, shape } = inputs[source.name]!;
+        return data instanceof Int32Array ? int32(data, shape) : new ort.Tensor('float32', data, shape);
+      }
+      case 'state': {
+        const state = stateNamed(source.name);
+        const shape = source.rows === undefined ? state.shape : [bound(source.rows), ...state.shape.slice(1)];
+        return new ort.Tensor('float32', valuesOf(state).subarray(0, sizeOf(shape)), shape);
+      }
+      case 'size':
+        return int64([bound(source.dim)], [1]);
+      case 'segments':
+        return segmentPart(source);
+    }
+  }
+  return Object.fromEntries(plan.feeds.map(({ tensor, source }) => [tensor, feed(source)]));
+}
+
+async function run(
+  { plan, session, owned }: Compiled,
+  inputs: Readonly<Record<string, Tensor>>,
+  bindings: ReadonlyMap<string, number>,
+): Promise<Record<string, Tensor>> {
+  const fetched = session ? await session.run(feedsOf(plan, inputs, bindings), [...plan.fetches]) : {};
+  const values = (name: string) => fetched[name]!.data as Float32Array | Int32Array;
+  function operand(source: OperandSource): Operand {
+    switch (source.kind) {
+      case 'state':
+        return { kind: 'state', state: stateNamed(source.name) };
+      case 'input':
+        return { kind: 'values', data: inputs[source.name]!.data, owned: false };
+      case 'tensor':
+        return { kind: 'values', data: values(source.name), owned: owned.has(source.name) };
+      case 'rows': {
+        const [rows, ids] = [operand(source.rows), operand(source.ids)];
+        if (rows.kind !== 'values' || ids.kind !== 'values') throw failure({ what: 'rows of a state cannot be added' });
+        return { kind: 'rows', rows: rows.data as Float32Array, ids: ids.data as Int32Array };
+      }
+    }
+  }
+  const steps = plan.effects.map(({ op, operands, attributes }) => ({ op, attributes, operands: operands.map(operand) }));
+  for (const { op, operands } of steps) checkIndices(op, operands);
+  for (const { op, operands, attributes } of steps) applyEffect(op, operands, attributes);
+  return Object.fromEntries(
+    plan.outputs.map(({ name, tensor }) => [name, { shape: [...fetched[tensor]!.dims], data: values(tensor) }]),
+  );
+}
+
+function resize(state: State, axis: number, size: number): void {
+  const old = state.shape;
+  const shape = old.with(axis, size);
+  if (state.data) {
+    const inner = sizeOf(old.slice(axis + 1));
+    const outer = sizeOf(old.slice(0, axis));
+    const kept = Math.min(old[axis]!, size) * inner;
+    const data = new Float32Array(sizeOf(shape));
+    for (let i = 0; i < outer; i++) {
+      const from = i * old[axis]! * inner;
+      data.set(state.data.subarray(from, from + kept), i * size * inner);
+    }
+    state.data = data;
+  }
+  state.shape = shape;
+}
+
+async function answer(request: Request): Promise<Results[Request['kind']]> {
+  switch (request.kind) {
+    case 'createState':
+      states.set(request.name, { shape: request.shape, data: null });
+      return undefined;
+    case 'resizeState':
+      resize(stateNamed(request.name), request.axis, request.size);
+      return undefined;
+    case 'writeState':
+      stateNamed(request.name).data = request.data;
+      return undefined;
+    case 'readState':
+      return valuesOf(stateNamed(request.name)).slice();
+    case 'dropState':
+      states.delete(request.name);
+      return undefined;
+    case 'compile':
+      programs.set(request.program, await compile(request.plan));
+      return undefined;
+    case 'run':
+      return run(programs.get(request.program)!, request.inputs, request.bindings);
+    case 'disposeProgram':
+      await programs.get(request.program)?.session?.release();
+      programs.delete(request.program);
+      return undefined;
+    case 'close':
+      for (const { session } of programs.values()) await session?.release();
+      states.clear();
+      return undefined;
+  }
+}
+
+/** Buffers of a result, each once, to be handed over instead of copied. */
+function buffersOf(result: Results[Request['kind']]): ArrayBuffer[] {
+  const arrays = result instanceof Float32Array ? [result] : Object.values(result ?? {}).map(({ data }) => data);
+  return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
+}
+
+const port = parentPort!;
+let queue = Promise.resolve();
+port.on('message', ({ id, request }: { id: number; request: Request }) => {
+  queue = queue.then(async () => {
+    try {
+      const result = await answer(request);
+      const reply: Reply = { id, result };
+      port.postMessage(reply, buffersOf(result));
+    } catch (error) {
+      const reply: Reply = { id, error: error instanceof Error ? error.message : String(error) };
+      port.postMessage(reply);
+    }
+    if (request.kind === 'close') port.close();
+  });
+});

@@ -1,0 +1,34 @@
+// Evaluation: scores of answers, what answers look like, and statistics that say whether a difference is real.
+// Pure: no engine, no run directory; texts, margins and nats per token come in as plain arrays.
+export { type AnswerSample, type AnswerStatistics, answerStatistics, repetition } from './degeneration.ts';
+export {
+  type Discrimination,
+  discrimination,
+  FOREIGN_NATS_PER_TOKEN,
+  type Foreignness,
+  foreignness,
+} from './discrimination.ts';
+export {
+  lastNumber,
+  loadScorer,
+  pickScorers,
+  type ScoredRow,
+  type Scorer,
+  type ScorerName,
+  scorers,
+} from './metrics.ts';
+export type { BootstrapOptions } from './resampling.ts';
+export {
+  type Discordance,
+  detectableDifference,
+  type Estimate,
+  estimate,
+  holm,
+  mcNemar,
+  mean,
+  type PairedDifference,
+  pairedDifference,
+  type SeedDifference,
+  seedDifference,
+  standardError,
+} from './statistics.ts';

@@ -1,0 +1,15 @@
+// formats: bytes <-> objects. Files of weights (safetensors, GGUF) and of rows (JSON lines).
+export { type GgufFile, type GgufTensorInfo, readGguf } from './gguf.ts';
+export { readGgufTensorF32 } from './gguf-decode.ts';
+export { type JsonAppender, type JsonLine, openAppender, readJsonLines } from './jsonl.ts';
+export {
+  readSafetensorsHeader,
+  readTensorF32,
+  readTensorI32,
+  type SafetensorsDtype,
+  type SafetensorsHeader,
+  type TensorInfo,
+  type TensorToWrite,
+  writeSafetensors,
+} from './safetensors.ts';
+export { parseStrictJson, type StrictJson } from './strict-json.ts';

@@ -1,0 +1,401 @@
+/**
+ * The closed table of ops: attributes, and the rule that gives the types of the results from the types of the inputs.
+ *
+ * Ops stand at the level at which engines are fast. Notation: T tokens (or rows), R response rows, B decode rows,
+ * D width, V vocabulary, H query heads, G key-value heads, d head width, S segments. Every pass over graphs is a total
+ * table over OpName, so adding an op means following the compile errors.
+ *
+ * Segment table (attention): int32 [S, 6], one row per segment: queryStart, queryEnd, keyStart, keyEnd, moreStart,
+ * moreEnd. The queries [queryStart, queryEnd) see the keys [keyStart, keyEnd) followed by [moreStart, moreEnd)
+ * (possibly empty), causally aligned to the end: query i of Lq sees the keys j <= i + Lk - Lq. Every token is the
+ * query of exactly one segment and the segments are in the order of their queries. A pair
+ * packed as prompt|real|generated is two segments: [prompt+real) over itself, and generated over prompt, generated.
+ */
+import { failure } from '../util/index.ts';
+import type { Dim, DType, Shape, TensorType } from './types.ts';
+
+type None = Record<never, never>;
+
+export interface HeadAttributes {
+  /** d; the number of heads is the width divided by it. */
+  readonly headDim: number;
+  /** Factor on q·k before the softmax. */
+  readonly scale: number;
+}
+
+export interface OpAttributes {
+  // Sources.
+  input: { readonly name: string; readonly type: TensorType };
+  state: { readonly name: string; readonly type: TensorType };
+  constant: { readonly type: TensorType; readonly values: readonly number[] };
+  // Arithmetic with numpy's broadcasting.
+  add: None;
+  sub: None;
+  mul: None;
+  /** x·scale + shift */
+  affine: { readonly scale: number; readonly shift: number };
+  sigmoid: None;
+  /** log(1 + eˣ) */
+  softplus: None;
+  /** Sum over the dimensions that broadcasting from `shape` would have added or repeated. */
+  sumTo: { readonly shape: Shape };
+  broadcastTo: { readonly shape: Shape };
+  reshape: { readonly shape: Shape };
+  /** Σ x², a scalar. */
+  sumSquares: None;
+  // Products.
+  matmul: { readonly transposeA: boolean; readonly transposeB: boolean };
+  /** x [T,K], weights [Nᵢ,K] -> x·Wᵢᵀ [T,Nᵢ], one result per weight: projections that share an input. */
+  linear: None;
+  /** dy₁..dyₙ [T,Nᵢ], W₁..Wₙ [Nᵢ,K] -> Σ dyᵢ·Wᵢ [T,K] */
+  linearGradInput: None;
+  // Rows by index.
+  /** table [V,D], ids [T] -> [T,D] */
+  gatherRows: None;
+  /** rows [T,D], ids [T] -> [count,D]: the sum of the rows that share an id. */
+  scatterRows: { readonly count: Dim };
+  // Transformer parts.
+  /** x [T,D], w [D] -> x·rstd·w [T,D], rstd = 1/√(mean x² + eps) [T,1] */
+  rmsNorm: { readonly eps: number };
+  /** dy, x, w, rstd -> dx [T,D], dw [D] */
+  rmsNormGrad: None;
+  /**
+   * Rotary position embedding, halves layout: for each head of x [T,H·d], (a, b) -> (a·cos − b·sin, b·cos + a·sin)
+   * with angle = position·frequency. `inverse` turns the other way, which is the gradient.
+   */
+  rope: { readonly headDim: number; readonly frequencies: readonly number[]; readonly inverse: boolean };
+  /** q [T,H·d], k and v [T,G·d], segments [S,6] -> softmax(scale·q·kᵀ)·v [T,H·d]; query head h reads head h·G/H. */
+  attention: HeadAttributes;
+  /** dout, q, k, v, segments -> dq, dk, dv */
+  attentionGrad: HeadAttributes;
+  /** gate, up [T,F] -> silu(gate)·up */
+  swiglu: None;
+  /** dy, gate, up -> dgate, dup */
+  swigluGrad: None;
+  /** h [R,D], w [V,D], targets [R] -> log softmax(h·wᵀ)[target] [R]; the R×V matrix never exists as a whole. */
+  tokenLogProbs: None;
+  /** dlogprobs [R], h, w, targets -> dh [R,D], dw [V,D] */
+  tokenLogProbsGrad: None;
+  // Generation.
+  /**
+   * q [B,H·d], k and v [B,G·d] of the newest token, caches [slots,G,C,d], lengths [B] -> [B,H·d]: row b attends to the
+   * first lengths[b] positions of cache row b and to its own new key and value.
+   */
+  decodeAttention: HeadAttributes;
+  /**
+   * logits [B,V], uniforms [B] in (0,1) -> ids [B], log-probs [B] of those ids under the untempered, unfiltered
+   * distribution. temperature 0 is greedy (first of equals); topK 0 and topP 1 mean no filter.
+   */
+  sample: { readonly temperature: number; readonly topK: number; readonly topP: number };
+  // Effects on states; the first input is the state that changes.
+  /** state += value */
+  accumulate: None;
+  /** state = 0 */
+  zero: None;
+  /** cache [slots,G,C,d], slots [T], positions [T], values [T,G·d]: cache[slot,:,position,:] = value */
+  cacheWrite: None;
+  /** cache, from [M], to [M]: cache[to] = cache[from], whole rows, in order. */
+  cacheMove: None;
+  /**
+   * param, grad, m, v, scalars [4] = (learning rate, factor on the gradient, 1 − β₁ᵗ, 1 − β₂ᵗ). Decoupled weight decay:
+   * p −= lr·decay·p; m = β₁m + (1−β₁)g; v = β₂v + (1−β₂)g²; p −= lr·(m/c₁) / (√(v/c₂) + eps)
+   */
+  adamw: { readonly beta1: number; readonly beta2: number; readonly eps: number; readonly weightDecay: number };
+  /** param, grad, v, scalars [2] = (learning rate, factor on the gradient): v = αv + (1−α)g²; p −= lr·g / (√v + eps) */
+  rmsprop: { readonly alpha: number; readonly eps: number };
+}
+
+export type OpName = keyof OpAttributes;
+
+type ShapeRule<K extends OpName> = (inputs: readonly TensorType[], attributes: OpAttributes[K]) => TensorType[];
+
+const f32 = (...shape: Dim[]): TensorType => ({ dtype: 'f32', shape });
+
+function reject(what: string): never {
+  throw failure({ what, fix: 'this is a defect in how the graph was built, not in your input' });
+}
+
+/** The type of input i, checked for rank and for being a float (or i32 where asked). */
+function operand(inputs: readonly TensorType[], i: number, rank: number | null, kind: 'float' | 'i32' = 'float') {
+  const type = inputs[i] ?? reject(`input ${i} is missing`);
+  const isFloat = type.dtype === 'f32' || type.dtype === 'bf16' || type.dtype === 'f16';
+  if (kind === 'i32' ? type.dtype !== 'i32' : !isFloat) reject(`input ${i} is ${type.dtype}, expected ${kind}`);
+  if (rank !== null && type.shape.length !== rank) reject(`input ${i} has rank ${type.shape.length}, expected ${rank}`);
+  return type;
+}
+
+function same(what: string, got: Dim | undefined, expected: Dim | undefined): void {
+  if (got === undefined || got !== expected) reject(`${what}: got ${got}, expected ${expected}`);
+}
+
+/** numpy's broadcasting of two shapes. */
+function broadcast(a: Shape, b: Shape): Shape {
+  const rank = Math.max(a.length, b.length);
+  return Array.from({ length: rank }, (_, i) => {
+    const x = a[a.length - rank + i] ?? 1;
+    const y = b[b.length - rank + i] ?? 1;
+    if (x !== y && x !== 1 && y !== 1) reject(`shapes [${a}] and [${b}] do not broadcast`);
+    return x === 1 ? y : x;
+  });
+}
+
+function elementwise(inputs: readonly TensorType[]): TensorType[] {
+  const a = operand(inputs, 0, null);
+  const b = operand(inputs, 1, null);
+  return [{ dtype: a.dtype, shape: broadcast(a.shape, b.shape) }];
+}
+
+function sameAsFirst(inputs: readonly TensorType[]): TensorType[] {
+  return [operand(inputs, 0, null)];
+}
+
+/** Two tensors of the same shape give `count` tensors of that shape. */
+function alike(inputs: readonly TensorType[], operands: number, results: number): TensorType[] {
+  const first = operand(inputs, 0, 2);
+  for (let i = 1; i < operands; i++) {
+    const other = operand(inputs, i, 2);
+    same(`rows of input ${i}`, other.shape[0], first.shape[0]);
+    same(`width of input ${i}`, other.shape[1], first.shape[1]);
+  }
+  return Array.from({ length: results }, () => first);
+}
+
+/** q, k, v starting at input `at`: checked widths. */
+function heads(inputs: readonly TensorType[], at: number, { headDim }: HeadAttributes) {
+  const q = operand(inputs, at, 2);
+  const k = operand(inputs, at + 1, 2);
+  const v = operand(inputs, at + 2, 2);
+  for (const [name, type] of [
+    ['q', q],
+    ['k', k],
+    ['v', v],
+  ] as const) {
+    const width = type.shape[1];
+    if (typeof width !== 'number' || width % headDim !== 0) {
+      reject(`width of ${name} is ${width}, not a multiple of the head width ${headDim}`);
+    }
+    same(`rows of ${name}`, type.shape[0], q.shape[0]);
+  }
+  same('width of v', v.shape[1], k.shape[1]);
+  if ((q.shape[1] as number) % (k.shape[1] as number) !== 0) {
+    reject(`query width ${q.shape[1]} is not a multiple of key width ${k.shape[1]}`);
+  }
+  return { q, k, v };
+}
+
+function segmentTable(inputs: readonly TensorType[], i: number): void {
+  same('columns of the segment table', operand(inputs, i, 2, 'i32').shape[1], 6);
+}
+
+function stateOf(inputs: readonly TensorType[], i: number, like?: TensorType): TensorType {
+  const type = inputs[i] ?? reject(`input ${i} is missing`);
+  if (like) {
+    same(`rank of input ${i}`, type.shape.length, like.shape.length);
+    type.shape.forEach((dim, axis) => {
+      same(`dimension ${axis} of input ${i}`, dim, like.shape[axis]);
+    });
+  }
+  return type;
+}
+
+/** What each op returns, and what it demands of its inputs. */
+export const shapeRules = {
+  input: (_, { type }) => [type],
+  state: (_, { type }) => [type],
+  constant: (_, { type, values }) => {
+    const size = type.shape.reduce<number>((n, dim) => n * Number(dim), 1);
+    if (size !== values.length) reject(`constant of shape [${type.shape}] has ${values.length} values`);
+    return [type];
+  },
+  add: elementwise,
+  sub: elementwise,
+  mul: elementwise,
+  affine: sameAsFirst,
+  sigmoid: sameAsFirst,
+  softplus: sameAsFirst,
+  sumTo: (inputs, { shape }) => {
+    const x = operand(inputs, 0, null);
+    const wide = broadcast(x.shape, shape);
+    wide.forEach((dim, i) => {
+      same(`dimension ${i} of sumTo`, x.shape[i], dim);
+    });
+    return [{ dtype: x.dtype, shape }];
+  },
+  broadcastTo: (inputs, { shape }) => {
+    const x = operand(inputs, 0, null);
+    broadcast(x.shape, shape).forEach((dim, i) => {
+      same(`dimension ${i} of broadcastTo`, dim, shape[i]);
+    });
+    return [{ dtype: x.dtype, shape }];
+  },
+  reshape: (inputs, { shape }) => {
+    const x = operand(inputs, 0, null);
+    const symbols = (s: Shape) => s.filter((dim) => typeof dim === 'string').sort();
+    const size = (s: Shape) => s.reduce<number>((n, dim) => (typeof dim === 'number' ? n * dim : n), 1);
+    if (size(x.shape) !== size(shape) || String(symbols(x.shape)) !== String(symbols(shape))) {
+      reject(`cannot reshape [${x.shape}] to [${shape}]`);
+    }
+    return [{ dtype: x.dtype, shape }];
+  },
+  sumSquares: (inputs) => {
+    operand(inputs, 0, null);
+    return [f32()];
+  },
+  matmul: (inputs, { transposeA, transposeB }) => {
+    const a = operand(inputs, 0, 2);
+    const b = operand(inputs, 1, 2);
+    const [m, ka] = transposeA ? [a.shape[1], a.shape[0]] : a.shape;
+    const [kb, n] = transposeB ? [b.shape[1], b.shape[0]] : b.shape;
+    same('inner dimension', kb, ka);
+    return [{ dtype: a.dtype, shape: [m!, n!] }];
+  },
+  linear: (inputs) => {
+    const x = operand(inputs, 0, 2);
+    return inputs.slice(1).map((_, i) => {
+      const w = operand(inputs, i + 1, 2);
+      same(`inner dimension of weight ${i}`, w.shape[1], x.shape[1]);
+      return { dtype: x.dtype, shape: [x.shape[0]!, w.shape[0]!] };
+    });
+  },
+  linearGradInput: (inputs) => {
+    const count = inputs.length / 2;
+    const first = operand(inputs, 0, 2);
+    const width = operand(inputs, count, 2).shape[1]!;
+    for (let i = 0; i < count; i++) {
+      const dy = operand(inputs, i, 2);
+      const w = operand(inputs, count + i, 2);
+      same(`rows of gradient ${i}`, dy.shape[0], first.shape[0]);
+      same(`inner dimension of weight ${i}`, w.shape[0], dy.shape[1]);
+      same(`width of weight ${i}`, w.shape[1], width);
+    }
+    return [{ dtype: first.dtype, shape: [first.shape[0]!, width] }];
+  },
+  gatherRows: (inputs) => {
+    const table = operand(inputs, 0, 2);
+    const ids = operand(inputs, 1, 1, 'i32');
+    return [{ dtype: table.dtype, shape: [ids.shape[0]!, table.shape[1]!] }];
+  },
+  scatterRows: (inputs, { count }) => {
+    const rows = operand(inputs, 0, 2);
+    same('ids', operand(inputs, 1, 1, 'i32').shape[0], rows.shape[0]);
+    return [{ dtype: rows.dtype, shape: [count, rows.shape[1]!] }];
+  },
+  rmsNorm: (inputs) => {
+    const x = operand(inputs, 0, 2);
+    same('width of the weight', operand(inputs, 1, 1).shape[0], x.shape[1]);
+    return [x, f32(x.shape[0]!, 1)];
+  },
+  rmsNormGrad: (inputs) => {
+    const [dx] = alike(inputs, 2, 1);
+    const w = operand(inputs, 2, 1);
+    same('rows of rstd', operand(inputs, 3, 2).shape[0], dx!.shape[0]);
+    return [dx!, w];
+  },
+  rope: (inputs, { headDim, frequencies }) => {
+    const x = operand(inputs, 0, 2);
+    same('positions', operand(inputs, 1, 1, 'i32').shape[0], x.shape[0]);
+    same('number of frequencies', frequencies.length * 2, headDim);
+    if (typeof x.shape[1] !== 'number' || x.shape[1] % headDim !== 0) reject(`width ${x.shape[1]} is not whole heads`);
+    return [x];
+  },
+  attention: (inputs, attributes) => {
+    const { q } = heads(inputs, 0, attributes);
+    segmentTable(inputs, 3);
+    return [q];
+  },
+  attentionGrad: (inputs, attributes) => {
+    const { q, k, v } = heads(inputs, 1, attributes);
+    same('width of the gradient', operand(inputs, 0, 2).shape[1], q.shape[1]);
+    segmentTable(inputs, 4);
+    return [q, k, v];
+  },
+  swiglu: (inputs) => alike(inputs, 2, 1),
+  swigluGrad: (inputs) => alike(inputs, 3, 2),
+  tokenLogProbs: (inputs) => {
+    const h = operand(inputs, 0, 2);
+    same('width of the head', operand(inputs, 1, 2).shape[1], h.shape[1]);
+    same('targets', operand(inputs, 2, 1, 'i32').shape[0], h.shape[0]);
+    return [f32(h.shape[0]!)];
+  },
+  tokenLogProbsGrad: (inputs) => {
+    const h = operand(inputs, 1, 2);
+    const w = operand(inputs, 2, 2);
+    same('gradients', operand(inputs, 0, 1).shape[0], h.shape[0]);
+    same('width of the head', w.shape[1], h.shape[1]);
+    same('targets', operand(inputs, 3, 1, 'i32').shape[0], h.shape[0]);
+    return [h, w];
+  },
+  decodeAttention: (inputs, attributes) => {
+    const { q, k } = heads(inputs, 0, attributes);
+    const cache = operand(inputs, 3, 4);
+    const values = operand(inputs, 4, 4);
+    same('cached heads', cache.shape[1], (k.shape[1] as number) / attributes.headDim);
+    same('cached head width', cache.shape[3], attributes.headDim);
+    values.shape.forEach((dim, axis) => {
+      same(`dimension ${axis} of the value cache`, dim, cache.shape[axis]);
+    });
+    same('lengths', operand(inputs, 5, 1, 'i32').shape[0], q.shape[0]);
+    return [q];
+  },
+  sample: (inputs) => {
+    const rows = operand(inputs, 0, 2).shape[0]!;
+    same('uniforms', operand(inputs, 1, 1).shape[0], rows);
+    return [{ dtype: 'i32', shape: [rows] }, f32(rows)];
+  },
+  accumulate: (inputs) => {
+    stateOf(inputs, 1, stateOf(inputs, 0));
+    return [];
+  },
+  zero: (inputs) => {
+    stateOf(inputs, 0);
+    return [];
+  },
+  cacheWrite: (inputs) => {
+    const cache = operand(inputs, 0, 4);
+    const values = operand(inputs, 3, 2);
+    same('slots', operand(inputs, 1, 1, 'i32').shape[0], values.shape[0]);
+    same('positions', operand(inputs, 2, 1, 'i32').shape[0], values.shape[0]);
+    same('width of the values', values.shape[1], (cache.shape[1] as number) * (cache.shape[3] as number));
+    return [];
+  },
+  cacheMove: (inputs) => {
+    operand(inputs, 0, 4);
+    same('targets', operand(inputs, 2, 1, 'i32').shape[0], operand(inputs, 1, 1, 'i32').shape[0]);
+    return [];
+  },
+  adamw: (inputs) => {
+    const parameter = stateOf(inputs, 0);
+    for (let i = 1; i <= 3; i++) stateOf(inputs, i, parameter);
+    same('scalars', operand(inputs, 4, 1).shape[0], 4);
+    return [];
+  },
+  rmsprop: (inputs) => {
+    const parameter = stateOf(inputs, 0);
+    for (let i = 1; i <= 2; i++) stateOf(inputs, i, parameter);
+    same('scalars', operand(inputs, 3, 1).shape[0], 2);
+    return [];
+  },
+} satisfies { [K in OpName]: ShapeRule<K> };
+
+/** Ops that change their first input, a state, and return nothing. */
+export const effectOps = ['accumulate', 'zero', 'cacheWrite', 'cacheMove', 'adamw', 'rmsprop'] as const;
+export type EffectOp = (typeof effectOps)[number];
+
+export function isEffect(op: OpName): op is EffectOp {
+  return (effectOps as readonly string[]).includes(op);
+}
+
+/** Result types of `op`. Throws with the op's name when the inputs do not fit. */
+export function inferTypes<K extends OpName>(
+  op: K,
+  inputs: readonly TensorType[],
+  attributes: OpAttributes[K],
+): TensorType[] {
+  const rule = shapeRules[op] as ShapeRule<K>;
+  try {
+    return rule(inputs, attributes);
+  } catch (error) {
+    const given = inputs.map(({ dtype, shape }: { dtype: DType; shape: Shape }) => `${dtype}[${shape}]`).join(', ');
+    throw failure({ what: `${op}(${given}): ${(error as Error).message}`, cause: error });
+  }
+}

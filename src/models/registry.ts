@@ -1,0 +1,21 @@
+/** From config.json to a model, by model_type. */
+import { usageError } from '../util/index.ts';
+import { llama } from './llama.ts';
+import type { LanguageModel } from './model.ts';
+
+const families: Readonly<Record<string, (config: Readonly<Record<string, unknown>>, file: string) => LanguageModel>> = {
+  llama,
+};
+
+/** The model that a config describes. Throws a usage error for an unknown model_type or unsupported fields. */
+export function modelFromConfig(config: Readonly<Record<string, unknown>>, file: string): LanguageModel {
+  const type = String(config['model_type']);
+  if (!Object.hasOwn(families, type)) {
+    throw usageError({
+      what: `model_type "${type}" is not supported`,
+      where: `${file}:model_type`,
+      fix: `use a model of type ${Object.keys(families).join(', ')}`,
+    });
+  }
+  return families[type]!(config, file);
+}

@@ -1,0 +1,99 @@
+// What can happen in a run, as one closed union: the run log holds these and nothing else, and every reader (terminal,
+// dashboard, trackers) switches over `type`. Names of training figures are those of the paper's code and of TRL.
+import { z } from 'zod';
+
+/** Stages of an iteration, in order; `reference` is the scoring of answers under the opponent. */
+const STAGES = ['prepare', 'generate', 'reference', 'train', 'evaluate'] as const;
+
+const count = z.int().nonnegative();
+const seconds = z.number().nonnegative();
+const counts = z.record(z.string(), z.number());
+
+/** What every event carries. */
+const common = {
+  v: z.literal(1),
+  /** Position in the log, from 0, never reused. */
+  seq: count,
+  /** UTC, ISO 8601 with milliseconds. */
+  time: z.iso.datetime(),
+  /** Null outside the iterations: before the first, at the end, in `selfplay sft`. */
+  iteration: count.nullable(),
+  /** Which try at this iteration, from 0; null where `iteration` is. */
+  attempt: count.nullable(),
+  stage: z.enum(STAGES).nullable(),
+};
+
+const estimate = z.object({ mean: z.number(), standardError: z.number().nullable(), n: count });
+
+const events = {
+  'run.started': { command: z.string(), version: z.string() },
+  /** Events from seq `supersedesFrom` up to this one count as not having happened: their work is done again. */
+  'run.resumed': { supersedesFrom: count },
+  'run.finished': { seconds },
+  /** Stopped on request; it can be resumed. */
+  'run.interrupted': { reason: z.string() },
+  'run.failed': { message: z.string() },
+  'stage.started': {},
+  /** `counts`: what was done, as { rows, tokens, truncated, … }. */
+  'stage.finished': { seconds, counts },
+  /** A finished shard of generation or scoring is kept whatever happens later; `shard` counts from 0. */
+  'shard.finished': { shard: count, shards: count, seconds, counts },
+  /** One optimizer step, from 1 to `steps`. The pairs' figures are absent in plain SFT. Log-probs are sums in nats. */
+  'train.step': {
+    step: count,
+    steps: count,
+    loss: z.number(),
+    'rewards/real': z.number().optional(),
+    'rewards/generated': z.number().optional(),
+    'rewards/margins': z.number().optional(),
+    /** Share of pairs with a margin above 0, ties half. */
+    'rewards/accuracies': z.number().optional(),
+    'logps/real': z.number().optional(),
+    'logps/generated': z.number().optional(),
+    /** Before clipping. */
+    grad_norm: z.number().nonnegative(),
+    learning_rate: z.number().nonnegative(),
+    /** Tokens that went through the model in this step. */
+    tokens: count,
+    seconds,
+  },
+  /** Figures of one model on a held-out split; `model` as in results.json. */
+  evaluation: {
+    split: z.enum(['train', 'dev', 'test']),
+    model: z.string(),
+    metrics: z.record(z.string(), estimate),
+  },
+  note: { message: z.string() },
+  warning: { message: z.string() },
+};
+
+function event<Type extends keyof typeof events>(type: Type) {
+  return z.object({ ...common, type: z.literal(type), ...(events[type] as (typeof events)[Type]) });
+}
+
+/** Schema of one line of events.jsonl. */
+export const runEvent = z.discriminatedUnion('type', [
+  event('run.started'),
+  event('run.resumed'),
+  event('run.finished'),
+  event('run.interrupted'),
+  event('run.failed'),
+  event('stage.started'),
+  event('stage.finished'),
+  event('shard.finished'),
+  event('train.step'),
+  event('evaluation'),
+  event('note'),
+  event('warning'),
+]);
+
+/** One event of a run. */
+export type RunEvent = z.infer<typeof runEvent>;
+
+/** Name of a stage. */
+export type Stage = (typeof STAGES)[number];
+
+type WithoutStamp<Event> = Event extends unknown ? Omit<Event, 'v' | 'seq' | 'time'> : never;
+
+/** An event before the log has stamped it with version, seq and time. */
+export type NewEvent = WithoutStamp<RunEvent>;

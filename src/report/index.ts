@@ -1,0 +1,15 @@
+// Report: what a run says about itself while it goes (events, progress) and when it is over (results, table).
+export type { NewEvent, RunEvent, Stage } from './events.ts';
+export { type Progress, type ProgressOptions, type ProgressStream, progress } from './progress.ts';
+export {
+  type ItemScores,
+  type MetricResult,
+  type ResultRow,
+  type Results,
+  readResults,
+  resultRow,
+  writeResults,
+} from './results.ts';
+export { openRunLog, type RunLog, type RunLogOptions, readRunLog } from './runlog.ts';
+export { markdownTable, textTable } from './table.ts';
+export { formatCount, formatDuration, formatRate } from './text.ts';

@@ -1,0 +1,206 @@
+// Text <-> ids for one tokenizer.json, over @huggingface/tokenizers, with the same ids as the native tokenizers package.
+// Notable choices: (1) the library reads \d and \s as JavaScript does; its Digits and ByteLevel cutters are replaced by
+// equivalent Split patterns with Unicode properties. (2) For byte-level BPE (most models) each word's ids are remembered, and
+// only new words go through the library: several times faster. Every other tokenizer goes through the library as a whole.
+// (3) A tokenizer.json can hold patterns that take exponential time; the first use runs under a deadline.
+
+import { createContext, runInContext } from 'node:vm';
+import { Tokenizer } from '@huggingface/tokenizers';
+import { usageError } from '../util/index.ts';
+import { GPT2_WORDS, toByteChars, tokenBytes } from './byteLevel.ts';
+import { type AddedToken, isObject, type JsonObject, type TokenizerDefinition } from './tokenizerJson.ts';
+
+/** What we use of the library's Tokenizer (its own declarations do not resolve under Node's module rules). */
+interface LibraryTokenizer {
+  readonly normalizer: ((text: string) => string) | null;
+  readonly pre_tokenizer: ((text: string) => string[]) | null;
+  readonly model: (((words: string[]) => string[]) & { readonly tokens_to_ids: ReadonlyMap<string, number> }) | null;
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  decode(ids: number[]): string;
+}
+
+/** Text <-> ids, without chat templates. */
+export interface Encoder {
+  /** Ids of a text; control tokens written out in it are recognised, none is added. Lone surrogates count as U+FFFD. */
+  encode(text: string): number[];
+  /** Text of ids. Control tokens appear only if `control`; ids without a token (a padded vocabulary) are left out. */
+  decode(ids: ArrayLike<number>, control: boolean): string;
+  /** Bytes that an id adds to a text, or undefined where text is not a plain concatenation of bytes (SentencePiece). */
+  bytes?(id: number): Uint8Array;
+  /** Ids that the tokenizer puts before a text by itself (a BOS), for models without a chat template. */
+  readonly prefix: readonly number[];
+}
+
+const DEADLINE_MS = 5_000;
+const MAX_REMEMBERED_WORDS = 100_000;
+const LONE_SURROGATE = /\p{Surrogate}/gu;
+
+/** Builds the encoder; `where` names tokenizer.json in errors. Throws a usage error for unsupported or hanging definitions. */
+export function buildEncoder(definition: TokenizerDefinition, where: string): Encoder {
+  const { json, added, tokenOf } = definition;
+  const preTokenizer = portable(json['pre_tokenizer'] ?? null);
+  const words = wordsOfByteLevelBpe(definition, preTokenizer);
+  let library: LibraryTokenizer;
+  try {
+    library = new Tokenizer(
+      {
+        post_processor: null,
+        decoder: null,
+        normalizer: null,
+        ...json,
+        added_tokens: added,
+        pre_tokenizer: words ?? preTokenizer,
+      },
+      { clean_up_tokenization_spaces: false },
+    );
+  } catch (error) {
+    throw usageError({ what: `tokenizer is not supported: ${(error as Error).message}`, where, cause: error });
+  }
+  const encodeWhole = (text: string): number[] => library.encode(text, { add_special_tokens: false }).ids;
+  const encodeText = words === undefined ? encodeWhole : byteLevelEncoder(library, added);
+  const encode = (text: string): number[] => (text === '' ? [] : encodeText(text.replace(LONE_SURROGATE, '\ufffd')));
+  probe(encode, where);
+
+  const controls = new Set(added.filter((token) => token.special).map((token) => token.id));
+  const kept = (ids: ArrayLike<number>, control: boolean): number[] =>
+    Array.from(ids).filter((id) => tokenOf.has(id) && (control || !controls.has(id)));
+  const prefix = prefixOf(library);
+  const decoder = json['decoder'];
+  if (!isObject(decoder) || decoder['type'] !== 'ByteLevel') {
+    const decode = (ids: ArrayLike<number>, control: boolean): string => {
+      const present = kept(ids, control);
+      return present.length === 0 ? '' : library.decode(present);
+    };
+    return { encode, decode, prefix };
+  }
+  const addedIds = new Set(added.map((token) => token.id));
+  const bytes = rememberBytes(tokenOf, addedIds);
+  const decode = (ids: ArrayLike<number>, control: boolean): string =>
+    new TextDecoder('utf-8', { ignoreBOM: true }).decode(Buffer.concat(kept(ids, control).map(bytes)));
+  return { encode, decode, bytes, prefix };
+}
+
+/** The same cutters, in patterns that mean in JavaScript what they mean in the native package. */
+function portable(preTokenizer: unknown): JsonObject | null {
+  if (!isObject(preTokenizer)) return null;
+  const split = (pattern: string) => ({
+    type: 'Split',
+    pattern: { Regex: pattern },
+    behavior: 'Isolated',
+    invert: false,
+  });
+  switch (preTokenizer['type']) {
+    case 'Sequence': {
+      const parts = preTokenizer['pretokenizers'];
+      return {
+        ...preTokenizer,
+        pretokenizers: Array.isArray(parts) ? parts.flatMap((part) => stages(portable(part))) : [],
+      };
+    }
+    case 'Digits':
+      return split(preTokenizer['individual_digits'] === true ? '\\p{N}' : '\\p{N}+');
+    case 'ByteLevel':
+      // With a prefix space the library must see the whole text first: left alone.
+      if (preTokenizer['add_prefix_space'] !== false || preTokenizer['use_regex'] === false) return preTokenizer;
+      return { type: 'Sequence', pretokenizers: [split(GPT2_WORDS), { ...preTokenizer, use_regex: false }] };
+    default:
+      return preTokenizer;
+  }
+}
+
+function stages(preTokenizer: JsonObject | null): JsonObject[] {
+  if (preTokenizer === null) return [];
+  return preTokenizer['type'] === 'Sequence' ? (preTokenizer['pretokenizers'] as JsonObject[]) : [preTokenizer];
+}
+
+/** The cutters before the final byte-level stage if the remembering encoder applies (see the top), else undefined. */
+function wordsOfByteLevelBpe(definition: TokenizerDefinition, preTokenizer: JsonObject | null): JsonObject | undefined {
+  const { json, added } = definition;
+  const chain = stages(preTokenizer);
+  const last = chain.at(-1);
+  const normalizes = isObject(json['normalizer']);
+  const plain = added.every(
+    (token) => !token.lstrip && !token.rstrip && !token.single_word && !(normalizes && token.normalized),
+  );
+  const model = json['model'] as JsonObject;
+  const bpe = (model['type'] ?? 'BPE') === 'BPE' && model['fuse_unk'] !== true;
+  const bytesLast = last?.['type'] === 'ByteLevel' && last['use_regex'] === false && last['add_prefix_space'] === false;
+  if (!plain || !bpe || !bytesLast || chain.slice(0, -1).some((stage) => stage['type'] !== 'Split')) return undefined;
+  return { type: 'Sequence', pretokenizers: chain.slice(0, -1) };
+}
+
+function byteLevelEncoder(library: LibraryTokenizer, added: readonly AddedToken[]): (text: string) => number[] {
+  const { model, normalizer, pre_tokenizer: cut } = library;
+  if (model === null || cut === null) throw new Error('the library built no model');
+  const addedIds = new Map(added.map((token) => [token.content, token.id]));
+  // Longest first: the native package takes the leftmost longest match.
+  const contents = [...addedIds.keys()].sort((a, b) => b.length - a.length).map(escapeRegExp);
+  const addedPattern = contents.length === 0 ? undefined : new RegExp(`(${contents.join('|')})`, 'u');
+  let remembered = new Map<string, number[]>();
+  const wordIds = (word: string): number[] => {
+    let ids = remembered.get(word);
+    if (ids === undefined) {
+      ids = model([toByteChars(word)]).map((token) => model.tokens_to_ids.get(token) as number);
+      if (remembered.size >= MAX_REMEMBERED_WORDS) remembered = new Map();
+      remembered.set(word, ids);
+    }
+    return ids;
+  };
+  return (text) => {
+    const result: number[] = [];
+    for (const section of addedPattern === undefined ? [text] : text.split(addedPattern)) {
+      if (section === '') continue;
+      const id = addedIds.get(section);
+      if (id !== undefined) {
+        result.push(id);
+        continue;
+      }
+      for (const word of cut(normalizer === null ? section : normalizer(section))) {
+        for (const wordId of wordIds(word)) result.push(wordId);
+      }
+    }
+    return result;
+  };
+}
+
+function rememberBytes(tokenOf: ReadonlyMap<number, string>, added: ReadonlySet<number>): (id: number) => Uint8Array {
+  const remembered = new Map<number, Uint8Array>();
+  return (id) => {
+    let bytes = remembered.get(id);
+    if (bytes === undefined) {
+      const token = tokenOf.get(id) ?? '';
+      bytes = added.has(id) ? new TextEncoder().encode(token) : tokenBytes(token);
+      remembered.set(id, bytes);
+    }
+    return bytes;
+  };
+}
+
+/** Encodes texts that make badly written patterns explode, under a deadline that can interrupt a running pattern. */
+function probe(encode: (text: string) => number[], where: string): void {
+  const runs = ['a', '1', ' ', '\n', '.', 'é', "'", 'aA', '1 ', 'a.'].map((text) => text.repeat(60));
+  const texts = ['Hello, world! 1 + 1 = 2\n', ...runs, ...runs.map((run) => `${run}!\u0001`)];
+  const context = createContext({ encodeAll: () => texts.forEach(encode) });
+  try {
+    runInContext('encodeAll()', context, { timeout: DEADLINE_MS });
+  } catch (error) {
+    const late = (error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
+    const what = late
+      ? `its patterns take more than ${DEADLINE_MS / 1000} s on short texts`
+      : `cannot encode: ${(error as Error).message}`;
+    throw usageError({ what: `tokenizer is not usable: ${what}`, where, cause: error });
+  }
+}
+
+/** What the post-processor puts before a text: the ids with control tokens, up to where those of the bare text begin. */
+function prefixOf(library: LibraryTokenizer): number[] {
+  const bare = library.encode('a', { add_special_tokens: false }).ids;
+  const full = library.encode('a', { add_special_tokens: true }).ids;
+  const start = full.findIndex((_, at) => bare.every((id, offset) => full[at + offset] === id));
+  return full.slice(0, Math.max(0, start));
+}
+
+/** A text as a pattern that matches exactly it. */
+export function escapeRegExp(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+}

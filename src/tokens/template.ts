@@ -1,0 +1,133 @@
+// Renders chat templates (Jinja, as in transformers: trim_blocks and lstrip_blocks on) within limits, because a template comes
+// with a downloaded model: no access to JavaScript objects (the interpreter only reads its own values), bounded range(), steps
+// and output, and errors that name the template. The limits are far above what real templates need.
+// Notable choice: the date that strftime_now gives is fixed when the template is compiled, so that one run has one prompt.
+
+import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
+import { failure, usageError } from '../util/index.ts';
+
+const MAX_SOURCE = 1_000_000;
+const MAX_RANGE = 100_000;
+const MAX_STEPS = 2_000_000;
+const MAX_OUTPUT = 16_000_000;
+
+/** Renders a compiled template with the variables given; throws a failure that names the template and the reason. */
+export type RenderTemplate = (variables: Readonly<Record<string, unknown>>) => string;
+
+/** Compiles a template; `where` names its file in errors. Throws a usage error if it is not valid Jinja. */
+export function compileTemplate(source: string, where: string): RenderTemplate {
+  if (source.length > MAX_SOURCE) {
+    throw usageError({ what: `chat template of ${source.length} characters; at most ${MAX_SOURCE}`, where });
+  }
+  let program: unknown;
+  try {
+    program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
+  } catch (error) {
+    throw usageError({ what: `chat template is not valid Jinja: ${reasonOf(error)}`, where, cause: error });
+  }
+  refuseObjectInternals(program, where);
+  const globals = templateGlobals(new Date());
+  return (variables) => {
+    try {
+      const environment = new Environment();
+      for (const [name, value] of Object.entries({ ...globals, ...variables })) environment.set(name, value);
+      const interpreter: LibraryInterpreter = new Interpreter(environment);
+      limitWork(interpreter);
+      return String(interpreter.run(program).value);
+    } catch (error) {
+      throw failure({ what: `chat template: ${reasonOf(error)}`, where, cause: error });
+    }
+  };
+}
+
+/** Names that only serve to reach behind the values of a template language. The interpreter finds nothing there; say so early. */
+const INTERNALS = /^(__\w+|constructor|prototype)$/;
+
+function refuseObjectInternals(node: unknown, where: string): void {
+  if (typeof node !== 'object' || node === null) return;
+  const { type, property } = node as { type?: unknown; property?: { value?: unknown } };
+  if (type === 'MemberExpression' && typeof property?.value === 'string' && INTERNALS.test(property.value)) {
+    throw usageError({
+      what: `chat template reads .${property.value}: templates may read messages, not object internals`,
+      where,
+      fix: 'use a model from a source that you trust, or write a chat_template.jinja of your own',
+    });
+  }
+  const children = node instanceof Map ? [...node].flat() : Object.values(node);
+  for (const child of children) refuseObjectInternals(child, where);
+}
+
+/** What we use of the library's Interpreter (its own declarations do not resolve under Node's module rules). */
+interface LibraryInterpreter {
+  evaluate(statement: unknown, environment: unknown): { readonly value: unknown };
+  run(program: unknown): { readonly value: unknown };
+}
+
+/** Counts evaluated nodes and watches the size of every string that comes out of one. */
+function limitWork(interpreter: LibraryInterpreter): void {
+  let steps = 0;
+  const evaluate = interpreter.evaluate.bind(interpreter);
+  interpreter.evaluate = (statement, environment) => {
+    if (++steps > MAX_STEPS) throw new Error(`takes more than ${MAX_STEPS} steps`);
+    const result = evaluate(statement, environment);
+    if (typeof result.value === 'string' && result.value.length > MAX_OUTPUT) {
+      throw new Error(`makes a text of more than ${MAX_OUTPUT} characters`);
+    }
+    return result;
+  };
+}
+
+function templateGlobals(now: Date): Record<string, unknown> {
+  return {
+    true: true,
+    false: false,
+    none: null,
+    True: true,
+    False: false,
+    None: null,
+    raise_exception: (message: unknown) => {
+      throw new Error(`refuses this conversation: ${String(message)}`);
+    },
+    range: boundedRange,
+    strftime_now: (format: unknown) => formatDate(now, String(format)),
+  };
+}
+
+/** Python's range(stop), range(start, stop) or range(start, stop, step), of at most MAX_RANGE numbers. */
+function boundedRange(first: unknown, second?: unknown, step: unknown = 1): number[] {
+  const [start, stop] = second === undefined ? [0, first] : [first, second];
+  if (![start, stop, step].every(Number.isSafeInteger) || step === 0)
+    throw new Error('range() needs integers, and a step');
+  const length = Math.max(0, Math.ceil(((stop as number) - (start as number)) / (step as number)));
+  if (length > MAX_RANGE) throw new Error(`range() of ${length} numbers; at most ${MAX_RANGE}`);
+  return Array.from({ length }, (_, index) => (start as number) + index * (step as number));
+}
+
+/** The strftime directives that chat templates use, in English and local time; others stay as they are. */
+function formatDate(date: Date, format: string): string {
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const name = (options: Intl.DateTimeFormatOptions): string => new Intl.DateTimeFormat('en-US', options).format(date);
+  const directives: Record<string, () => string> = {
+    Y: () => String(date.getFullYear()),
+    y: () => two(date.getFullYear() % 100),
+    m: () => two(date.getMonth() + 1),
+    d: () => two(date.getDate()),
+    b: () => name({ month: 'short' }),
+    B: () => name({ month: 'long' }),
+    a: () => name({ weekday: 'short' }),
+    A: () => name({ weekday: 'long' }),
+    H: () => two(date.getHours()),
+    M: () => two(date.getMinutes()),
+    S: () => two(date.getSeconds()),
+    '%': () => '%',
+  };
+  return format.replace(/%([YymdbBaAHMS%])/g, (_, letter: string) => (directives[letter] as () => string)());
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof RangeError
+    ? 'nested too deeply or too large'
+    : error instanceof Error
+      ? error.message
+      : String(error);
+}

@@ -1,0 +1,25 @@
+// util: errors, seeded random numbers, atomic saving, locking, identities of values. Imports nothing of the project.
+export {
+  hashFile,
+  MANIFEST_NAME,
+  type ManifestFile,
+  publishDirectory,
+  readManifest,
+  removeStaleTemps,
+  saveError,
+  verifyDirectory,
+  writeFileAtomic,
+} from './atomic.ts';
+export {
+  describeError,
+  type ErrorKind,
+  type ErrorParts,
+  exitCode,
+  failure,
+  SelfplayError,
+  usageError,
+} from './errors.ts';
+export { diskIo, type Io, type IoEntry, type IoFile, withFile, writeAll } from './io.ts';
+export { canonicalJson, sha256Hex } from './json.ts';
+export { lockDirectory } from './lock.ts';
+export { hash32, normals, philox4x32, type RowKey, rowKey, shuffled, uniform, type Words4 } from './philox.ts';

@@ -1,0 +1,169 @@
+/** Reference kernels of the transformer parts and their gradients, written from their formulas. */
+import type { HeadAttributes, OpAttributes } from '../../src/graph/index.ts';
+import { type Array64, addScaled, dot, index, logSumExp, map, row, softmax, zeros } from './array.ts';
+import { sigmoid } from './basic.ts';
+
+/** -> x·rstd·w, rstd */
+export function rmsNorm(x: Array64, w: Array64, eps: number): Array64[] {
+  const [rows, width] = [x.shape[0]!, x.shape[1]!];
+  const rstd = zeros(rows, 1);
+  for (let t = 0; t < rows; t++) rstd.data[t] = 1 / Math.sqrt(dot(row(x, t), row(x, t)) / width + eps);
+  const y = map(x, (value, i) => value * rstd.data[Math.floor(i / width)]! * w.data[i % width]!);
+  return [y, rstd];
+}
+
+/** With n = x·rstd: dx = rstd·(dy·w − n·mean(dy·w·n)), dw = Σ dy·n. */
+export function rmsNormGrad(dy: Array64, x: Array64, w: Array64, rstd: Array64): Array64[] {
+  const [rows, width] = [x.shape[0]!, x.shape[1]!];
+  const dx = zeros(rows, width);
+  const dw = zeros(width);
+  for (let t = 0; t < rows; t++) {
+    const r = rstd.data[t]!;
+    const n = row(x, t).map((value) => value * r);
+    const dn = row(dy, t).map((value, i) => value * w.data[i]!);
+    const mean = dot(dn, n) / width;
+    row(dx, t).set(dn.map((value, i) => r * (value - n[i]! * mean)));
+    addScaled(
+      dw.data,
+      n.map((value, i) => value * row(dy, t)[i]!),
+      1,
+    );
+  }
+  return [dx, dw];
+}
+
+export function rope(x: Array64, positions: Array64, { headDim, frequencies, inverse }: OpAttributes['rope']): Array64 {
+  const half = headDim / 2;
+  const y = zeros(...x.shape);
+  for (let t = 0; t < x.shape[0]!; t++) {
+    for (let head = 0; head < x.shape[1]!; head += headDim) {
+      frequencies.forEach((frequency, j) => {
+        const angle = positions.data[t]! * frequency * (inverse ? -1 : 1);
+        const a = row(x, t)[head + j]!;
+        const b = row(x, t)[head + half + j]!;
+        row(y, t)[head + j] = a * Math.cos(angle) - b * Math.sin(angle);
+        row(y, t)[head + half + j] = b * Math.cos(angle) + a * Math.sin(angle);
+      });
+    }
+  }
+  return y;
+}
+
+/** For every token: the tokens that it sees, from the segment table; checks that each token is asked exactly once. */
+export function visibleKeys(segments: Array64, tokens: number): number[][] {
+  const visible: number[][] = Array.from({ length: tokens }, () => []);
+  let next = 0;
+  const range = (start: number, end: number) => Array.from({ length: end - start }, (_, i) => start + i);
+  for (let s = 0; s < segments.shape[0]!; s++) {
+    const [queryStart, queryEnd, keyStart, keyEnd, moreStart, moreEnd] = row(segments, s);
+    if (queryStart !== next) throw new Error(`segments: segment ${s} starts at ${queryStart}, expected ${next}`);
+    next = queryEnd!;
+    const keys = [...range(keyStart!, keyEnd!), ...range(moreStart!, moreEnd!)];
+    const queries = range(queryStart, queryEnd!);
+    if (keys.length < queries.length) throw new Error(`segments: segment ${s} has fewer keys than queries`);
+    queries.forEach((token, i) => {
+      visible[index('segments: query', token, tokens)] = keys.slice(0, i + 1 + keys.length - queries.length);
+    });
+  }
+  if (next !== tokens) throw new Error(`segments: they end at ${next}, expected ${tokens}`);
+  return visible;
+}
+
+/** The slice of row t that belongs to one head. */
+const headOf = (x: Array64, t: number, head: number, d: number) => row(x, t).subarray(head * d, (head + 1) * d);
+
+/** softmax(scale·q·kᵀ) of one query over the given keys. */
+function weights(q: Float64Array, keys: readonly Float64Array[], scale: number): Float64Array {
+  return softmax(Float64Array.from(keys, (key) => scale * dot(q, key)));
+}
+
+export function attention(
+  q: Array64,
+  k: Array64,
+  v: Array64,
+  segments: Array64,
+  { headDim: d, scale }: HeadAttributes,
+) {
+  const queryHeads = q.shape[1]! / d;
+  const group = queryHeads / (k.shape[1]! / d);
+  const y = zeros(...q.shape);
+  visibleKeys(segments, q.shape[0]!).forEach((keys, t) => {
+    for (let h = 0; h < queryHeads; h++) {
+      const g = Math.floor(h / group);
+      const p = weights(
+        headOf(q, t, h, d),
+        keys.map((j) => headOf(k, j, g, d)),
+        scale,
+      );
+      keys.forEach((j, i) => {
+        addScaled(headOf(y, t, h, d), headOf(v, j, g, d), p[i]!);
+      });
+    }
+  });
+  return y;
+}
+
+/** With p = softmax(s), s = scale·q·k, y = Σ p·v: dv = p·dy, dp = dy·v, ds = p·(dp − Σ p·dp), dq = scale·ds·k. */
+export function attentionGrad(
+  dy: Array64,
+  [q, k, v]: readonly [Array64, Array64, Array64],
+  segments: Array64,
+  { headDim: d, scale }: HeadAttributes,
+): Array64[] {
+  const queryHeads = q.shape[1]! / d;
+  const group = queryHeads / (k.shape[1]! / d);
+  const [dq, dk, dv] = [zeros(...q.shape), zeros(...k.shape), zeros(...v.shape)];
+  visibleKeys(segments, q.shape[0]!).forEach((keys, t) => {
+    for (let h = 0; h < queryHeads; h++) {
+      const g = Math.floor(h / group);
+      const p = weights(
+        headOf(q, t, h, d),
+        keys.map((j) => headOf(k, j, g, d)),
+        scale,
+      );
+      const dp = Float64Array.from(keys, (j) => dot(headOf(dy, t, h, d), headOf(v, j, g, d)));
+      const mean = dot(p, dp);
+      keys.forEach((j, i) => {
+        const ds = p[i]! * (dp[i]! - mean) * scale;
+        addScaled(headOf(dv, j, g, d), headOf(dy, t, h, d), p[i]!);
+        addScaled(headOf(dq, t, h, d), headOf(k, j, g, d), ds);
+        addScaled(headOf(dk, j, g, d), headOf(q, t, h, d), ds);
+      });
+    }
+  });
+  return [dq, dk, dv];
+}
+
+export function swiglu(gate: Array64, up: Array64): Array64 {
+  return map(gate, (x, i) => x * sigmoid(x) * up.data[i]!);
+}
+
+/** silu'(x) = σ + x·σ·(1 − σ) */
+export function swigluGrad(dy: Array64, gate: Array64, up: Array64): Array64[] {
+  const slope = (x: number) => sigmoid(x) + x * sigmoid(x) * (1 - sigmoid(x));
+  return [map(gate, (x, i) => dy.data[i]! * up.data[i]! * slope(x)), map(gate, (x, i) => dy.data[i]! * x * sigmoid(x))];
+}
+
+const logitsOf = (h: Float64Array, w: Array64): Float64Array =>
+  Float64Array.from({ length: w.shape[0]! }, (_, id) => dot(h, row(w, id)));
+
+export function tokenLogProbs(h: Array64, w: Array64, targets: Array64): Array64 {
+  return map(targets, (target, r) => {
+    const logits = logitsOf(row(h, r), w);
+    return logits[index(`targets[${r}]`, target, logits.length)]! - logSumExp(logits);
+  });
+}
+
+/** dlogits = d·(onehot − softmax), dh = dlogits·w, dw = dlogitsᵀ·h */
+export function tokenLogProbsGrad(d: Array64, h: Array64, w: Array64, targets: Array64): Array64[] {
+  const dh = zeros(...h.shape);
+  const dw = zeros(...w.shape);
+  targets.data.forEach((target, r) => {
+    softmax(logitsOf(row(h, r), w)).forEach((p, id) => {
+      const dlogit = d.data[r]! * ((id === target ? 1 : 0) - p);
+      addScaled(row(dh, r), row(w, id), dlogit);
+      addScaled(row(dw, id), row(h, r), dlogit);
+    });
+  });
+  return [dh, dw];
+}
