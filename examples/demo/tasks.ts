@@ -261,8 +261,10 @@ function* candidates(seed: number, stream: number, rows: number): Generator<{ pr
   }
 }
 
-/** `count` tasks with distinct questions. `stream` (default 0) gives other tasks for the same seed, which may overlap.
- * At most 100,000. */
+/**
+ * `count` (at most 100,000) tasks with distinct questions. `stream` (default 0) gives other tasks for the same seed; two
+ * streams may overlap.
+ */
 export function makeTasks({ seed, count, stream = 0 }: { seed: number; count: number; stream?: number }): Task[] {
   const tasks: Task[] = [];
   for (const { task } of candidates(seed, stream, count)) {

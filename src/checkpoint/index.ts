@@ -10,3 +10,4 @@ export {
   type VerifiedCheckpoint,
 } from './trainer.ts';
 export { checkWeights, openWeights, type WeightSource } from './weights.ts';
+export { createModel, type LoadedModel, loadModel, saveModel } from './engine.ts';

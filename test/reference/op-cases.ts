@@ -146,7 +146,7 @@ export const opCases = {
   attentionGrad: attentions(make.attentionGrad),
   swiglu: [make.swiglu(1, 1), make.swiglu(5, 7), make.swiglu(6, 8, 20)],
   swigluGrad: [make.swigluGrad(1, 1), make.swigluGrad(5, 7)],
-  tokenLogProbs: [make.tokenLogProbs(1, 3, 2), make.tokenLogProbs(6, 5, 13), make.tokenLogProbs(9, 8, 301)],
+  tokenLogProbs: [make.tokenLogProbs(1, 3, 2), make.tokenLogProbs(6, 5, 13), make.tokenLogProbs(9, 8, 301), make.tokenLogProbs(6, 5, 13, 40)],
   tokenLogProbsGrad: [
     make.tokenLogProbsGrad(1, 3, 2),
     make.tokenLogProbsGrad(6, 5, 13),
@@ -160,7 +160,7 @@ export const opCases = {
   sample: samples,
 } satisfies { [K in PureOp]: OpCase[] };
 
-/** [op, case] of every case. */
-export const allOpCases: readonly (readonly [PureOp, OpCase])[] = Object.entries(opCases).flatMap(([op, cases]) =>
-  cases.map((one) => [op as PureOp, one] as const),
+/** Every case with its op. */
+export const allOpCases: readonly { readonly op: PureOp; readonly one: OpCase }[] = Object.entries(opCases).flatMap(
+  ([op, cases]) => cases.map((one) => ({ op: op as PureOp, one })),
 );

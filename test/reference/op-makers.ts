@@ -170,16 +170,19 @@ export const swigluGrad = (t: number, width: number): OpCase =>
     (b, v) => b.swigluGrad(v.dy, v.gate, v.up),
   );
 
-const headSources = (r: number, width: number, vocabulary: number) => ({
-  h: floatInput('h', [['rows', r], width]),
+const headSources = (r: number, width: number, vocabulary: number, scale = 1) => ({
+  h: floatInput('h', [['rows', r], width], scale),
   w: floatState('head', [vocabulary, width]),
   targets: idInput('targets', ['rows', r], vocabulary),
 });
 
-export const tokenLogProbs = (r: number, width: number, vocabulary: number): OpCase =>
-  opCase(`tokenLogProbs ${r}x${width}, vocabulary ${vocabulary}`, headSources(r, width, vocabulary), (b, v) => [
-    b.tokenLogProbs(v.h, v.w, v.targets),
-  ]);
+/** A large `scale` makes logits whose exponentials overflow in f32. */
+export const tokenLogProbs = (r: number, width: number, vocabulary: number, scale = 1): OpCase =>
+  opCase(
+    `tokenLogProbs ${r}x${width}, vocabulary ${vocabulary}, scale ${scale}`,
+    headSources(r, width, vocabulary, scale),
+    (b, v) => [b.tokenLogProbs(v.h, v.w, v.targets)],
+  );
 
 export const tokenLogProbsGrad = (r: number, width: number, vocabulary: number): OpCase =>
   opCase(

@@ -5,6 +5,7 @@ import { type Array64, array, sizeOf } from './array.ts';
 /** Normal numbers, exactly representable in f32. */
 export function randomArray(name: string, shape: readonly number[], scale = 1): Array64 {
   return array(
+    // A Float32Array maps to one, so the products are rounded to f32 too.
     normals(sizeOf(shape), 7, name).map((value) => value * scale),
     shape,
   );

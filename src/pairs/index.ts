@@ -1,0 +1,13 @@
+/** The pairs of the game, and how they are packed. */
+export { type Group, type PackedResponse, type PackedTokens, packedLength, packGroups, splitByTokens } from './pack.ts';
+export {
+  type Answer,
+  censor,
+  type Exclusion,
+  exclusion,
+  type Pair,
+  pairGroup,
+  type Sample,
+  type ScoredPair,
+  sameIds,
+} from './pairs.ts';

@@ -1,0 +1,67 @@
+/**
+ * From human answers and samples to the pairs of the game, with the reasons for every pair that is left out.
+ */
+import type { Group } from './pack.ts';
+
+/** An answer as token ids, never decoded and encoded again. */
+export interface Answer {
+  readonly ids: Int32Array;
+  readonly text: string;
+}
+
+/** The opponent's answer; `length`: cut at the limit, without an end token. */
+export interface Sample extends Answer {
+  readonly finish: 'end' | 'length';
+  readonly logProbs: Float32Array;
+}
+
+/** (real, generated) for one prompt; the opponent of `iteration` wrote the generated one. */
+export interface Pair {
+  readonly id: string;
+  readonly sample: number;
+  readonly iteration: number;
+  readonly promptIds: Int32Array;
+  readonly real: Int32Array;
+  readonly generated: Int32Array;
+}
+
+/** A pair with both answers' log-probs per token under the current opponent. */
+export interface ScoredPair extends Pair {
+  readonly realReference: Float32Array;
+  readonly generatedReference: Float32Array;
+}
+
+/** Why a pair does not take part. */
+export type Exclusion = 'identical' | 'accepted' | 'too long';
+
+/**
+ * The human answer that stands against a sample. Against a sample that was cut at the limit it is cut at the same
+ * length, or the pair would teach that an end token marks a human (spin-method.md 5b, "Truncated samples").
+ */
+export function censor(real: Int32Array, { ids, finish }: Pick<Sample, 'ids' | 'finish'>): Int32Array {
+  return finish === 'length' && real.length > ids.length ? real.slice(0, ids.length) : real;
+}
+
+export function sameIds(a: Int32Array, b: Int32Array): boolean {
+  return a.length === b.length && a.every((id, i) => id === b[i]);
+}
+
+/** The reason to leave a pair out, if there is one. `accepted`: a checker takes the sample for equal to the human answer. */
+export function exclusion(pair: Pair, limits: { maxLength: number; accepted: boolean }): Exclusion | null {
+  if (sameIds(pair.real, pair.generated)) return 'identical';
+  if (limits.accepted) return 'accepted';
+  const longest = pair.promptIds.length + Math.max(pair.real.length, pair.generated.length);
+  return longest > limits.maxLength ? 'too long' : null;
+}
+
+/** A pair as it is packed: the real answer first. */
+export function pairGroup(pair: Pair | ScoredPair): Group {
+  const scored = 'realReference' in pair;
+  return {
+    promptIds: pair.promptIds,
+    responses: [
+      { ids: pair.real, ...(scored ? { reference: pair.realReference } : {}) },
+      { ids: pair.generated, ...(scored ? { reference: pair.generatedReference } : {}) },
+    ],
+  };
+}

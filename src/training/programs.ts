@@ -1,0 +1,119 @@
+/**
+ * The two programs of a training stage: `score` (log-probs of given answers) and `train` (loss, and gradients added to
+ * the gradient states). Both run the same forward graph over packed tokens.
+ */
+import { gradients } from '../autodiff/index.ts';
+import { floats, ints, type Tensor } from '../engine/index.ts';
+import { type Graph, type GraphBuilder, graphBuilder, type Value } from '../graph/index.ts';
+import type { LanguageModel } from '../models/index.ts';
+import type { PackedTokens } from '../pairs/index.ts';
+import { crossEntropy, spinLoss, sumPerResponse } from './losses.ts';
+
+/** What is minimised: SPIN's loss plus `sftWeight` times the cross-entropy of the real answers, or that alone. */
+export type Objective =
+  | { readonly kind: 'spin'; readonly beta: number; readonly sftWeight: number }
+  | { readonly kind: 'sft' };
+
+/** The state that collects the gradient of a parameter. */
+export const gradientName = (parameter: string) => `gradient/${parameter}`;
+
+/** log p_θ(target) of every response row [R]. */
+function responseLogProbs(b: GraphBuilder, model: LanguageModel): Value {
+  const ids = b.input('ids', ['tokens'], 'i32');
+  const positions = b.input('positions', ['tokens'], 'i32');
+  const segments = b.input('segments', ['segments', 6], 'i32');
+  const rows = b.input('rows', ['rows'], 'i32');
+  const targets = b.input('targets', ['rows'], 'i32');
+  const attributes = { headDim: model.headDim, scale: model.attentionScale };
+  const hidden = model.hidden(b, ids, positions, (_, q, k, v) => b.attention(q, k, v, segments, attributes));
+  return b.tokenLogProbs(b.gatherRows(hidden, rows), model.head(b), targets);
+}
+
+/** Output: logProbs [R]. */
+export function scoreGraph(model: LanguageModel): Graph {
+  const b = graphBuilder();
+  b.output('logProbs', responseLogProbs(b, model));
+  return b.build();
+}
+
+export function scoreInputs(packed: PackedTokens): Record<string, Tensor> {
+  return {
+    ids: ints(packed.ids),
+    positions: ints(packed.positions),
+    segments: ints(packed.segments, [packed.segments.length / 6, 6]),
+    rows: ints(packed.rows),
+    targets: ints(packed.targets),
+  };
+}
+
+/**
+ * Effect: adds dL/dw to the gradient state of every parameter. Outputs: loss [1,1]; for SPIN also realReward and
+ * generatedReward [P,1], and logps: the sum of log p_θ per response [N,1].
+ */
+export function trainGraph(model: LanguageModel, objective: Objective): Graph {
+  const b = graphBuilder();
+  const logProbs = responseLogProbs(b, model);
+  const tokenWeights = () => b.input('tokenWeights', ['rows']);
+  let loss: Value;
+  if (objective.kind === 'sft') loss = crossEntropy(b, logProbs, tokenWeights());
+  else {
+    const responseOf = b.input('responseOf', ['rows'], 'i32');
+    // Carries no data: it names the number of responses.
+    b.input('responses', ['responses'], 'i32');
+    const spin = spinLoss(
+      b,
+      {
+        logProbs,
+        reference: b.input('reference', ['rows']),
+        responseOf,
+        real: b.input('real', ['pairs'], 'i32'),
+        generated: b.input('generated', ['pairs'], 'i32'),
+        responses: 'responses',
+        pairWeight: b.input('pairWeight', [1, 1]),
+      },
+      objective.beta,
+    );
+    loss = objective.sftWeight > 0 ? b.add(spin.loss, crossEntropy(b, logProbs, tokenWeights())) : spin.loss;
+    b.output('realReward', spin.realReward);
+    b.output('generatedReward', spin.generatedReward);
+    b.output('logps', sumPerResponse(b, logProbs, responseOf, 'responses'));
+  }
+  b.output('loss', loss);
+  const parameters = model.parameters.map(({ name, shape }) => b.state(name, shape));
+  gradients(b, loss, parameters).forEach((contributions, i) => {
+    const { name, shape } = model.parameters[i]!;
+    for (const part of contributions) b.accumulate(b.state(gradientName(name), shape), part);
+  });
+  return b.build();
+}
+
+/** What a micro-batch is normalised by: counts over the whole batch. */
+export interface BatchTotals {
+  readonly pairs: number;
+  /** Tokens of real answers. */
+  readonly realTokens: number;
+}
+
+/** Inputs of `trainGraph`. For SPIN the responses alternate real, generated, as `pairGroup` packs them. */
+export function trainInputs(packed: PackedTokens, objective: Objective, totals: BatchTotals): Record<string, Tensor> {
+  const spin = objective.kind === 'spin';
+  const weight = (spin ? objective.sftWeight : 1) / totals.realTokens;
+  const isReal = (response: number) => !spin || response % 2 === 0;
+  const tokenWeights = Float32Array.from(packed.responseOf, (response) => (isReal(response) ? weight : 0));
+  const needsTokens = !spin || objective.sftWeight > 0;
+  const pairs = packed.responses / 2;
+  return {
+    ...scoreInputs(packed),
+    ...(needsTokens ? { tokenWeights: floats(tokenWeights) } : {}),
+    ...(spin
+      ? {
+          reference: floats(packed.reference),
+          responseOf: ints(packed.responseOf),
+          responses: ints(new Int32Array(packed.responses)),
+          real: ints(Int32Array.from({ length: pairs }, (_, p) => 2 * p)),
+          generated: ints(Int32Array.from({ length: pairs }, (_, p) => 2 * p + 1)),
+          pairWeight: floats(Float32Array.of(1 / totals.pairs), [1, 1]),
+        }
+      : {}),
+  };
+}

@@ -1,0 +1,125 @@
+/** One optimizer step: micro-batches accumulated, gradient clipped, weights updated; and its figures in TRL's names. */
+import type { Engine } from '../engine/index.ts';
+import type { LanguageModel } from '../models/index.ts';
+import { type Group, packedLength, packGroups, splitByTokens } from '../pairs/index.ts';
+import { failure } from '../util/index.ts';
+import { openOptimizer, type OptimizerSettings } from './optimizer.ts';
+import { type BatchTotals, type Objective, trainGraph, trainInputs } from './programs.ts';
+
+/** Means over the pairs of the batch; rewards are β·log[p_θ/p_θt], log-probs are sums per answer. */
+export interface PairFigures {
+  readonly 'rewards/real': number;
+  readonly 'rewards/generated': number;
+  readonly 'rewards/margins': number;
+  /** Share of pairs with a positive margin; ties count half. */
+  readonly 'rewards/accuracies': number;
+  readonly 'logps/real': number;
+  readonly 'logps/generated': number;
+}
+
+export interface StepFigures {
+  readonly loss: number;
+  /** Norm of the gradient before clipping. */
+  readonly gradNorm: number;
+  /** Tokens computed, prompts counted once. */
+  readonly tokens: number;
+  /** Only for SPIN. */
+  readonly pairs?: PairFigures;
+}
+
+export interface Trainer {
+  /** States that a checkpoint carries: weights and moments. */
+  readonly states: readonly string[];
+  /**
+   * One step on one whole batch.
+   * @param batch for SPIN: [real, generated] with their references; for SFT: one response each
+   * @param step 1-based within the iteration
+   * Throws a failure when the loss or a gradient is not finite; weights are as before then.
+   */
+  step(batch: readonly Group[], step: number, learningRate: number): Promise<StepFigures>;
+  dispose(): Promise<void>;
+}
+
+export interface TrainerSettings {
+  readonly objective: Objective;
+  readonly optimizer: OptimizerSettings;
+  /** Largest norm of the gradient. */
+  readonly maxGradNorm: number;
+  /** Tokens computed at once; a batch is split accordingly. */
+  readonly microBatchTokens: number;
+}
+
+export async function openTrainer(
+  engine: Engine,
+  model: LanguageModel,
+  { objective, optimizer: optimizerSettings, maxGradNorm, microBatchTokens }: TrainerSettings,
+): Promise<Trainer> {
+  const optimizer = await openOptimizer(engine, model, optimizerSettings);
+  const program = await engine.compile(trainGraph(model, objective));
+
+  return {
+    states: [...model.parameters.map(({ name }) => name), ...optimizer.moments],
+    step: async (batch, step, learningRate) => {
+      const totals: BatchTotals = {
+        pairs: batch.length,
+        realTokens: batch.reduce((n, { responses }) => n + responses[0]!.ids.length, 0),
+      };
+      let loss = 0;
+      let tokens = 0;
+      const pairs = new PairSums();
+      for (const micro of splitByTokens(batch, packedLength, microBatchTokens)) {
+        const packed = packGroups(micro);
+        tokens += packed.ids.length;
+        const results = await program.run(trainInputs(packed, objective, totals));
+        loss += results['loss']!.data[0]!;
+        if (!Number.isFinite(loss)) {
+          throw failure({
+            what: `the loss is not finite at step ${step}`,
+            fix: 'resume with a lower learning rate; the weights on disk are from before this step',
+          });
+        }
+        if (objective.kind === 'spin') {
+          const [real, generated, logps] = ['realReward', 'generatedReward', 'logps'].map((name) => results[name]!.data);
+          pairs.add(real!, generated!, logps!);
+        }
+      }
+      const gradNorm = await optimizer.update(step, learningRate, maxGradNorm);
+      return { loss, gradNorm, tokens, ...(objective.kind === 'spin' ? { pairs: pairs.means() } : {}) };
+    },
+    dispose: async () => {
+      await program.dispose();
+      await optimizer.dispose();
+    },
+  };
+}
+
+/** Sums over pairs, micro-batch by micro-batch. */
+class PairSums {
+  #count = 0;
+  #sums = { real: 0, generated: 0, right: 0, logReal: 0, logGenerated: 0 };
+
+  add(real: ArrayLike<number>, generated: ArrayLike<number>, logps: ArrayLike<number>): void {
+    const s = this.#sums;
+    for (let p = 0; p < real.length; p++) {
+      s.real += real[p]!;
+      s.generated += generated[p]!;
+      s.right += real[p]! > generated[p]! ? 1 : real[p] === generated[p] ? 0.5 : 0;
+      s.logReal += logps[2 * p]!;
+      s.logGenerated += logps[2 * p + 1]!;
+    }
+    this.#count += real.length;
+  }
+
+  means(): PairFigures {
+    const { real, generated, right, logReal, logGenerated } = this.#sums;
+    const n = this.#count;
+    return {
+      'rewards/real': real / n,
+      'rewards/generated': generated / n,
+      'rewards/margins': (real - generated) / n,
+      'rewards/accuracies': right / n,
+      'logps/real': logReal / n,
+      'logps/generated': logGenerated / n,
+    };
+  }
+}
