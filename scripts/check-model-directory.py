@@ -53,7 +53,9 @@ def main() -> int:
     difference = None
     try:
         tokenizer = AutoTokenizer.from_pretrained(args.directory)
-        model, info = AutoModelForCausalLM.from_pretrained(args.directory, dtype=torch.float32, output_loading_info=True)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            args.directory, dtype=torch.float32, output_loading_info=True
+        )
         with open(os.path.join(args.directory, "config.json"), encoding="utf-8") as file:
             config = json.load(file)
         model.eval()

@@ -3,13 +3,14 @@
     python bench/peer/iteration.py --model DIR --data train.jsonl --prompts 32 --new-tokens 128 [--mode tuned] ...
 
 What a careful user of those tools would run: sample answers of the model itself to the first N prompts (T=1, no top-p,
-no top-k), pair them with the human answers (chosen = human, rejected = sampled), one DPO epoch (sigmoid = SPIN's logistic
-loss) with RMSProp, save. `--mode shipped` keeps TRL's defaults (gradient checkpointing; reference log-probs in every
+no top-k), pair them with the human answers (chosen = human, rejected = sampled), one DPO epoch (sigmoid loss = SPIN's
+logistic loss) with RMSProp, save. `--mode shipped` keeps TRL's defaults (gradient checkpointing; reference log-probs in every
 step from a second model); `--mode tuned` precomputes the reference and does not checkpoint.
 README.md beside this file says how to install and what every field of the output means.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -181,7 +182,8 @@ def main() -> None:
         # Tokenises; loads the reference model (shipped) or computes its log-probs (tuned).
         trainer = watch("setup", lambda: trainer_for(model, tokenizer, rows, texts, out))
 
-        tokenised = [{k: len(row[f"{k}_ids"]) for k in ("prompt", "chosen", "rejected")} for row in trainer.train_dataset]
+        parts = ("prompt", "chosen", "rejected")
+        tokenised = [{part: len(row[f"{part}_ids"]) for part in parts} for row in trainer.train_dataset]
         longest = max(row["prompt"] + max(row["chosen"], row["rejected"]) for row in tokenised)
         if longest > ARGS.max_length or len(tokenised) < len(rows):
             sys.exit(f"a pair has {longest} tokens: raise --max-length {ARGS.max_length}")
@@ -195,11 +197,13 @@ def main() -> None:
             return batch
 
         trainer.data_collator = counting
-        watch("train", trainer.train)
+        with contextlib.redirect_stdout(sys.stderr):  # the trainer prints each step
+            watch("train", trainer.train)
         watch("save", lambda: trainer.save_model(out))
 
     real_tokens = sum(len(tokenizer(row["answer"], add_special_tokens=False)["input_ids"]) + 1 for row in rows)
     generated_tokens = sum(len(ids) for ids in answers)
+    truncated = sum(ids[-1] != tokenizer.eos_token_id for ids in answers)
     unique = prompt_tokens + real_tokens + generated_tokens
     seconds = watch.seconds
     measured = {name: seconds[name] for name in ("load", "generate", "setup", "train", "save")}
@@ -226,7 +230,7 @@ def main() -> None:
                     "real": real_tokens,
                     "generated": generated_tokens,
                     "unique": unique,
-                    "truncatedAnswers": sum(len(ids) == ARGS.new_tokens and ids[-1] != tokenizer.eos_token_id for ids in answers),
+                    "truncatedAnswers": truncated,
                     "trainerUnpadded": sum(2 * row["prompt"] + row["chosen"] + row["rejected"] for row in tokenised),
                     "trainerPadded": padded,
                 },

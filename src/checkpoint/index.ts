@@ -1,4 +1,6 @@
 // checkpoint: weights and trainer state <-> disk, atomically; model directories in the layout of Hugging Face.
+
+export { createModel, type LoadedModel, loadModel, saveModel } from './engine.ts';
 export { hashModelDirectory, type ModelToSave, readModelConfig, saveModelDirectory } from './modeldir.ts';
 export {
   checkpointName,
@@ -10,4 +12,3 @@ export {
   type VerifiedCheckpoint,
 } from './trainer.ts';
 export { checkWeights, openWeights, type WeightSource } from './weights.ts';
-export { createModel, type LoadedModel, loadModel, saveModel } from './engine.ts';

@@ -1,3 +1,5 @@
+// Model directories: config errors, saving under faults, identity.
+
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -1,3 +1,5 @@
+// Trainer state: bit-exact return, damage, newest verified, dropping under crashes.
+
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -1,3 +1,5 @@
+// Finding and opening weights: GGUF against transformers, shards, hostile indices, the list of all misfits.
+
 import { copyFile, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';

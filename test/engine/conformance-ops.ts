@@ -163,7 +163,8 @@ export function opsConformance(makeEngine: MakeEngine): void {
 
       async function bits(engine: typeof bench.engine): Promise<Record<string, Float32Array>> {
         const zero = Object.entries(tinyWeights(model)).map(
-          ([name, { shape }]) => [`gradient of ${name}`, { shape, data: new Float64Array(shape.reduce((a, n) => a * n, 1)) }] as const,
+          ([name, { shape }]) =>
+            [`gradient of ${name}`, { shape, data: new Float64Array(shape.reduce((a, n) => a * n, 1)) }] as const,
         );
         for (const [name, { shape, data }] of [...Object.entries(tinyWeights(model)), ...zero]) {
           await engine.createState(name, shape);

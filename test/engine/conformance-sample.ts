@@ -11,10 +11,7 @@ const unfiltered = { temperature: 1, topK: 0, topP: 1 };
 
 /** The same logits in every row. */
 const repeated = (logits: Array64, rows: number): Array64 =>
-  array(
-    Array.from({ length: rows }, () => Array.from(logits.data)).flat(),
-    [rows, logits.data.length],
-  );
+  array(Array.from({ length: rows }, () => Array.from(logits.data)).flat(), [rows, logits.data.length]);
 
 export function sampleConformance(makeEngine: MakeEngine): void {
   describe('sample', () => {

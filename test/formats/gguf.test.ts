@@ -1,3 +1,5 @@
+// GGUF: a file from the Python package gguf with its own dequantised values, truncations, bit flips, broken tables.
+
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,3 +1,5 @@
+// JSON lines: tolerated and rejected input, the torn tail of a journal, the appender under faults.
+
 import { appendFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';

@@ -1,3 +1,5 @@
+// safetensors: files from Python, every check of the reader by a hand-made file, truncations, bit flips, round trips.
+
 import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -146,7 +146,12 @@ export const opCases = {
   attentionGrad: attentions(make.attentionGrad),
   swiglu: [make.swiglu(1, 1), make.swiglu(5, 7), make.swiglu(6, 8, 20)],
   swigluGrad: [make.swigluGrad(1, 1), make.swigluGrad(5, 7)],
-  tokenLogProbs: [make.tokenLogProbs(1, 3, 2), make.tokenLogProbs(6, 5, 13), make.tokenLogProbs(9, 8, 301), make.tokenLogProbs(6, 5, 13, 40)],
+  tokenLogProbs: [
+    make.tokenLogProbs(1, 3, 2),
+    make.tokenLogProbs(6, 5, 13),
+    make.tokenLogProbs(9, 8, 301),
+    make.tokenLogProbs(6, 5, 13, 40),
+  ],
   tokenLogProbsGrad: [
     make.tokenLogProbsGrad(1, 3, 2),
     make.tokenLogProbsGrad(6, 5, 13),

@@ -1,3 +1,5 @@
+// Saving under faults: every I/O operation fails once, alone and with all later ones; the old or the new is there, never half.
+
 import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';

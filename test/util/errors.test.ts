@@ -1,3 +1,5 @@
+// Errors carry what, where and fix, and map to exit codes.
+
 import { describe, expect, it } from 'vitest';
 import { describeError, exitCode, failure, SelfplayError, usageError } from '../../src/util/index.ts';
 

@@ -1,3 +1,5 @@
+// One spelling per value, and SHA-256.
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalJson, sha256Hex } from '../../src/util/index.ts';

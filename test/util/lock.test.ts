@@ -1,3 +1,5 @@
+// The lock between real processes, one of them killed.
+
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir, writeFile } from 'node:fs/promises';

@@ -1,3 +1,5 @@
+// Philox against the published known answers; uniform, shuffled and normals against their contracts.
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { hash32, normals, philox4x32, rowKey, shuffled, uniform } from '../../src/util/index.ts';

@@ -105,8 +105,12 @@ const rules = {
   rope: ({ e, once }, [x, positions], { attributes: { headDim, frequencies, inverse } }) => {
     const [cos, sin] = once(`rope ${positions} ${frequencies}`, () => {
       const column = e.op('Unsqueeze', [e.op('Cast', [positions!], { to: 1n }), e.i64(1)]);
-      const angles = e.op('Mul', [column, e.f32(frequencies, [1, headDim / 2])]);
-      return [e.op('Cos', [angles]), e.op('Sin', [angles])];
+      // Whole vectors per row: the last values of an array go another way through cos and sin, with other last bits.
+      const half = headDim / 2;
+      const padded = Array.from({ length: Math.ceil(half / 16) * 16 }, (_, j) => frequencies[j] ?? 0);
+      const angles = e.op('Mul', [column, e.f32(padded, [1, padded.length])]);
+      const cut = (x: string) => (padded.length === half ? x : e.op('Slice', [x, e.i64(0), e.i64(half), e.i64(1)]));
+      return [cut(e.op('Cos', [angles])), cut(e.op('Sin', [angles]))];
     });
     const turn = inverse ? once(`rope back ${sin}`, () => e.op('Neg', [sin!])) : sin!;
     const batch = e.op('Unsqueeze', [x!, e.i64(0)]);

@@ -1,0 +1,21 @@
+/** What a recipe is given besides its settings: where to report, and how to be stopped. */
+import type { Progress, RunEvent } from '../report/index.ts';
+import { SelfplayError } from '../util/index.ts';
+
+export interface RecipeContext {
+  /** Starts a progress display for a long stage. */
+  readonly progress: (label: string, total: number, unit: string) => Progress;
+  /** A sentence for the user, as the recipe reaches it (also in the log as an event). */
+  readonly say: (sentence: string) => void;
+  /** Every event, after it is on disk. */
+  readonly onEvent?: (event: RunEvent) => void;
+  /** Aborted: the recipe finishes its step, saves and throws Interrupted. */
+  readonly signal?: AbortSignal;
+}
+
+/** Thrown when a signal stopped a recipe; everything done so far is on disk. */
+export class Interrupted extends SelfplayError {
+  constructor(runDirectory: string) {
+    super('failure', { what: 'stopped as asked; nothing is lost', fix: `selfplay resume ${runDirectory}` });
+  }
+}
