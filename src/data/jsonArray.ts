@@ -38,6 +38,7 @@ export function parseJsonArray(text: string, file: string): { line: number; valu
     }
     if (closed) throw bad('text after the end of the JSON array', line);
     const closes = mark === ']' || mark === '}';
+    if (depth === 1 && mark === '}') throw bad('not valid JSON: "}" closes the array', line);
     if (depth === 1 && (mark === ',' || closes)) {
       if (mark === ',' || start >= 0 || rows.length > 0) finish(match.index);
       closed = closes;

@@ -1,5 +1,7 @@
 /** The recipes, each read from top to bottom: spin, sft, generate, evaluate. */
 export { Interrupted, type RecipeContext } from './context.ts';
+export type { RunOutcome } from './outcome.ts';
+export { resumeRun } from './resume.ts';
 export {
   type EvalSettings,
   evalSchema,
@@ -12,3 +14,6 @@ export {
   sftSchema,
   spinSchema,
 } from './settings.ts';
+export { fineTune } from './sft.ts';
+export { evaluateModel, generateAnswers } from './single.ts';
+export { playSpin } from './spin.ts';

@@ -22,7 +22,11 @@ const rows = {
   response_column: z.string().min(1).optional().describe('Column with the human answer'),
   limit: count.optional().describe('Train on the first N rows of the train split'),
   sample: count.optional().describe('Train on a seeded random N rows of the train split'),
-  eval_data: z.string().min(1).optional().describe('File with held-out rows for the table (default: cut from the data)'),
+  eval_data: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('File with held-out rows for the table (default: cut from the data)'),
   dev_size: z.int().min(0).optional().describe('Rows cut off for choices (default: 10 % of the rows, at most 100)'),
   test_size: z.int().min(0).optional().describe('Rows for the table (default: 10 % of the rows, at most 100)'),
   max_length: count.optional().describe('Longest prompt + answer in tokens (default: the context of the model)'),
@@ -40,7 +44,11 @@ const sampling = {
   generation_batch_size: count.default(64).describe('Answers written side by side: memory and speed, same answers'),
 };
 
-const optimization = (defaults: { learning_rate: number; optimizer: 'adamw' | 'rmsprop'; num_train_epochs: number }) => ({
+const optimization = (defaults: {
+  learning_rate: number;
+  optimizer: 'adamw' | 'rmsprop';
+  num_train_epochs: number;
+}) => ({
   learning_rate: positive.default(defaults.learning_rate).describe('Peak learning rate'),
   num_train_epochs: count.default(defaults.num_train_epochs).describe('Passes over the rows'),
   batch_size: count.default(64).describe('Rows (pairs) per optimizer step'),
@@ -90,7 +98,9 @@ export const sftSchema = z
     ...where,
     ...rows,
     ...optimization({ learning_rate: 2e-5, optimizer: 'adamw', num_train_epochs: 1 }),
-    evaluations: count.default(4).describe('How often per epoch the dev likelihood is measured; the best model is kept'),
+    evaluations: count
+      .default(4)
+      .describe('How often per epoch the dev likelihood is measured; the best model is kept'),
     ...machine,
   })
   .refine(({ limit, sample }) => limit === undefined || sample === undefined, {
@@ -140,10 +150,4 @@ export function optimizerOf(settings: Pick<SpinSettings, OptimizerKey>): Optimiz
     ? { kind: 'adamw', beta1: adam_beta1, beta2: adam_beta2, eps, weightDecay: weight_decay }
     : { kind: 'rmsprop', alpha: rmsprop_alpha, eps };
 }
-type OptimizerKey =
-  | 'optimizer'
-  | 'adam_beta1'
-  | 'adam_beta2'
-  | 'rmsprop_alpha'
-  | 'optimizer_epsilon'
-  | 'weight_decay';
+type OptimizerKey = 'optimizer' | 'adam_beta1' | 'adam_beta2' | 'rmsprop_alpha' | 'optimizer_epsilon' | 'weight_decay';

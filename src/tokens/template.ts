@@ -7,8 +7,9 @@ import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { failure, usageError } from '../util/index.ts';
 
 const MAX_SOURCE = 1_000_000;
-const MAX_RANGE = 100_000;
-const MAX_STEPS = 2_000_000;
+const MAX_RANGE = 10_000;
+const MAX_STEPS = 500_000;
+const CHARACTERS_A_STEP = 256;
 const MAX_OUTPUT = 16_000_000;
 
 /** Renders a compiled template with the variables given; throws a failure that names the template and the reason. */
@@ -63,16 +64,19 @@ interface LibraryInterpreter {
   run(program: unknown): { readonly value: unknown };
 }
 
-/** Counts evaluated nodes and watches the size of every string that comes out of one. */
+/** Counts evaluated nodes, with the lists and texts that come out of them by size, because the work on them is not nodes. */
 function limitWork(interpreter: LibraryInterpreter): void {
   let steps = 0;
   const evaluate = interpreter.evaluate.bind(interpreter);
   interpreter.evaluate = (statement, environment) => {
-    if (++steps > MAX_STEPS) throw new Error(`takes more than ${MAX_STEPS} steps`);
     const result = evaluate(statement, environment);
-    if (typeof result.value === 'string' && result.value.length > MAX_OUTPUT) {
+    const { value } = result;
+    if (typeof value === 'string' && value.length > MAX_OUTPUT) {
       throw new Error(`makes a text of more than ${MAX_OUTPUT} characters`);
     }
+    steps +=
+      1 + (Array.isArray(value) ? value.length : typeof value === 'string' ? value.length / CHARACTERS_A_STEP : 0);
+    if (steps > MAX_STEPS) throw new Error(`takes more than ${MAX_STEPS} steps`);
     return result;
   };
 }

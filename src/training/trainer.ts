@@ -3,7 +3,7 @@ import type { Engine } from '../engine/index.ts';
 import type { LanguageModel } from '../models/index.ts';
 import { type Group, packedLength, packGroups, splitByTokens } from '../pairs/index.ts';
 import { failure } from '../util/index.ts';
-import { openOptimizer, type OptimizerSettings } from './optimizer.ts';
+import { type OptimizerSettings, openOptimizer } from './optimizer.ts';
 import { type BatchTotals, type Objective, trainGraph, trainInputs } from './programs.ts';
 
 /** Means over the pairs of the batch; rewards are β·log[p_θ/p_θt], log-probs are sums per answer. */
@@ -79,7 +79,9 @@ export async function openTrainer(
           });
         }
         if (objective.kind === 'spin') {
-          const [real, generated, logps] = ['realReward', 'generatedReward', 'logps'].map((name) => results[name]!.data);
+          const [real, generated, logps] = ['realReward', 'generatedReward', 'logps'].map(
+            (name) => results[name]!.data,
+          );
           pairs.add(real!, generated!, logps!);
         }
       }

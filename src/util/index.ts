@@ -19,7 +19,8 @@ export {
   SelfplayError,
   usageError,
 } from './errors.ts';
-export { diskIo, type Io, type IoEntry, type IoFile, withFile, writeAll } from './io.ts';
+export { diskIo, exists, type Io, type IoEntry, type IoFile, withFile, writeAll } from './io.ts';
 export { canonicalJson, sha256Hex } from './json.ts';
 export { lockDirectory } from './lock.ts';
 export { hash32, normals, philox4x32, type RowKey, rowKey, shuffled, uniform, type Words4 } from './philox.ts';
+export { VERSION } from './version.ts';

@@ -101,3 +101,8 @@ export async function withFile<T>(
   await file.close();
   return result;
 }
+
+/** Whether something lies at this path. */
+export async function exists(path: string): Promise<boolean> {
+  return (await diskIo.stat(path)) !== undefined;
+}

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { array, zeros } from '../reference/array.ts';
 import { referenceEngine } from '../reference/engine.ts';
 import { evaluate } from '../reference/evaluate.ts';
-import { samplingDistribution } from '../reference/generation.ts';
+import { sampleOne, samplingDistribution } from '../reference/generation.ts';
 import { randomArray } from '../reference/random.ts';
 import { packedSegments } from '../reference/segments.ts';
 import { visibleKeys } from '../reference/transformer.ts';
@@ -162,6 +162,17 @@ describe('the reference kernels, by hand', () => {
     expect(drawn({ temperature: 1, topK: 0, topP: 0.6 })).toEqual([0, 0.666666666667, 0.333333333333, 0]);
     expect(drawn({ temperature: 1, topK: 0, topP: 0.4 })).toEqual([0, 1, 0, 0]);
     expect(drawn({ temperature: 0, topK: 0, topP: 1 })).toEqual([0, 1, 0, 0]);
+  });
+
+  it('samples in the order of ids without a filter, from the most probable with one', () => {
+    const logits = Float64Array.from([1, 4, 2, 1], Math.log);
+    const ids = (attributes: Parameters<typeof sampleOne>[2]) =>
+      [0.1, 0.2, 0.6, 0.7, 0.9].map((u) => sampleOne(logits, u, attributes));
+    // Running sums 1/8, 5/8, 7/8, 1 of ids 0, 1, 2, 3
+    expect(ids({ temperature: 1, topK: 0, topP: 1 })).toEqual([0, 1, 1, 2, 3]);
+    expect(ids({ temperature: 1, topK: 4, topP: 1 })).toEqual([0, 1, 1, 2, 3]);
+    // 4/7, 6/7, 1 of ids 1, 2, 0
+    expect(ids({ temperature: 1, topK: 3, topP: 1 })).toEqual([1, 1, 2, 2, 0]);
   });
 
   it('handed-in arrays are gone', async () => {

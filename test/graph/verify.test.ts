@@ -131,6 +131,7 @@ describe('bindShape', () => {
   it.each<[string, (number | string)[], number[], string]>([
     ['a size', [2, 3], [2, 4], 'input "x" has shape [2,4], expected [2,3]'],
     ['the rank', ['n', 3], [3], 'input "x" has shape [3], expected [n=5,3]'],
+    ['a rank too high', ['n', 3], [5, 3, 1], 'input "x" has shape [5,3,1], expected [n=5,3]'],
     ['an earlier binding', ['n', 'm'], [6, 2], 'input "x" has shape [6,2], expected [n=5,m]'],
     ['itself', ['k', 'k'], [6, 2], 'input "x" has shape [6,2], expected [k=6,k=6]'],
   ])('fails by name where %s disagrees', (_, shape, actual, message) => {

@@ -1,6 +1,6 @@
 /** Reference kernels of generation: attention over a cache, and sampling. */
 import type { HeadAttributes, OpAttributes } from '../../src/graph/index.ts';
-import { type Array64, addScaled, dot, index, logSumExp, row, softmax, zeros } from './array.ts';
+import { type Array64, addScaled, dot, index, logSumExp, map, row, softmax, zeros } from './array.ts';
 
 /** The d values of cache [slots,G,C,d] at one slot, head and position. */
 export function cached(cache: Array64, slot: number, head: number, position: number): Float64Array {
@@ -37,39 +37,49 @@ export function decodeAttention(
 }
 
 /**
- * The distribution that `sample` draws from, one probability per id. With temperature: softmax(logits / temperature);
- * then the topK largest (lower id first among equals), made to sum to 1; then the shortest run of the most probable
- * whose sum reaches topP, made to sum to 1.
+ * What `sample` draws from, in the order in which the running sum meets the uniform. With temperature:
+ * softmax(logits / temperature); then the topK largest (lower id first among equals), made to sum to 1; then the
+ * shortest run of the most probable whose sum reaches topP, made to sum to 1. Without a filter the order is that of the
+ * ids, with one it begins at the most probable.
  */
-export function samplingDistribution(logits: Float64Array, attributes: OpAttributes['sample']): Float64Array {
-  const { temperature, topK, topP } = attributes;
-  const ranked = Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);
-  if (temperature === 0) return logits.map((_, id) => (id === ranked[0] ? 1 : 0));
+export function samplingCandidates(
+  logits: Float64Array,
+  { temperature, topK, topP }: OpAttributes['sample'],
+): { readonly id: number; readonly p: number }[] {
+  const ids = Array.from(logits.keys());
+  const ranked = ids.toSorted((a, b) => logits[b]! - logits[a]! || a - b);
+  if (temperature === 0) return [{ id: ranked[0]!, p: 1 }];
+  const isFiltered = topP < 1 || (topK > 0 && topK < logits.length);
   const kept = topK > 0 ? ranked.slice(0, topK) : ranked;
-  const p = softmax(Float64Array.from(kept, (id) => logits[id]! / temperature));
-  const probabilities = new Float64Array(logits.length);
+  const order = isFiltered ? kept : ids;
+  const p = softmax(Float64Array.from(order, (id) => logits[id]! / temperature));
   let before = 0;
-  kept.forEach((id, i) => {
-    if (before < topP || topP >= 1) probabilities[id] = p[i]!;
+  const nucleus = order.flatMap((id, i) => {
+    const inside = topP >= 1 || before < topP;
     before += p[i]!;
+    return inside ? [{ id, p: p[i]! }] : [];
   });
-  const total = probabilities.reduce((a, b) => a + b, 0);
-  return probabilities.map((value) => value / total);
+  const total = nucleus.reduce((sum, candidate) => sum + candidate.p, 0);
+  return nucleus.map((candidate) => ({ id: candidate.id, p: candidate.p / total }));
 }
 
-/** The first id, in the order of ids, at which the running sum of the distribution exceeds the uniform. */
+/** The probability of every id under `samplingCandidates`. */
+export function samplingDistribution(logits: Float64Array, attributes: OpAttributes['sample']): Float64Array {
+  const distribution = new Float64Array(logits.length);
+  for (const { id, p } of samplingCandidates(logits, attributes)) distribution[id] = p;
+  return distribution;
+}
+
+/** The first candidate at which the running sum exceeds the uniform. */
+export function sampleOne(logits: Float64Array, u: number, attributes: OpAttributes['sample']): number {
+  const candidates = samplingCandidates(logits, attributes);
+  let sum = 0;
+  const chosen = candidates.find(({ p }) => (sum += p) > u) ?? candidates.at(-1)!;
+  return chosen.id;
+}
+
+/** Ids, and their log-probs under the untempered, unfiltered distribution. */
 export function sample(logits: Array64, uniforms: Array64, attributes: OpAttributes['sample']): Array64[] {
-  const rows = logits.shape[0]!;
-  const [ids, logProbs] = [zeros(rows), zeros(rows)];
-  uniforms.data.forEach((u, b) => {
-    let below = 0;
-    let chosen = -1;
-    samplingDistribution(row(logits, b), attributes).forEach((p, id) => {
-      if (p > 0 && below <= u) chosen = id;
-      below += p;
-    });
-    ids.data[b] = chosen;
-    logProbs.data[b] = row(logits, b)[chosen]! - logSumExp(row(logits, b));
-  });
-  return [ids, logProbs];
+  const ids = map(uniforms, (u, b) => sampleOne(row(logits, b), u, attributes));
+  return [ids, map(ids, (id, b) => row(logits, b)[id]! - logSumExp(row(logits, b)))];
 }

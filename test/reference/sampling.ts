@@ -1,18 +1,18 @@
 /** Distances of uniforms from the points at which rounding could change what is sampled. */
 import type { OpAttributes } from '../../src/graph/index.ts';
 import { type Array64, array, row, softmax } from './array.ts';
-import { samplingDistribution } from './generation.ts';
+import { samplingCandidates } from './generation.ts';
 import { randomUniforms } from './random.ts';
 
 const MARGIN = 1e-5;
 
 /** How far u is from the nearest boundary between two ids. */
-export function distanceToBoundary(distribution: Float64Array, u: number): number {
+export function distanceToBoundary(logits: Float64Array, u: number, attributes: OpAttributes['sample']): number {
   let below = 0;
   let nearest = 1;
-  for (const p of distribution) {
+  for (const { p } of samplingCandidates(logits, attributes).slice(0, -1)) {
     below += p;
-    if (p > 0 && below < 1 - 1e-12) nearest = Math.min(nearest, Math.abs(u - below));
+    nearest = Math.min(nearest, Math.abs(u - below));
   }
   return nearest;
 }
@@ -23,8 +23,9 @@ export function safeUniforms(name: string, logits: Array64, attributes: OpAttrib
   return array(
     Array.from({ length: logits.shape[0]! }, (_, b) => {
       checkNucleus(row(logits, b), attributes);
-      const distribution = samplingDistribution(row(logits, b), attributes);
-      return candidates.subarray(50 * b, 50 * b + 50).find((u) => distanceToBoundary(distribution, u) > MARGIN)!;
+      return candidates
+        .subarray(50 * b, 50 * b + 50)
+        .find((u) => distanceToBoundary(row(logits, b), u, attributes) > MARGIN)!;
     }),
   );
 }

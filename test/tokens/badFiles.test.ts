@@ -90,8 +90,8 @@ describe('tokenizer files', () => {
     ['invalid pattern', splitBy('(a'), /not supported|not usable/, 'tokenizer.json'],
     [
       'config.json too small',
-      withFile('config.json', '{"vocab_size": 339}'),
-      /knows 339 tokens, its tokenizer needs 340/,
+      withFile('config.json', '{"vocab_size": 299}'),
+      /knows 299 tokens, its tokenizer needs 300/,
       'config.json:vocab_size',
     ],
     ['end id outside', withFile('generation_config.json', '{"eos_token_id": 999}'), /end id 999/, 'eos_token_id'],
@@ -118,7 +118,7 @@ describe('tokenizer files', () => {
   it('missing: says what to do', async () => {
     const dir = await tokenizerDirectory();
     await rm(join(dir, 'tokenizer.json'));
-    await expect(loadTokenizer(dir)).rejects.toThrowError(/no tokenizer.json[^]*fix:/);
+    await expect(loadTokenizer(dir)).rejects.toThrowError(/no tokenizer.json[\s\S]*fix:/);
     await expect(loadTokenizer(join(dir, 'nowhere'))).rejects.toThrowError(/no tokenizer.json/);
   });
 
@@ -155,23 +155,23 @@ describe('templates', () => {
     ['{{ messages.constructor }}', /object internals/],
     ["{{ ''['__class__'] }}", /object internals/],
     ["{{ messages[0]['content'].__proto__ }}", /object internals/],
-  ])('%.40s is refused when compiled', (source, what) => {
+  ])('hostile or broken template %# is refused when compiled', (source, what) => {
     expect(() => compileTemplate(source, 'some/chat_template.jinja')).toThrowError(what);
   });
 
   it.each([
     ['{% for i in range(1000000000) %}x{% endfor %}', /range\(\) of 1000000000/],
     ['{% for i in range(0, 10, 0) %}x{% endfor %}', /range\(\) needs integers/],
-    ['{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}x{% endfor %}', /takes more than/],
+    ['{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}x{% endfor %}', /takes more than/],
     [
       "{% set ns = namespace(s='0123456789') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}",
       /more than 16000000 characters/,
     ],
-    ['{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}', /nested too deeply|takes more than/],
+    ['{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}', /nested too deeply|takes more than|not a function/],
     ["{{ raise_exception('only for tools') }}", /refuses this conversation: only for tools/],
     ["{{ messages | attr('constructor') }}", /filter/i],
     ['{{ process.exit() }}', /chat template/],
-  ])('%.60s fails when rendered, naming the file', (source, what) => {
+  ])('hostile template %# fails when rendered, naming the file', (source, what) => {
     const render = compileTemplate(source, 'some/chat_template.jinja');
     const attempt = () => render({ messages: [{ role: 'user', content: 'x' }] });
     expect(attempt).toThrowError(what);

@@ -31,9 +31,9 @@ export async function temporaryDirectory(): Promise<string> {
 export function smallTokenizer(): BpeTokenizerJson {
   const texts = Array.from(
     { length: 60 },
-    (_, i) => `What is ${i} plus ${i * 3}? It is ${i * 4}, the sum of the two numbers.`,
+    (_, i) => `What is ${i} plus ${i * 3}? It is ${i * 4}, the sum of the two numbers; never less than any part of it.`,
   );
-  return trainBpe(texts, { vocabSize: 340, special: SPECIAL });
+  return trainBpe(texts, { vocabSize: 300, special: SPECIAL });
 }
 
 export interface DirectoryParts {
@@ -78,5 +78,5 @@ export const AWKWARD_TEXTS = [
   '<|im_start|>user\nhello<|im_end|><|im_en d|><pad>',
   '  leading and trailing  ',
   'constructor __proto__ toString hasOwnProperty',
-  'if (x == 1) { return `${y}`; } // 100% #hash @at $5.00',
+  'if (x == 1) { return [y]; } // 100% #hash @at $5.00',
 ];

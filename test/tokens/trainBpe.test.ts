@@ -53,7 +53,7 @@ describe('trainBpe', () => {
 
   it('stops at the vocabulary size, special tokens first, and stops early when nothing is left to merge', () => {
     const small = smallTokenizer();
-    expect(Object.keys(small.model.vocab)).toHaveLength(340);
+    expect(Object.keys(small.model.vocab)).toHaveLength(300);
     expect(SPECIAL.map((token) => small.model.vocab[token])).toEqual([0, 1, 2, 3]);
     expect(trainBpe(['ab'], { vocabSize: 1000, special: [] }).model.merges).toEqual([['a', 'b']]);
   });
@@ -95,7 +95,9 @@ describe('a written tokenizer', () => {
     const tokenizer = await loadTokenizer(await tokenizerDirectory());
     const text = fc.string({ unit: 'grapheme', maxLength: 60 });
     fc.assert(
-      fc.property(text, (one) => expect(tokenizer.decode(tokenizer.encode(one))).toBe(one)),
+      fc.property(text, (one) => {
+        expect(tokenizer.decode(tokenizer.encode(one))).toBe(one);
+      }),
       { seed: 3 },
     );
   });
@@ -106,7 +108,9 @@ describe('a written tokenizer', () => {
     const native = NativeTokenizer.fromFile(join(dir, 'tokenizer.json'));
     const ids = fc.array(fc.integer({ min: 0, max: ours.vocabSize - 1 }), { minLength: 1, maxLength: 30 });
     await fc.assert(
-      fc.asyncProperty(ids, async (list) => expect(ours.decode(list)).toBe(await native.decode(list, true))),
+      fc.asyncProperty(ids, async (list) => {
+        expect(ours.decode(list)).toBe(await native.decode(list, true));
+      }),
       { numRuns: 300, seed: 4 },
     );
     expect(ours.decode([100_000, ...ours.encode('is'), 5_000_000])).toBe('is');

@@ -82,10 +82,7 @@ function segment(e: Emitter, round: string, [q, k, v]: readonly string[], table:
   const keyCount = e.op('Shape', [keys], { start: 1n, end: 2n });
   // Query i sees key j when j - i <= Lk - Lq.
   const lag = e.op('Sub', [keyCount, queryCount]);
-  const visible = e.op('LessOrEqual', [
-    e.op('Sub', [counting(e, keyCount, 0), counting(e, queryCount, 1)]),
-    lag,
-  ]);
+  const visible = e.op('LessOrEqual', [e.op('Sub', [counting(e, keyCount, 0), counting(e, queryCount, 1)]), lag]);
   const products = e.op('FusedMatMul', [queries, keys], { transB: 1n, alpha: h.scale });
   const perHead = e.op('Concat', [e.i64(h.groups * h.shared), queryCount, keyCount], { axis: 0n });
   const scores = e.op('Reshape', [products, perHead]);
@@ -177,10 +174,7 @@ export function decodeAttention(
   const newKey = e.op('Reshape', [k!, e.i64(-1, h.groups, 1, h.headDim)]);
   const newValue = e.op('Reshape', [v!, e.i64(-1, h.groups, 1, h.headDim)]);
   const oldScores = e.op('FusedMatMul', [queries, keys!], { transB: 1n, alpha: h.scale });
-  const newScores = e.op('ReduceSum', [
-    e.op('Mul', [e.op('Mul', [queries, e.scalar(h.scale)]), newKey]),
-    e.i64(-1),
-  ]);
+  const newScores = e.op('ReduceSum', [e.op('Mul', [e.op('Mul', [queries, e.scalar(h.scale)]), newKey]), e.i64(-1)]);
   const past = e.op('Where', [isOld, oldScores, e.scalar(Number.NEGATIVE_INFINITY)]);
   const probabilities = e.op('Softmax', [e.op('Where', [isNew, newScores, past])], { axis: -1n });
   const ofNew = e.op('ReduceSum', [e.op('Where', [isNew, probabilities, e.scalar(0)]), e.i64(-1)]);

@@ -103,7 +103,12 @@ const effects: { [K in EffectOp]: Effect<K> } = {
       Float32Array,
       Float32Array,
     ];
-    const [rate, factor, correction1, correction2] = valuesAt(operands, 4) as unknown as [number, number, number, number];
+    const [rate, factor, correction1, correction2] = valuesAt(operands, 4) as unknown as [
+      number,
+      number,
+      number,
+      number,
+    ];
     const keep = 1 - rate * weightDecay;
     const step = rate / correction1;
     const root = 1 / Math.sqrt(correction2);
@@ -117,7 +122,11 @@ const effects: { [K in EffectOp]: Effect<K> } = {
     }
   },
   rmsprop: (operands, { alpha, eps }) => {
-    const [p, g, v] = [0, 1, 2].map((i) => valuesOf(stateAt(operands, i))) as [Float32Array, Float32Array, Float32Array];
+    const [p, g, v] = [0, 1, 2].map((i) => valuesOf(stateAt(operands, i))) as [
+      Float32Array,
+      Float32Array,
+      Float32Array,
+    ];
     const [rate, factor] = valuesAt(operands, 3) as unknown as [number, number];
     for (let i = 0; i < p.length; i++) {
       const gradient = g[i]! * factor;
@@ -129,7 +138,11 @@ const effects: { [K in EffectOp]: Effect<K> } = {
 };
 
 /** Applies one effect. Indices were checked by `checkIndices` before the first effect of a run. */
-export function applyEffect<K extends EffectOp>(op: K, operands: readonly Operand[], attributes: OpAttributes[K]): void {
+export function applyEffect<K extends EffectOp>(
+  op: K,
+  operands: readonly Operand[],
+  attributes: OpAttributes[K],
+): void {
   (effects[op] as Effect<K>)(operands, attributes);
 }
 

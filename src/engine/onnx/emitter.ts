@@ -5,15 +5,15 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import {
   type AttributeProto,
-  AttributeProto_AttributeType as AttributeType,
   AttributeProtoSchema,
+  AttributeProto_AttributeType as AttributeType,
+  TensorProto_DataLocation as DataLocation,
+  TensorProto_DataType as DataType,
   type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
   NodeProtoSchema,
-  TensorProto_DataLocation as DataLocation,
-  TensorProto_DataType as DataType,
   type TensorProto,
   TensorProtoSchema,
   type ValueInfoProto,
@@ -206,7 +206,13 @@ export function emitter(shared: Shared = { names: 0, constants: new Map(), initi
     },
 
     graph: (inputs, outputs, initializers) =>
-      create(GraphProtoSchema, { name: 'selfplay', node: nodes, input: inputs, output: outputs, initializer: initializers }),
+      create(GraphProtoSchema, {
+        name: 'selfplay',
+        node: nodes,
+        input: inputs,
+        output: outputs,
+        initializer: initializers,
+      }),
 
     model(outputs) {
       const infos = outputs.map(({ name, type, rank }) =>

@@ -73,7 +73,10 @@ export async function onnxEngine({ threads = availableParallelism() }: { threads
         if (unknown !== undefined) throw failure({ what: `the program has no input "${unknown}"` });
         bindStates(bindings);
         changed.forEach(demandThawed);
-        return call({ kind: 'run', program, inputs: given, bindings }, Object.values(given).map(({ data }) => data));
+        return call(
+          { kind: 'run', program, inputs: given, bindings },
+          Object.values(given).map(({ data }) => data),
+        );
       },
       dispose: async () => {
         if (!alive) return;

@@ -20,7 +20,10 @@ function chunks(e: Emitter, h: string, chunk: number) {
   const total = e.op('Shape', [h], { start: 0n, end: 1n });
   const rounds = e.op('Squeeze', [e.op('Div', [e.op('Add', [total, e.i64(chunk - 1)]), e.i64(chunk)])]);
   const bounds = (inner: Emitter, round: string) => {
-    const from = inner.op('Unsqueeze', [inner.op('Mul', [round, inner.op('Squeeze', [inner.i64(chunk)])]), inner.i64(0)]);
+    const from = inner.op('Unsqueeze', [
+      inner.op('Mul', [round, inner.op('Squeeze', [inner.i64(chunk)])]),
+      inner.i64(0),
+    ]);
     const to = inner.op('Min', [inner.op('Add', [from, inner.i64(chunk)]), total]);
     const pad = (tensor: string) => {
       const missing = inner.op('Sub', [inner.i64(chunk), inner.op('Sub', [to, from])]);
@@ -102,20 +105,21 @@ export function sample(
 ): [string, string] {
   const logProbs = e.op('LogSoftmax', [logits], { axis: -1n });
   const u = e.op('Unsqueeze', [uniforms, e.i64(1)]);
-  const tempered =
-    temperature === 1 || temperature === 0 ? logProbs : e.op('Div', [logProbs, e.scalar(temperature)]);
+  const tempered = temperature === 1 || temperature === 0 ? logProbs : e.op('Div', [logProbs, e.scalar(temperature)]);
   const filtered = topP < 1 || (topK > 0 && topK < vocabulary);
   const ids =
     temperature === 0
       ? e.op('ArgMax', [logits], { axis: 1n, keepdims: 1n })
       : filtered
         ? pickFiltered(e, tempered, u, topK > 0 ? Math.min(topK, vocabulary) : vocabulary, topP)
-        : pick(e, temperature === 1 ? e.op('Exp', [tempered]) : e.op('Softmax', [tempered], { axis: -1n }), u, vocabulary);
+        : pick(
+            e,
+            temperature === 1 ? e.op('Exp', [tempered]) : e.op('Softmax', [tempered], { axis: -1n }),
+            u,
+            vocabulary,
+          );
   const chosen = e.op('GatherElements', [logProbs, ids], { axis: 1n });
-  return [
-    e.op('Cast', [e.op('Squeeze', [ids, e.i64(1)])], { to: 6n }),
-    e.op('Squeeze', [chosen, e.i64(1)]),
-  ];
+  return [e.op('Cast', [e.op('Squeeze', [ids, e.i64(1)])], { to: 6n }), e.op('Squeeze', [chosen, e.i64(1)])];
 }
 
 /** Inverse of the cumulative distribution in two levels: first the block of the vocabulary, then the id within it. */
@@ -152,8 +156,7 @@ function blockWidth(vocabulary: number): number {
 function pickFiltered(e: Emitter, scores: string, u: string, k: number, topP: number): string {
   const [best, places] = e.many('TopK', [scores, e.i64(k)], 2, { axis: 1n, largest: 1n, sorted: 1n });
   const p = e.op('Softmax', [best!], { axis: -1n });
-  const kept =
-    topP < 1 ? e.op('Where', [e.op('Less', [cumulate(e, p, 1n), e.scalar(topP)]), p, e.scalar(0)]) : p;
+  const kept = topP < 1 ? e.op('Where', [e.op('Less', [cumulate(e, p, 1n), e.scalar(topP)]), p, e.scalar(0)]) : p;
   const cumulative = cumulate(e, kept);
   const total = last(e, cumulative);
   const place = firstAbove(e, cumulative, inside(e, e.op('Mul', [u, total]), total));

@@ -82,14 +82,21 @@ const rules = {
   linearGradInput: ({ e }, inputs) => {
     const count = inputs.length / 2;
     let sum = '';
-    for (let i = 0; i < count; i++) sum = e.op('Gemm', [inputs[i]!, inputs[count + i]!, sum].filter((name) => name));
+    for (let i = 0; i < count; i++)
+      sum = e.op(
+        'Gemm',
+        [inputs[i]!, inputs[count + i]!, sum].filter((name) => name),
+      );
     return [sum];
   },
   gatherRows: ({ e }, [table, ids]) => [e.op('Gather', [table!, ids!])],
   scatterRows: ({ e, size }, [rows, ids], { inputs: [value], attributes: { count } }) => {
     const columns = e.i64(width(value));
     const zeros = e.op('ConstantOfShape', [e.op('Concat', [size(count), columns], { axis: 0n })]);
-    const places = e.op('Expand', [e.op('Unsqueeze', [ids!, e.i64(1)]), e.op('Concat', [e.i64(1), columns], { axis: 0n })]);
+    const places = e.op('Expand', [
+      e.op('Unsqueeze', [ids!, e.i64(1)]),
+      e.op('Concat', [e.i64(1), columns], { axis: 0n }),
+    ]);
     return [e.op('ScatterElements', [zeros, places, rows!], { axis: 0n, reduction: 'add' })];
   },
   rmsNorm: ({ e }, inputs, { attributes: { eps } }) =>
@@ -215,7 +222,11 @@ export function lower(graph: Graph, freeze: boolean): Plan {
       } else if (isNode(node, 'state')) name = stateTensor(node);
       else {
         const rule = rules[node.op] as Rule<OpName>;
-        const results = rule(context, node.inputs.map((v, i) => (isTableOf(node, i) ? '' : tensor(v))), node);
+        const results = rule(
+          context,
+          node.inputs.map((v, i) => (isTableOf(node, i) ? '' : tensor(v))),
+          node,
+        );
         node.values.forEach((v, i) => {
           tensors.set(v, results[i]!);
         });
@@ -234,7 +245,12 @@ export function lower(graph: Graph, freeze: boolean): Plan {
       return e.weight(`state ${state}`, type.shape as number[], `w${weights.length - 1}`);
     }
     const shape = rows === undefined ? type.shape : [rows, ...type.shape.slice(1)];
-    return feed(`state ${state}`, { kind: 'state', name: state, ...(rows === undefined ? {} : { rows }) }, 'f32', shape);
+    return feed(
+      `state ${state}`,
+      { kind: 'state', name: state, ...(rows === undefined ? {} : { rows }) },
+      'f32',
+      shape,
+    );
   }
 
   const fetches = new Map<string, { type: 'f32' | 'i32'; rank: number }>();
@@ -254,7 +270,11 @@ export function lower(graph: Graph, freeze: boolean): Plan {
   }
 
   // Nodes in graph order, so that onnxruntime sees them in the order in which their results die.
-  const fused = new Set(graph.nodes.filter((node) => isNode(node, 'accumulate') && isRowUpdate(node.inputs[1]!)).map((node) => node.inputs[1]!));
+  const fused = new Set(
+    graph.nodes
+      .filter((node) => isNode(node, 'accumulate') && isRowUpdate(node.inputs[1]!))
+      .map((node) => node.inputs[1]!),
+  );
   function isRowUpdate(value: Value): boolean {
     return value.node.op === 'scatterRows' && uses.get(value) === 1;
   }

@@ -29,7 +29,14 @@ export function layoutSegments(table: Int32Array, tokens: number): SegmentLayout
   let next = 0;
   const uses = new Int32Array(tokens);
   for (let s = 0; s < count; s++) {
-    const [qs, qe, ks, ke, ms, me] = table.subarray(s * 6, s * 6 + 6) as unknown as [number, number, number, number, number, number];
+    const [qs, qe, ks, ke, ms, me] = table.subarray(s * 6, s * 6 + 6) as unknown as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
     if (qs !== next || qe <= qs || qe > tokens) throw reject(s, 'queries must follow those of the segment before');
     for (const [a, b] of [
       [ks, ke],
@@ -51,7 +58,14 @@ export function layoutSegments(table: Int32Array, tokens: number): SegmentLayout
   const keyRows = new Int32Array(most * tokens).fill(keyStride - 1);
   uses.fill(0);
   for (let s = 0; s < count; s++) {
-    const [qs, qe, ks, ke, ms, me] = table.subarray(s * 6, s * 6 + 6) as unknown as [number, number, number, number, number, number];
+    const [qs, qe, ks, ke, ms, me] = table.subarray(s * 6, s * 6 + 6) as unknown as [
+      number,
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
     for (let t = qs; t < qe; t++) queryRows[t] = s * queryStride + t - qs;
     let place = s * keyStride;
     for (let t = ks; t < ke; t++) keyRows[uses[t]!++ * tokens + t] = place++;

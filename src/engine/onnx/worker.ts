@@ -132,7 +132,11 @@ async function run(
       }
     }
   }
-  const steps = plan.effects.map(({ op, operands, attributes }) => ({ op, attributes, operands: operands.map(operand) }));
+  const steps = plan.effects.map(({ op, operands, attributes }) => ({
+    op,
+    attributes,
+    operands: operands.map(operand),
+  }));
   for (const { op, operands } of steps) checkIndices(op, operands);
   for (const { op, operands, attributes } of steps) applyEffect(op, operands, attributes);
   return Object.fromEntries(

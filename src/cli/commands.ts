@@ -1,0 +1,101 @@
+// The commands that work on models: what each does in words, and what it says when it is done.
+import type { z } from 'zod';
+import type { RecipeContext, RunOutcome } from '../recipes/index.ts';
+import { formatDuration, textTable } from '../report/index.ts';
+import { checkSettings, type Given } from './check.ts';
+import type { Recipes } from './recipes.ts';
+import { type Setting, settingsOf } from './settings.ts';
+import type { RECIPE_WORDS } from './words.ts';
+
+/** What a command leaves: data for stdout, and sentences for after it. */
+export interface Outcome {
+  readonly json: unknown;
+  /** For stdout without --json; may be empty. */
+  readonly text: string;
+  readonly sentences: readonly string[];
+}
+
+/** A command whose settings come from flags and a config file. */
+export interface RecipeCommand {
+  readonly name: (typeof RECIPE_WORDS)[number]['name'];
+  readonly settings: ReadonlyMap<string, Setting>;
+  /**
+   * Checks what was given; the work itself starts when the result is called.
+   * @throws SelfplayError (usage) with every problem
+   */
+  readonly prepare: (
+    given: ReadonlyMap<string, Given>,
+    commandsWith: (key: string) => readonly string[],
+  ) => (context: RecipeContext) => Promise<Outcome>;
+}
+
+/** The recipes with their schemas, ready to act. */
+export function recipeCommands(recipes: Recipes): RecipeCommand[] {
+  return [
+    recipe('run', recipes.spinSchema, async (settings, context) => runOutcome(await recipes.playSpin(settings, context))),
+    recipe('sft', recipes.sftSchema, async (settings, context) =>
+      runOutcome(await recipes.fineTune(settings, context), settings.data),
+    ),
+    recipe('generate', recipes.generateSchema, async (settings, context) => {
+      const { rows, file } = await recipes.generateAnswers(settings, context);
+      // Without a file the answers themselves are the data on stdout.
+      return { json: { rows, file }, text: '', sentences: [`${rows} answers${file === null ? '' : ` in ${file}`}.`] };
+    }),
+    recipe('eval', recipes.evalSchema, async (settings, context) => {
+      const { row, file } = await recipes.evaluateModel(settings, context);
+      return {
+        json: { row, file },
+        text: textTable({ rows: [row], best: null }),
+        sentences: file === null ? [] : [`Figures and scores of every row are in ${file}.`],
+      };
+    }),
+  ];
+}
+
+function recipe<Schema extends z.ZodType>(
+  name: RecipeCommand['name'],
+  schema: Schema,
+  act: (settings: z.output<Schema>, context: RecipeContext) => Promise<Outcome>,
+): RecipeCommand {
+  const settings = settingsOf(schema);
+  return {
+    name,
+    settings,
+    prepare: (given, commandsWith) => {
+      const checked = checkSettings({ command: name, schema, settings, commandsWith }, given);
+      return (context) => act(checked, context);
+    },
+  };
+}
+
+/**
+ * The table of a run, and what to do with the model.
+ * @param data the data that a fine-tuned model should now play with, as far as known
+ */
+export function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
+  const { best, directory, results, seconds } = outcome;
+  const model = quoted(best.model);
+  const played = results.rows.some(({ iteration }) => iteration !== null);
+  const next = played
+    ? [
+        `  selfplay generate --model ${model} --data PROMPTS.jsonl`,
+        `  selfplay eval --model ${model} --data HELD_OUT.jsonl`,
+      ]
+    : [`  selfplay run --model ${model} --data ${quoted(data)}`];
+  return {
+    json: outcome,
+    text: results.rows.length === 0 ? '' : textTable(results),
+    sentences: [
+      '',
+      `Best model: ${best.label}, in ${best.model}`,
+      played ? 'Use it:' : 'Play SPIN with it:',
+      ...next,
+      `Everything about the run is in ${directory} (${formatDuration(seconds)})`,
+    ],
+  };
+}
+
+/** A path as one word for a shell. */
+function quoted(path: string): string {
+  return /^[\w./:@%+=,-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,112 @@
+// Settings as command-line flags: --kebab-case for each snake_case key, in groups that put first what a newcomer needs.
+// Values stay text until check.ts judges them, so that flags and config files have the same rules and errors.
+import { Option } from '@commander-js/extra-typings';
+import type { Given } from './check.ts';
+import type { Setting } from './settings.ts';
+
+/** Headings in the order of `--help`, with their settings in the order in which they are listed. */
+const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
+  ['What to give', ['model', 'data', 'out']],
+  [
+    'Rows',
+    ['limit', 'sample', 'eval_data', 'dev_size', 'test_size', 'prompt_column', 'response_column', 'max_length', 'seed'],
+  ],
+  [
+    'The game',
+    ['iterations', 'beta', 'sft_weight', 'replay', 'checker', 'temperature', 'top_k', 'top_p', 'max_new_tokens', 'scorer'],
+  ],
+  [
+    'Optimization',
+    [
+      'learning_rate',
+      'num_train_epochs',
+      'batch_size',
+      'optimizer',
+      'lr_scheduler_type',
+      'warmup_ratio',
+      'max_grad_norm',
+      'weight_decay',
+      'adam_beta1',
+      'adam_beta2',
+      'rmsprop_alpha',
+      'optimizer_epsilon',
+      'evaluations',
+    ],
+  ],
+  ['Machine', ['threads', 'micro_batch_tokens', 'generation_batch_size', 'shard_size', 'checkpoint_seconds']],
+];
+
+/** Headings that read better for one command than the usual ones. */
+const OTHER_HEADINGS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  generate: { 'The game': 'Answers' },
+  eval: { 'The game': 'Answers' },
+};
+
+/** The keys of all groups: every setting must be in one (a test compares). */
+export const groupedKeys: readonly string[] = GROUPS.flatMap(([, keys]) => keys);
+
+/** The flags of a command's settings, in the order of `--help`. A boolean gives two options, of which one is listed. */
+export function flagsOf(command: string, settings: ReadonlyMap<string, Setting>): Option[] {
+  const options: Option[] = [];
+  for (const [heading, keys] of GROUPS) {
+    const group = OTHER_HEADINGS[command]?.[heading] ?? heading;
+    for (const key of keys) {
+      const setting = settings.get(key);
+      if (setting !== undefined) options.push(...optionsOf(setting).map((option) => option.helpGroup(`${group}:`)));
+    }
+  }
+  return options;
+}
+
+/** Flags that can be turned off with `--no-`. */
+const negatable = new WeakSet<Option>();
+
+function optionsOf(setting: Setting): Option[] {
+  const description = describe(setting);
+  if (setting.kind === 'boolean') {
+    const on = new Option(setting.flag, description);
+    negatable.add(on);
+    return [on, new Option(setting.flag.replace('--', '--no-')).hideHelp()];
+  }
+  return [new Option(`${setting.flag} ${placeholderOf(setting)}`, description)];
+}
+
+function placeholderOf({ key, kind, choices }: Setting): string {
+  if (choices.length > 0) return '<choice>';
+  if (kind === 'integer') return '<n>';
+  if (kind === 'number') return '<x>';
+  if (key === 'model') return '<dir>';
+  if (key.endsWith('_column')) return '<name>';
+  return '<path>';
+}
+
+function describe({ description, choices, required, default: preset }: Setting): string {
+  const remarks: string[] = [];
+  if (choices.length > 0) remarks.push(choices.join(', '));
+  if (required) remarks.push('required');
+  if (preset !== undefined) remarks.push(`default: ${preset === true ? 'yes' : preset === false ? 'no' : preset}`);
+  return remarks.length === 0 ? description : `${description} (${remarks.join('; ')})`;
+}
+
+/** How `--help` shows a flag: a boolean as `--[no-]replay`. */
+export function optionTerm(option: Option): string {
+  return negatable.has(option) ? option.flags.replace('--', '--[no-]') : option.flags;
+}
+
+/** The settings among parsed flags, by key, each with its flag as its place. */
+export function givenFlags(settings: ReadonlyMap<string, Setting>, parsed: Record<string, unknown>): Map<string, Given> {
+  const given = new Map<string, Given>();
+  for (const setting of settings.values()) {
+    const value = parsed[new Option(setting.flag).attributeName()];
+    if (value !== undefined) given.set(setting.key, { value: valueOf(setting, value), where: setting.flag });
+  }
+  return given;
+}
+
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/** A number where the setting is one and the text reads as one; else the text, for the check to complain about. */
+function valueOf({ kind }: Setting, value: unknown): unknown {
+  if (typeof value !== 'string' || (kind !== 'integer' && kind !== 'number')) return value;
+  return NUMBER.test(value) ? Number(value) : value;
+}

@@ -1,0 +1,20 @@
+// What the command line needs of its process, so that a test can put its own in place.
+import type { ProgressStream } from '../report/index.ts';
+
+export interface CliIo {
+  /** Data, and nothing else. */
+  readonly stdout: { write(text: string): unknown; isTTY?: boolean; columns?: number };
+  /** Progress and sentences. */
+  readonly stderr: ProgressStream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Current directory, to which relative paths are relative. */
+  readonly directory: string;
+  readonly signals: {
+    on(signal: StopSignal, listener: () => void): unknown;
+    off(signal: StopSignal, listener: () => void): unknown;
+  };
+  /** Ends the process at once. */
+  readonly exit: (code: number) => void;
+}
+
+export type StopSignal = 'SIGINT' | 'SIGTERM';

@@ -1,0 +1,15 @@
+// The recipes as the command line uses them; a test passes its own.
+
+/** Functions and schemas of src/recipes that commands call. */
+export type Recipes = Pick<
+  typeof import('../recipes/index.ts'),
+  | 'spinSchema'
+  | 'sftSchema'
+  | 'generateSchema'
+  | 'evalSchema'
+  | 'playSpin'
+  | 'fineTune'
+  | 'resumeRun'
+  | 'generateAnswers'
+  | 'evaluateModel'
+>;

@@ -1,0 +1,62 @@
+// What the recipes' zod schemas say about each setting, read off their JSON schema: the one source for flags, for
+// `--help`, for config files and for what an error says is allowed.
+import { z } from 'zod';
+
+/** One setting, under the key that config files use. */
+export interface Setting {
+  readonly key: string;
+  /** `--micro-batch-tokens` for micro_batch_tokens. */
+  readonly flag: string;
+  readonly kind: 'string' | 'integer' | 'number' | 'boolean';
+  readonly choices: readonly string[];
+  readonly description: string;
+  readonly required: boolean;
+  /** Undefined where there is none. */
+  readonly default: unknown;
+  /** What a value must be: "a whole number of at least 1". */
+  readonly allowed: string;
+}
+
+/** The part of a JSON schema that settings use. */
+interface Property {
+  readonly type: Setting['kind'];
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly string[];
+  readonly minLength?: number;
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+}
+
+/** All settings of a recipe's schema, by key, in its order. */
+export function settingsOf(schema: z.ZodType): ReadonlyMap<string, Setting> {
+  const { properties = {}, required = [] } = z.toJSONSchema(schema, { io: 'input' });
+  const settings = Object.entries(properties as Record<string, Property>).map(([key, property]): [string, Setting] => [
+    key,
+    {
+      key,
+      flag: `--${key.replaceAll('_', '-')}`,
+      kind: property.type,
+      choices: property.enum ?? [],
+      description: property.description ?? '',
+      required: required.includes(key),
+      default: property.default,
+      allowed: allowedBy(property),
+    },
+  ]);
+  return new Map(settings);
+}
+
+function allowedBy(property: Property): string {
+  if (property.enum !== undefined) return `one of ${property.enum.join(', ')}`;
+  if (property.type === 'boolean') return 'true or false';
+  if (property.type === 'string') return property.minLength === undefined ? 'a text' : 'a text that is not empty';
+  const { minimum, exclusiveMinimum, maximum = Number.MAX_SAFE_INTEGER } = property;
+  const bounds: string[] = [];
+  if (minimum !== undefined) bounds.push(`at least ${minimum}`);
+  if (exclusiveMinimum !== undefined) bounds.push(`more than ${exclusiveMinimum}`);
+  if (maximum < Number.MAX_SAFE_INTEGER) bounds.push(`at most ${maximum}`);
+  const noun = property.type === 'integer' ? 'a whole number' : 'a number';
+  return bounds.length === 0 ? noun : `${noun} of ${bounds.join(' and ')}`;
+}

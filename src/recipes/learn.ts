@@ -1,0 +1,159 @@
+/**
+ * The training stage of an iteration: epochs of shuffled batches, with checkpoints from which a resume gives the same
+ * weights bit for bit.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import {
+  checkpointName,
+  dropOlder,
+  type LoadedModel,
+  loadTrainerState,
+  newestVerified,
+  saveTrainerState,
+} from '../checkpoint/index.ts';
+import { readTensorF32 } from '../formats/index.ts';
+import { type Group, packedLength } from '../pairs/index.ts';
+import { learningRateAt, type Objective, openTrainer, type Trainer } from '../training/index.ts';
+import { shuffled } from '../util/index.ts';
+import { Interrupted } from './context.ts';
+import { CHECKPOINTS, type Run } from './run.ts';
+import { optimizerOf } from './settings.ts';
+
+export interface Lesson {
+  /** Names the checkpoints, the random stream and the log entries; null for plain SFT. */
+  readonly iteration: number | null;
+  /** Directory of the stage within the run. */
+  readonly folder: string;
+  readonly groups: readonly Group[];
+  readonly objective: Objective;
+  /** Called after every step; whatever it keeps in `memory` is part of the checkpoint. */
+  readonly afterStep?: (step: number, steps: number) => Promise<void>;
+  readonly memory?: Record<string, number>;
+}
+
+interface Counters {
+  readonly step: number;
+  /** First event that a resume from here supersedes. */
+  readonly seq: number;
+  readonly memory: Record<string, number>;
+}
+
+/** Checkpoints take at most one twentieth of the time. */
+const CHECKPOINT_SHARE = 20;
+
+/** How many optimizer steps a lesson takes. */
+export function stepsOf(groups: number, { batch_size, num_train_epochs }: Run['settings']): number {
+  return Math.ceil(groups / batch_size) * num_train_epochs;
+}
+
+/** Trains the weights in the engine; on return they are θ_{t+1}. Throws Interrupted after a checkpoint. */
+export async function learn(
+  run: Run,
+  { model }: LoadedModel,
+  lesson: Lesson,
+): Promise<{ steps: number; tokens: number }> {
+  const { settings, engine, context } = run;
+  const { iteration, groups, objective, memory = {} } = lesson;
+  const batches = Math.ceil(groups.length / settings.batch_size);
+  const steps = stepsOf(groups.length, settings);
+  const folder = run.path(lesson.folder, CHECKPOINTS);
+  await mkdir(folder, { recursive: true });
+  const trainer = await openTrainer(engine, model, {
+    objective,
+    optimizer: optimizerOf(settings),
+    maxGradNorm: settings.max_grad_norm,
+    microBatchTokens: settings.micro_batch_tokens,
+  });
+  const schedule = {
+    kind: settings.lr_scheduler_type,
+    learningRate: settings.learning_rate,
+    warmupRatio: settings.warmup_ratio,
+  };
+  const done = await restore(run, trainer, folder, memory);
+  const label = iteration === null ? 'fine-tuning' : `iteration ${iteration}: the main player learns`;
+  const progress = context.progress(label, steps - done, 'steps');
+  const shuffledFor = (epoch: number) =>
+    shuffled(groups, settings.seed, `batches ${iteration ?? 'sft'} epoch ${epoch}`);
+  let order: Group[] = [];
+  let tokens = 0;
+  let lastSave = performance.now();
+  let saveSeconds = 0;
+  const save = async (step: number) => {
+    const start = performance.now();
+    await saveTrainerState(run.path(lesson.folder, CHECKPOINTS, checkpointName('step', step)), {
+      state: { step, seq: run.log.nextSeq(), memory } satisfies Counters,
+      tensors: await Promise.all(
+        trainer.states.map(async (name) => ({
+          name,
+          dtype: 'F32' as const,
+          shape: [...(await engine.states()).get(name)!],
+          data: () => engine.readState(name),
+        })),
+      ),
+    });
+    await dropOlder(folder, 'step');
+    lastSave = performance.now();
+    saveSeconds = (lastSave - start) / 1000;
+  };
+  try {
+    for (let step = done; step < steps; step++) {
+      if (step === done || step % batches === 0) order = shuffledFor(Math.floor(step / batches));
+      const at = (step % batches) * settings.batch_size;
+      const start = performance.now();
+      const rate = learningRateAt(schedule, step, steps);
+      const figures = await trainer.step(inLengthOrder(order.slice(at, at + settings.batch_size)), step + 1, rate);
+      tokens += figures.tokens;
+      await run.emit({
+        iteration,
+        stage: 'train',
+        type: 'train.step',
+        step: step + 1,
+        steps,
+        loss: figures.loss,
+        ...figures.pairs,
+        grad_norm: figures.gradNorm,
+        learning_rate: rate,
+        tokens: figures.tokens,
+        seconds: (performance.now() - start) / 1000,
+      });
+      await lesson.afterStep?.(step + 1, steps);
+      progress.advance(1, `loss ${figures.loss.toFixed(4)}`);
+      const pause = (performance.now() - lastSave) / 1000;
+      const due = pause >= Math.max(settings.checkpoint_seconds, CHECKPOINT_SHARE * saveSeconds);
+      if (context.signal?.aborted) {
+        await save(step + 1);
+        throw new Interrupted(run.directory);
+      }
+      if (due && step + 1 < steps) await save(step + 1);
+    }
+  } finally {
+    progress.done();
+    await trainer.dispose();
+  }
+  return { steps, tokens };
+}
+
+/** Neighbours of like length share a micro-batch; the step as a whole is the same. */
+function inLengthOrder(groups: readonly Group[]): Group[] {
+  return groups.toSorted((a, b) => packedLength(a) - packedLength(b));
+}
+
+/** Puts the newest sound checkpoint into the engine; returns the number of steps that it has behind it. */
+async function restore(run: Run, trainer: Trainer, folder: string, memory: Record<string, number>): Promise<number> {
+  if (!existsSync(folder)) return 0;
+  const newest = await newestVerified(folder, 'step');
+  if (!newest) return 0;
+  for (const { path, reason } of newest.skipped)
+    await run.warn(`passing over a damaged checkpoint, ${path}: ${reason}`);
+  const { state, tensors } = await loadTrainerState(newest.path);
+  for (const name of trainer.states) await run.engine.writeState(name, await readTensorF32(tensors.get(name)!));
+  const counters = state as Counters;
+  Object.assign(memory, counters.memory);
+  return counters.step;
+}
+
+/** When the trained model is safely on disk, its checkpoints are not needed any more. */
+export async function dropCheckpoints(run: Run, folder: string): Promise<void> {
+  await rm(run.path(folder, CHECKPOINTS), { recursive: true, force: true });
+}

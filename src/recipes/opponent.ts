@@ -1,0 +1,276 @@
+/**
+ * The opponent's part of an iteration: it answers every prompt, and both answers of every pair are scored under it.
+ * Both stages work in shards; a finished shard is on disk and never done again.
+ */
+import { mkdir, rm } from 'node:fs/promises';
+import type { LoadedModel } from '../checkpoint/index.ts';
+import { scorers } from '../evaluation/index.ts';
+import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
+import { censor, exclusion, type Group, type Pair, type ScoredPair } from '../pairs/index.ts';
+import type { ChatTokenizer } from '../tokens/index.ts';
+import { openScorer, type Scorer } from '../training/index.ts';
+import {
+  type PairRecord,
+  readLogProbs,
+  readPairs,
+  readSamples,
+  type TextCompletion,
+  writeLogProbs,
+  writePairs,
+  writeSamples,
+} from './records.ts';
+import type { Row } from './rows.ts';
+import { iterationName, type Run } from './run.ts';
+
+/** A thing being played with: the model in the engine and its tokenizer. */
+export interface Player {
+  readonly loaded: LoadedModel;
+  readonly tokenizer: ChatTokenizer;
+}
+
+const shardName = (shard: number) => String(shard).padStart(5, '0');
+
+function inShards<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
+
+/** Runs `body`, logged as a stage of iteration t; `counts` go into the log. */
+export async function stage<T extends { counts: Record<string, number> }>(
+  run: Run,
+  at: { iteration: number | null; stage: 'prepare' | 'generate' | 'reference' | 'train' | 'evaluate' },
+  body: () => Promise<T>,
+): Promise<T> {
+  await run.emit({ ...at, type: 'stage.started' });
+  const start = performance.now();
+  const result = await body();
+  await run.emit({ ...at, type: 'stage.finished', seconds: (performance.now() - start) / 1000, counts: result.counts });
+  return result;
+}
+
+/** y' ~ p_θt(·|x) for every row of train; then pairs.jsonl with the reasons for pairs that are left out. */
+export async function samplePairs(run: Run<'run'>, { loaded, tokenizer }: Player, rows: readonly Row[], t: number) {
+  const file = run.path(iterationName(t), 'pairs.jsonl');
+  const written = await readPairs(file).catch(() => null);
+  if (written) return written;
+  const { settings } = run;
+  const folder = run.path(iterationName(t), 'samples');
+  await mkdir(folder, { recursive: true });
+  const shards = inShards(rows, settings.shard_size);
+  const sampling: Sampling = { temperature: settings.temperature, topK: settings.top_k, topP: settings.top_p };
+  const progress = run.context.progress(`iteration ${t}: the opponent answers`, rows.length, 'prompts');
+  let generator: CompletionGenerator | undefined;
+  const samples: TextCompletion[] = [];
+  const { counts } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
+    try {
+      for (const [i, shard] of shards.entries()) {
+        run.checkSignal();
+        const shardFile = `${folder}/${shardName(i)}.jsonl`;
+        let done = await readSamples(shardFile);
+        if (!done) {
+          const start = performance.now();
+          generator ??= await openGenerator(run.engine, loaded.model, {
+            batchSize: settings.generation_batch_size,
+            sampling,
+          });
+          done = await completions(
+            run,
+            generator,
+            tokenizer,
+            shard,
+            { iteration: t, seed: settings.seed },
+            progress.advance,
+          );
+          await writeSamples(shardFile, done);
+          const seconds = (performance.now() - start) / 1000;
+          const counts = { rows: done.length, tokens: done.reduce((n, { ids }) => n + ids.length, 0) };
+          await run.emit({
+            iteration: t,
+            stage: 'generate',
+            type: 'shard.finished',
+            shard: i,
+            shards: shards.length,
+            seconds,
+            counts,
+          });
+        } else progress.advance(done.length);
+        samples.push(...done);
+      }
+    } finally {
+      progress.done();
+      await generator?.dispose();
+    }
+    return { counts: { rows: samples.length, tokens: samples.reduce((n, { ids }) => n + ids.length, 0) } };
+  });
+
+  const records = await pairRecords(rows, samples, t, settings, loaded.model.contextLength);
+  await mkdir(run.path(iterationName(t), 'logprobs'), { recursive: true });
+  await writeLogProbs(samplerFile(run, t), new Map(samples.map((s) => [sampleName(s), s.logProbs])));
+  await writePairs(file, records);
+  await rm(folder, { recursive: true });
+  const left = (reason: string) => records.filter(({ excluded }) => excluded === reason).length;
+  const cut = samples.filter(({ finish }) => finish === 'length').length;
+  await run.say(
+    `Iteration ${t}: ${records.length} answers of ${(counts.tokens / Math.max(1, records.length)).toFixed(1)} tokens, ` +
+      `${cut} cut at ${settings.max_new_tokens}; left out: ${left('identical')} identical to the human answer, ` +
+      `${left('accepted')} accepted by the checker, ${left('too long')} too long.`,
+  );
+  return readPairs(file);
+}
+
+/** One answer per row, with its text. Interrupted when the run is asked to stop. */
+export async function completions(
+  run: Pick<Run<'run'>, 'context' | 'checkSignal'> & { readonly settings: { readonly max_new_tokens: number } },
+  generator: CompletionGenerator,
+  tokenizer: ChatTokenizer,
+  rows: readonly { readonly id: string; readonly promptIds: Int32Array }[],
+  address: { readonly iteration: number; readonly seed: number },
+  onRow: (count: number) => void,
+): Promise<TextCompletion[]> {
+  try {
+    const answers = await generator.generate(
+      rows.map(({ id, promptIds }) => ({ id, promptIds })),
+      {
+        ...address,
+        maxNewTokens: run.settings.max_new_tokens,
+        endIds: tokenizer.endIds,
+        signal: run.context.signal,
+        onCompletion: () => onRow(1),
+      },
+    );
+    return answers.map((answer) => ({ ...answer, text: tokenizer.decode(answer.ids) }));
+  } catch (error) {
+    run.checkSignal();
+    throw error;
+  }
+}
+
+async function pairRecords(
+  rows: readonly Row[],
+  samples: readonly TextCompletion[],
+  t: number,
+  { checker, max_length }: Run<'run'>['settings'],
+  contextLength: number,
+): Promise<PairRecord[]> {
+  const maxLength = Math.min(max_length ?? contextLength, contextLength);
+  return Promise.all(
+    rows.map(async (row, i): Promise<PairRecord> => {
+      const sample = samples[i]!;
+      const real = censor(row.responseIds, sample);
+      const accepted = checker !== 'none' && (await scorers[checker]({ ...row, answer: sample.text })) === 1;
+      const pair = { ...row, sample: sample.sample, iteration: t, real, generated: sample.ids };
+      return {
+        v: 1,
+        id: row.id,
+        promptIds: [...row.promptIds],
+        responses: [
+          {
+            role: 'real',
+            iteration: null,
+            sample: 0,
+            text: row.response,
+            ids: [...real],
+            finish: real.length === row.responseIds.length ? 'end' : 'length',
+          },
+          {
+            role: 'generated',
+            iteration: t,
+            sample: sample.sample,
+            text: sample.text,
+            ids: [...sample.ids],
+            finish: sample.finish,
+          },
+        ],
+        excluded: exclusion(pair, { maxLength, accepted }),
+      };
+    }),
+  );
+}
+
+const sampleName = ({ id, sample }: { id: string; sample: number }) => `${id}/${sample}`;
+const answerName = (pair: Pair, role: 'real' | 'generated') => `${role}/${pair.iteration}/${sampleName(pair)}`;
+
+/** log p_θt of the opponent's answers as its sampler gave them. */
+const samplerFile = (run: Run<'run'>, t: number) => run.path(iterationName(t), 'logprobs', 'sampler.safetensors');
+
+/**
+ * log p_θt of both answers of every pair, under the opponent θt that is in the engine. Its own answers have theirs from
+ * the sampler; human answers are scored in one pass, and so are both answers of pairs from the iteration before, whose
+ * opponent was another.
+ */
+export async function scoreUnderOpponent(
+  run: Run<'run'>,
+  { loaded }: Player,
+  pairs: readonly Pair[],
+  t: number,
+  opponent: string,
+): Promise<ScoredPair[]> {
+  const { settings } = run;
+  const folder = run.path(iterationName(t), 'logprobs', opponent.slice(0, 16));
+  await mkdir(folder, { recursive: true });
+  const fromSampler = await readLogProbs(samplerFile(run, t));
+  const shards = inShards(pairs, settings.shard_size);
+  const progress = run.context.progress(`iteration ${t}: log-probs of the opponent`, pairs.length, 'pairs');
+  let scorer: Scorer | undefined;
+  const scored: ScoredPair[] = [];
+  await stage(run, { iteration: t, stage: 'reference' }, async () => {
+    try {
+      for (const [i, shard] of shards.entries()) {
+        run.checkSignal();
+        const file = `${folder}/${shardName(i)}.safetensors`;
+        let logProbs = await readLogProbs(file);
+        if (logProbs) progress.advance(shard.length);
+        else {
+          const start = performance.now();
+          scorer ??= await openScorer(run.engine, loaded.model);
+          logProbs = await scoreShard(scorer, shard, t, settings.micro_batch_tokens, progress.advance);
+          await writeLogProbs(file, logProbs);
+          const seconds = (performance.now() - start) / 1000;
+          const counts = { pairs: shard.length };
+          await run.emit({
+            iteration: t,
+            stage: 'reference',
+            type: 'shard.finished',
+            shard: i,
+            shards: shards.length,
+            seconds,
+            counts,
+          });
+        }
+        for (const pair of shard) {
+          const generated =
+            pair.iteration === t ? fromSampler?.get(sampleName(pair)) : logProbs.get(answerName(pair, 'generated'));
+          scored.push({
+            ...pair,
+            realReference: logProbs.get(answerName(pair, 'real'))!,
+            generatedReference: generated!,
+          });
+        }
+      }
+    } finally {
+      progress.done();
+      await scorer?.dispose();
+    }
+    return { counts: { pairs: scored.length } };
+  });
+  return scored;
+}
+
+async function scoreShard(
+  scorer: Scorer,
+  pairs: readonly Pair[],
+  t: number,
+  budget: number,
+  onBatch: (count: number) => void,
+): Promise<Map<string, Float32Array>> {
+  const roles = (pair: Pair) => (pair.iteration === t ? (['real'] as const) : (['real', 'generated'] as const));
+  const groups: Group[] = pairs.map((pair) => ({
+    promptIds: pair.promptIds,
+    responses: roles(pair).map((role) => ({ ids: pair[role] })),
+  }));
+  const scores = await scorer.score(groups, budget, onBatch);
+  return new Map(
+    pairs.flatMap((pair, i) =>
+      roles(pair).map((role, j): [string, Float32Array] => [answerName(pair, role), scores[i]![j]!]),
+    ),
+  );
+}

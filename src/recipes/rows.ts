@@ -1,0 +1,132 @@
+/**
+ * From the data file to encoded rows: read, cut into three splits, then limited, then encoded. Rows that cannot be
+ * used are skipped with line and reason, and refused when they are more than a few.
+ */
+import { type Example, readExamples, splitExamples, take } from '../data/index.ts';
+import type { LanguageModel } from '../models/index.ts';
+import type { ChatTokenizer } from '../tokens/index.ts';
+import { SelfplayError, usageError } from '../util/index.ts';
+import type { SpinSettings } from './settings.ts';
+
+/** An example with its ids; `responseIds` ends with the only end id. */
+export interface Row extends Example {
+  readonly promptIds: Int32Array;
+  readonly responseIds: Int32Array;
+}
+
+export interface Rows {
+  /** The game is played on these. */
+  readonly train: Row[];
+  /** Choices are made on these. */
+  readonly dev: Row[];
+  /** The table shows these, and nothing is chosen by them. */
+  readonly test: Row[];
+  /** Plain sentences about what was read and skipped. */
+  readonly notes: string[];
+}
+
+/** Share of rows that may be unusable before the file is refused. */
+const MAX_SKIPPED = 0.05;
+/** Rows of a held-out split, unless the user says: a tenth of the rows, and at most as many. */
+const HELD_OUT = 100;
+
+type RowSettings = Pick<
+  SpinSettings,
+  | 'data'
+  | 'eval_data'
+  | 'prompt_column'
+  | 'response_column'
+  | 'limit'
+  | 'sample'
+  | 'dev_size'
+  | 'test_size'
+  | 'seed'
+  | 'max_length'
+>;
+
+/** Columns that the user named, if any. */
+export function columnsOf({ prompt_column, response_column }: Pick<SpinSettings, 'prompt_column' | 'response_column'>) {
+  if (prompt_column === undefined && response_column === undefined) return {};
+  if (prompt_column === undefined || response_column === undefined) {
+    throw usageError({
+      what: 'prompt_column and response_column belong together',
+      fix: 'give both --prompt-column and --response-column',
+    });
+  }
+  return { columns: { prompt: prompt_column, response: response_column } };
+}
+
+export async function prepareRows(
+  settings: RowSettings,
+  tokenizer: ChatTokenizer,
+  model: LanguageModel,
+): Promise<Rows> {
+  const { seed } = settings;
+  const dataset = await readExamples(settings.data, columnsOf(settings));
+  const tenth = Math.min(HELD_OUT, Math.floor(dataset.examples.length / 10));
+  const outside = settings.eval_data === undefined ? null : await readExamples(settings.eval_data, columnsOf(settings));
+  const splits = splitExamples(dataset.examples, {
+    seed,
+    dev: settings.dev_size ?? tenth,
+    test: outside ? 0 : (settings.test_size ?? tenth),
+  });
+  const { limit, sample } = settings;
+  const train = take(splits.train, {
+    seed,
+    ...(limit === undefined ? {} : { limit }),
+    ...(sample === undefined ? {} : { sample }),
+  });
+  const test = outside
+    ? take(outside.examples, { seed, sample: Math.min(settings.test_size ?? HELD_OUT, outside.examples.length) })
+    : splits.test;
+
+  const encode = (examples: readonly Example[], file: string) =>
+    encodeRows(examples, file, tokenizer, model, settings.max_length);
+  const encoded = {
+    train: encode(train, settings.data),
+    dev: encode(splits.dev, settings.data),
+    test: encode(test, settings.eval_data ?? settings.data),
+  };
+  const skipped = [...encoded.train.skipped, ...encoded.dev.skipped, ...encoded.test.skipped];
+  const notes = [
+    `${settings.data}: ${dataset.rows} rows (${dataset.format}); train ${encoded.train.rows.length} of ${splits.train.length}, ` +
+      `dev ${encoded.dev.rows.length}, test ${encoded.test.rows.length}${outside ? ` (from ${settings.eval_data})` : ''}; seed ${seed}`,
+    ...dataset.skipped.slice(0, 3).map(({ line, reason }) => `skipped ${settings.data}:${line}: ${reason}`),
+    ...skipped.slice(0, 3).map((problem) => `skipped ${problem}`),
+  ];
+  const unseen = Math.max(0, dataset.skipped.length - 3) + Math.max(0, skipped.length - 3);
+  if (unseen > 0) notes.push(`skipped ${unseen} more rows`);
+  return { train: encoded.train.rows, dev: encoded.dev.rows, test: encoded.test.rows, notes };
+}
+
+/** Encodes examples; throws a usage error when too many cannot be used. */
+export function encodeRows(
+  examples: readonly Example[],
+  file: string,
+  tokenizer: ChatTokenizer,
+  model: LanguageModel,
+  maxLength = model.contextLength,
+): { rows: Row[]; skipped: string[] } {
+  const longest = Math.min(maxLength, model.contextLength);
+  const rows: Row[] = [];
+  const skipped: string[] = [];
+  for (const example of examples) {
+    try {
+      const ids = tokenizer.encodePair(example);
+      const length = ids.promptIds.length + ids.responseIds.length;
+      if (length <= longest) rows.push({ ...example, ...ids });
+      else skipped.push(`${file}:${example.line}: ${length} tokens, longer than the ${longest} that fit`);
+    } catch (error) {
+      if (!(error instanceof SelfplayError)) throw error;
+      skipped.push(`${file}:${example.line}: ${error.what}`);
+    }
+  }
+  if (skipped.length > MAX_SKIPPED * examples.length) {
+    throw usageError({
+      what: `${skipped.length} of ${examples.length} rows cannot be used:\n  ${skipped.slice(0, 5).join('\n  ')}`,
+      where: file,
+      fix: 'mend or remove these rows, or choose a model with a longer context',
+    });
+  }
+  return { rows, skipped };
+}

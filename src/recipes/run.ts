@@ -1,0 +1,274 @@
+/**
+ * A run directory: manifest, log and lock. The manifest freezes what was asked and what was chosen, so that a resume
+ * repeats it; the directory is the only source of truth, and every stage looks there for what is done already.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { hashModelDirectory, newestVerified } from '../checkpoint/index.ts';
+import { type Engine, type EngineInfo, onnxEngine } from '../engine/index.ts';
+import { type NewEvent, openRunLog, type RunLog, readRunLog } from '../report/index.ts';
+import {
+  failure,
+  hashFile,
+  lockDirectory,
+  removeStaleTemps,
+  usageError,
+  VERSION,
+  writeFileAtomic,
+} from '../util/index.ts';
+
+import { Interrupted, type RecipeContext } from './context.ts';
+import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
+
+type Settings = { readonly run: SpinSettings; readonly sft: SftSettings };
+export type RunCommand = keyof Settings;
+
+/** manifest.json */
+interface Manifest<C extends RunCommand = RunCommand> {
+  readonly v: 1;
+  readonly command: C;
+  readonly version: string;
+  readonly created: string;
+  readonly settings: Settings[C];
+  /** Automatic choices, frozen. */
+  readonly engine: EngineInfo;
+  /** SHA-256 of what the run stands on. */
+  readonly hashes: { readonly model: string; readonly data: string; readonly eval_data: string | null };
+}
+
+/** An open run: one process writes to it. */
+export interface Run<C extends RunCommand = RunCommand> {
+  readonly directory: string;
+  readonly settings: Settings[C];
+  readonly context: RecipeContext;
+  readonly engine: Engine;
+  readonly log: RunLog;
+  readonly path: (...parts: string[]) => string;
+  /** Logs an event; fields that it does not give are null. */
+  readonly emit: (event: Partial<NewEvent> & { type: NewEvent['type'] }) => Promise<void>;
+  /** A sentence for the user, also in the log. */
+  readonly say: (sentence: string) => Promise<void>;
+  readonly warn: (sentence: string) => Promise<void>;
+  /** Throws Interrupted when the run was asked to stop. */
+  readonly checkSignal: () => void;
+}
+
+const MANIFEST = 'manifest.json';
+
+/** The directory name of iteration t. */
+export const iterationName = (t: number) => `iteration-${t}`;
+
+/** Where a stage of training keeps its checkpoints. */
+export const CHECKPOINTS = 'checkpoints';
+
+/** Creates a run directory and works in it. */
+export async function startRun<C extends RunCommand, T>(
+  command: C,
+  settings: Settings[C],
+  context: RecipeContext,
+  body: (run: Run<C>) => Promise<T>,
+): Promise<T> {
+  const directory = resolve(settings.out ?? defaultDirectory(settings));
+  if (existsSync(join(directory, MANIFEST))) {
+    throw usageError({
+      what: 'there is a run in this directory already',
+      where: directory,
+      fix: `go on with it: selfplay resume ${directory}; or give another --out`,
+    });
+  }
+  await mkdir(directory, { recursive: true });
+  if ((await readdir(directory)).some((name) => !name.startsWith('.'))) {
+    throw usageError({ what: 'the output directory is not empty', where: directory, fix: 'give another --out' });
+  }
+  const hashes = await hashesOf(settings);
+  const threads = settings.threads ?? availableParallelism();
+  return inDirectory(directory, context, threads, async (tools) => {
+    const manifest: Manifest<C> = {
+      v: 1,
+      command,
+      version: VERSION,
+      created: new Date().toISOString(),
+      settings,
+      engine: tools.engine.info,
+      hashes,
+    };
+    await writeFileAtomic(join(directory, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`);
+    const run = openTools(directory, settings, context, tools);
+    context.say(`Writing to ${directory}`);
+    await run.emit({ type: 'run.started', command, version: VERSION });
+    return body(run);
+  });
+}
+
+/** Opens a run directory again; the bodies find there what is done. */
+export async function reopenRun<T>(
+  directory: string,
+  context: RecipeContext,
+  bodies: { readonly [C in RunCommand]: (run: Run<C>) => Promise<T> },
+): Promise<T> {
+  const manifest = await readManifest(directory);
+  const hashes = await hashesOf(manifest.settings);
+  for (const name of ['model', 'data', 'eval_data'] as const) {
+    if (hashes[name] === manifest.hashes[name]) continue;
+    throw usageError({
+      what: `${name} has changed since the run began (${manifest.hashes[name]?.slice(0, 12)}, now ${hashes[name]?.slice(0, 12)})`,
+      where: `${join(directory, MANIFEST)}:hashes.${name}`,
+      fix: 'bring the old files back, or start a new run',
+    });
+  }
+  return inDirectory(directory, context, manifest.engine.threads, async (tools) => {
+    if (tools.engine.info.version !== manifest.engine.version) {
+      context.say(
+        `The run began with ${manifest.engine.name} ${manifest.engine.version}, this is ${tools.engine.info.version}: ` +
+          'it goes on, but not bit for bit as it would have.',
+      );
+    }
+    await removeStaleTemps(directory);
+    for (const entry of await readdir(directory, { withFileTypes: true })) {
+      if (entry.isDirectory()) await removeStaleTemps(join(directory, entry.name));
+    }
+    const run = openTools(directory, manifest.settings, context, tools);
+    await run.emit({ type: 'run.resumed', supersedesFrom: await lastDurable(directory, tools.log.nextSeq()) });
+    return manifest.command === 'run' ? bodies.run(run as Run<'run'>) : bodies.sft(run as Run<'sft'>);
+  });
+}
+
+interface Tools {
+  readonly engine: Engine;
+  readonly log: RunLog;
+}
+
+/** Lock, log and engine around a body; errors are logged, and everything is closed. */
+async function inDirectory<T>(
+  directory: string,
+  context: RecipeContext,
+  threads: number,
+  body: (tools: Tools) => Promise<T>,
+): Promise<T> {
+  const lock = await lockDirectory(directory);
+  try {
+    const log = await openRunLog(directory, context.onEvent ? { onEvent: context.onEvent } : {});
+    const engine = await onnxEngine({ threads });
+    try {
+      return await body({ engine, log });
+    } catch (error) {
+      const none = { iteration: null, attempt: null, stage: null };
+      const message = error instanceof Error ? error.message : String(error);
+      // The log may be what failed (a full disk); the first error is the one to report.
+      await log
+        .emit(
+          error instanceof Interrupted
+            ? { ...none, type: 'run.interrupted', reason: 'signal' }
+            : { ...none, type: 'run.failed', message },
+        )
+        .catch(() => undefined);
+      throw error;
+    } finally {
+      await engine.dispose();
+      await log.close();
+    }
+  } finally {
+    await lock.release();
+  }
+}
+
+function openTools<C extends RunCommand>(
+  directory: string,
+  settings: Settings[C],
+  context: RecipeContext,
+  { engine, log }: Tools,
+): Run<C> {
+  const emit: Run['emit'] = async (event) => {
+    await log.emit({ iteration: null, attempt: event.iteration == null ? null : 0, stage: null, ...event } as NewEvent);
+  };
+  return {
+    directory,
+    settings,
+    context,
+    engine,
+    log,
+    emit,
+    path: (...parts) => join(directory, ...parts),
+    say: async (message) => {
+      context.say(message);
+      await emit({ type: 'note', message });
+    },
+    warn: async (message) => {
+      context.say(`Warning: ${message}`);
+      await emit({ type: 'warning', message });
+    },
+    checkSignal: () => {
+      if (context.signal?.aborted) throw new Interrupted(directory);
+    },
+  };
+}
+
+async function readManifest(directory: string): Promise<Manifest> {
+  const file = join(directory, MANIFEST);
+  if (!existsSync(file)) {
+    throw usageError({
+      what: 'there is no run here',
+      where: file,
+      fix: 'give the directory that a run printed as --out',
+    });
+  }
+  let manifest: Manifest;
+  try {
+    manifest = JSON.parse(await readFile(file, 'utf8')) as Manifest;
+  } catch (cause) {
+    throw failure({ what: 'the manifest is not JSON', where: file, fix: 'start a new run', cause });
+  }
+  const schema = manifest.command === 'run' ? spinSchema : manifest.command === 'sft' ? sftSchema : null;
+  const settings = schema?.safeParse(manifest.settings);
+  if (manifest.v !== 1 || !settings?.success) {
+    throw usageError({
+      what: 'the manifest is not one that this version understands',
+      where: file,
+      fix: `resume with selfplay ${manifest.version}`,
+    });
+  }
+  return { ...manifest, settings: settings.data };
+}
+
+async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest['hashes']> {
+  const file = async (path: string) => {
+    if (!existsSync(path))
+      throw usageError({ what: 'there is no such file', where: path, fix: 'check --data and --eval-data' });
+    return (await hashFile(path)).sha256;
+  };
+  return {
+    model: await hashModelDirectory(settings.model),
+    data: await file(settings.data),
+    eval_data: settings.eval_data === undefined ? null : await file(settings.eval_data),
+  };
+}
+
+/**
+ * The seq from which events are superseded by a resume: what came after the last thing that is on disk for good (a
+ * shard, a stage, an evaluation, or the newest training checkpoint).
+ */
+async function lastDurable(directory: string, end: number): Promise<number> {
+  let from = 0;
+  for (const event of await readRunLog(directory)) {
+    const { type } = event;
+    if (type === 'shard.finished' || type === 'stage.finished' || type === 'evaluation' || type === 'run.started') {
+      from = event.seq + 1;
+    }
+  }
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    const parent = join(directory, entry.name, CHECKPOINTS);
+    if (!entry.isDirectory() || !existsSync(parent)) continue;
+    const newest = await newestVerified(parent, 'step');
+    if (!newest) continue;
+    const { state } = JSON.parse(await readFile(join(newest.path, 'state.json'), 'utf8')) as { state: { seq: number } };
+    from = Math.max(from, state.seq);
+  }
+  return Math.min(from, end);
+}
+
+function defaultDirectory({ model }: { readonly model: string }): string {
+  const stamp = new Date().toISOString().slice(0, 19).replace('T', '-').replaceAll(':', '');
+  return join('runs', `${basename(resolve(model))}-${stamp}`);
+}

@@ -1,0 +1,109 @@
+/**
+ * SFT: masked cross-entropy on the human answers, the model that a game starts from. The weights with the best
+ * likelihood of the dev answers are kept, so more epochs than needed do no harm.
+ */
+import { loadModel, saveModel } from '../checkpoint/index.ts';
+import { estimate, mean } from '../evaluation/index.ts';
+import type { Group } from '../pairs/index.ts';
+import { type ResultRow, type Results, resultRow, writeResults } from '../report/index.ts';
+import { loadTokenizer } from '../tokens/index.ts';
+import { openScorer } from '../training/index.ts';
+import { exists, usageError } from '../util/index.ts';
+import type { RecipeContext } from './context.ts';
+import { dropCheckpoints, learn, stepsOf } from './learn.ts';
+import { stage } from './opponent.ts';
+import type { RunOutcome } from './outcome.ts';
+import { prepareRows, type Row } from './rows.ts';
+import { type Run, startRun } from './run.ts';
+import type { SftSettings } from './settings.ts';
+
+/** Fine-tunes; the model is `model` in the run directory. Throws Interrupted when the signal stopped it. */
+export function fineTune(settings: SftSettings, context: RecipeContext): Promise<RunOutcome> {
+  return startRun('sft', settings, context, tune);
+}
+
+const asGroup = ({ promptIds, responseIds }: Row): Group => ({ promptIds, responses: [{ ids: responseIds }] });
+
+/** Fine-tunes from where the directory stands. */
+export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
+  const begin = performance.now();
+  const { settings, engine } = run;
+  const tokenizer = await loadTokenizer(settings.model);
+  const loaded = await loadModel(engine, settings.model);
+  const rows = await prepareRows(settings, tokenizer, loaded.model);
+  if (rows.dev.length === 0) {
+    throw usageError({
+      what: 'there are no dev rows, by which the best model is chosen',
+      fix: 'give more data, or --dev-size',
+    });
+  }
+  for (const note of rows.notes) await run.say(note);
+  const steps = stepsOf(rows.train.length, settings);
+  await run.say(
+    `Fine-tuning ${settings.model} on ${rows.train.length} answers in ${steps} steps (${settings.optimizer}, learning rate ` +
+      `${settings.learning_rate}); the likelihood of ${rows.dev.length} dev answers decides which weights are kept.`,
+  );
+
+  const model = run.path('model');
+  const scorer = await openScorer(engine, loaded.model);
+  const natsPerToken = async (examples: readonly Row[]): Promise<number[]> => {
+    const scores = await scorer.score(examples.map(asGroup), settings.micro_batch_tokens);
+    return scores.map(([logProbs]) => -logProbs!.reduce((total, x) => total + x, 0) / logProbs!.length);
+  };
+  const given = standing('given model', settings.model, rows.test, await natsPerToken(rows.test));
+  /** Part of every checkpoint, so that a resume remembers the best so far. */
+  const memory = { best: mean(await natsPerToken(rows.dev)), bestStep: 0 };
+  await run.say(`Before: ${memory.best.toFixed(4)} nats per token of the dev answers.`);
+
+  if (!(await exists(run.path('results.json')))) {
+    const every = Math.max(1, Math.floor(steps / (settings.num_train_epochs * settings.evaluations)));
+    const counts = { steps, tokens: 0 };
+    await stage(run, { iteration: null, stage: 'train' }, async () => {
+      const done = await learn(run, loaded, {
+        iteration: null,
+        folder: '.',
+        groups: rows.train.map(asGroup),
+        objective: { kind: 'sft' },
+        memory,
+        afterStep: async (step) => {
+          if (step % every !== 0 && step !== steps) return;
+          const nats = await natsPerToken(rows.dev);
+          await run.emit({
+            stage: 'train',
+            type: 'evaluation',
+            split: 'dev',
+            model: `step ${step}`,
+            metrics: { 'nats/token': estimate(nats) },
+          });
+          if (mean(nats) >= memory.best) return;
+          Object.assign(memory, { best: mean(nats), bestStep: step });
+          await saveModel(engine, loaded, model);
+        },
+      });
+      return { counts: { ...counts, ...done } };
+    });
+    if (memory.bestStep === 0) {
+      await run.warn('no step made the dev answers likelier: the model is kept as it was; try a lower learning rate.');
+      await saveModel(engine, await loadModel(engine, settings.model), model);
+    }
+  }
+  await loadModel(engine, model);
+  const tuned = standing('fine-tuned', 'model', rows.test, await natsPerToken(rows.test), given);
+  await scorer.dispose();
+  const results: Results = {
+    v: 1,
+    rows: [given, tuned],
+    best: { label: 'fine-tuned', how: `lowest nats/token on the dev split, ${memory.best.toFixed(4)}` },
+    settings: { ...settings, split: 'test', engine: engine.info },
+  };
+  await writeResults(run.path('results.json'), results);
+  await dropCheckpoints(run, '.');
+  const seconds = (performance.now() - begin) / 1000;
+  await run.emit({ type: 'run.finished', seconds });
+  return { directory: run.directory, results, best: { label: 'fine-tuned', model }, seconds };
+}
+
+function standing(label: string, model: string, rows: readonly Row[], nats: readonly number[], above?: ResultRow) {
+  const items = rows.map(({ id }, i) => ({ id, scores: { 'nats/token': nats[i]! } }));
+  return resultRow({ label, iteration: null, model, items }, above);
+}

@@ -1,0 +1,84 @@
+/** The two commands that need no run directory: answers of a model to prompts, and its held-out figures. */
+import { loadModel } from '../checkpoint/index.ts';
+import { readExamples, take } from '../data/index.ts';
+import { type Engine, onnxEngine } from '../engine/index.ts';
+import { openGenerator } from '../generation/index.ts';
+import { type ResultRow, resultRow } from '../report/index.ts';
+import { loadTokenizer } from '../tokens/index.ts';
+import { failure, writeFileAtomic } from '../util/index.ts';
+import type { RecipeContext } from './context.ts';
+import { itemsOf, judge, scorersFor } from './judge.ts';
+import { completions, type Player } from './opponent.ts';
+import { columnsOf, encodeRows, type Row } from './rows.ts';
+import type { EvalSettings, GenerateSettings } from './settings.ts';
+
+/** Model, tokenizer and encoded rows around a body. */
+async function withModel<T>(
+  settings: EvalSettings | GenerateSettings,
+  context: RecipeContext,
+  body: (engine: Engine, player: Player, rows: Row[]) => Promise<T>,
+): Promise<T> {
+  const tokenizer = await loadTokenizer(settings.model);
+  const dataset = await readExamples(settings.data, columnsOf(settings));
+  const { limit, seed } = settings;
+  const examples = take(dataset.examples, { seed, ...(limit === undefined ? {} : { limit }) });
+  const engine = await onnxEngine(settings.threads === undefined ? {} : { threads: settings.threads });
+  try {
+    const loaded = await loadModel(engine, settings.model);
+    const { rows, skipped } = encodeRows(examples, settings.data, tokenizer, loaded.model);
+    for (const problem of skipped) context.say(`skipped ${problem}`);
+    return await body(engine, { loaded, tokenizer }, rows);
+  } finally {
+    await engine.dispose();
+  }
+}
+
+const stopper =
+  ({ signal }: RecipeContext) =>
+  () => {
+    if (signal?.aborted) throw failure({ what: 'stopped as asked', fix: 'run the command again' });
+  };
+
+/** Answers of a model to the prompts of a file, one JSON object a line: {id, prompt, human, answer, finish}. */
+export async function generateAnswers(
+  settings: GenerateSettings,
+  context: RecipeContext,
+): Promise<{ rows: number; file: string | null }> {
+  return withModel(settings, context, async (engine, { loaded, tokenizer }, rows) => {
+    const progress = context.progress('answering', rows.length, 'prompts');
+    const sampling = { temperature: settings.temperature, topK: settings.top_k, topP: settings.top_p };
+    const generator = await openGenerator(engine, loaded.model, {
+      batchSize: settings.generation_batch_size,
+      sampling,
+    });
+    const tools = { settings, context, checkSignal: stopper(context) };
+    const address = { iteration: 0, seed: settings.seed };
+    const answers = await completions(tools, generator, tokenizer, rows, address, progress.advance);
+    progress.done();
+    const lines = answers.map(({ text, finish }, i) => {
+      const { id, prompt, response } = rows[i]!;
+      return `${JSON.stringify({ id, prompt, human: response, answer: text, finish })}\n`;
+    });
+    if (settings.out === undefined) process.stdout.write(lines.join(''));
+    else await writeFileAtomic(settings.out, lines.join(''));
+    return { rows: rows.length, file: settings.out ?? null };
+  });
+}
+
+/** Held-out figures of one model: greedy and sampled answers under the scorers, likelihood of the human answers. */
+export async function evaluateModel(
+  settings: EvalSettings,
+  context: RecipeContext,
+): Promise<{ row: ResultRow; file: string | null }> {
+  return withModel(settings, context, async (engine, player, rows) => {
+    const tools = { settings, engine, context, checkSignal: stopper(context) };
+    const scorers = await scorersFor(rows, settings.scorer);
+    const judged = await judge(tools, player, rows, scorers, { label: 'judging', beta: 1 });
+    const row = resultRow({ label: settings.model, iteration: null, model: settings.model, items: itemsOf(judged) });
+    if (settings.out !== undefined) {
+      const answers = judged.map(({ id, greedy, sample }) => ({ id, greedy: greedy.text, sample: sample.text }));
+      await writeFileAtomic(settings.out, `${JSON.stringify({ v: 1, settings, row, answers }, null, 1)}\n`);
+    }
+    return { row, file: settings.out ?? null };
+  });
+}
