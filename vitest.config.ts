@@ -9,7 +9,10 @@ export default defineConfig({
     testTimeout: 120_000,
     projects: [
       { extends: true, test: { name: 'fast', include: ['test/**/*.test.ts'], exclude: slow } },
-      { extends: true, test: { name: 'slow', include: slow, testTimeout: 1_800_000, maxWorkers: 1, fileParallelism: false } },
+      {
+        extends: true,
+        test: { name: 'slow', include: slow, testTimeout: 1_800_000, maxWorkers: 1, fileParallelism: false },
+      },
     ],
   },
 });

@@ -5,6 +5,7 @@
  * gradient ops themselves (second derivatives are not offered).
  */
 import type { GraphBuilder, Node, OpName, Value } from '../graph/index.ts';
+import { failure } from '../util/index.ts';
 
 /**
  * @param dy dL/d(result i), undefined where the loss does not depend on it
@@ -66,7 +67,10 @@ export const gradientRules = {
   linearGradInput: null,
   gatherRows: (b, { inputs: [table, ids] }, [d]) => [b.scatterRows(d!, ids!, table!.shape[0]!), undefined],
   scatterRows: (b, { inputs: [, ids] }, [d]) => [b.gatherRows(d!, ids!), undefined],
-  rmsNorm: (b, { inputs: [x, w], values: [, rstd] }, [d]) => b.rmsNormGrad(d!, x!, w!, rstd!),
+  rmsNorm: (b, { inputs: [x, w], values: [, rstd] }, [d, drstd]) => {
+    if (!d || drstd) throw failure({ what: 'rmsNorm passes a gradient through its first result only' });
+    return b.rmsNormGrad(d, x!, w!, rstd!);
+  },
   rmsNormGrad: null,
   // A rotation's transpose is the rotation back.
   rope: (b, { inputs: [, positions], attributes }, [d]) => [

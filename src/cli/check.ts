@@ -64,7 +64,7 @@ function wrongValue(setting: Setting, given: Given | undefined, code: string, me
   // A rule of the schema's own between settings carries its own sentence.
   if (code === 'custom') return { where: given?.where ?? flag, what: message };
   if (given === undefined) {
-    return { where: flag, what: `${key} is missing`, fix: `${flag} VALUE, or ${key} in a config file. ${description}` };
+    return { where: flag, what: `${key} is missing`, fix: `add ${flag}: ${description}` };
   }
   return { where: given.where, what: `${key} must be ${allowed}, got ${shown(given.value)}` };
 }

@@ -9,10 +9,13 @@ import type { RECIPE_WORDS } from './words.ts';
 
 /** What a command leaves: data for stdout, and sentences for after it. */
 export interface Outcome {
+  /** For stdout under --json; undefined when stdout has its data already. */
   readonly json: unknown;
   /** For stdout without --json; may be empty. */
   readonly text: string;
   readonly sentences: readonly string[];
+  /** Exit status; 0 when left out. */
+  readonly status?: number;
 }
 
 /** A command whose settings come from flags and a config file. */
@@ -32,21 +35,24 @@ export interface RecipeCommand {
 /** The recipes with their schemas, ready to act. */
 export function recipeCommands(recipes: Recipes): RecipeCommand[] {
   return [
-    recipe('run', recipes.spinSchema, async (settings, context) => runOutcome(await recipes.playSpin(settings, context))),
+    recipe('run', recipes.spinSchema, async (settings, context) =>
+      runOutcome(await recipes.playSpin(settings, context)),
+    ),
     recipe('sft', recipes.sftSchema, async (settings, context) =>
       runOutcome(await recipes.fineTune(settings, context), settings.data),
     ),
     recipe('generate', recipes.generateSchema, async (settings, context) => {
       const { rows, file } = await recipes.generateAnswers(settings, context);
       // Without a file the answers themselves are the data on stdout.
-      return { json: { rows, file }, text: '', sentences: [`${rows} answers${file === null ? '' : ` in ${file}`}.`] };
+      if (file === null) return { json: undefined, text: '', sentences: [] };
+      return { json: { rows, file }, text: '', sentences: [`${rows} answers are in ${file}`] };
     }),
     recipe('eval', recipes.evalSchema, async (settings, context) => {
       const { row, file } = await recipes.evaluateModel(settings, context);
       return {
         json: { row, file },
         text: textTable({ rows: [row], best: null }),
-        sentences: file === null ? [] : [`Figures and scores of every row are in ${file}.`],
+        sentences: file === null ? [] : [`Figures and scores of every row are in ${file}`],
       };
     }),
   ];

@@ -45,7 +45,11 @@ export function printedConfig(
   for (const setting of run.settings.values()) {
     const value = given.get(setting.key)?.value ?? setting.default;
     if (value !== undefined) json[setting.key] = value;
-    lines.push('', `# ${commentOf(setting)}`, value === undefined ? `#${setting.key}:` : `${setting.key}: ${yaml(value)}`);
+    lines.push(
+      '',
+      `# ${commentOf(setting)}`,
+      value === undefined ? `#${setting.key}:` : `${setting.key}: ${yaml(value)}`,
+    );
   }
   return { text: `${lines.join('\n')}\n`, json };
 }
@@ -57,7 +61,9 @@ function commentOf({ description, required, choices }: Setting): string {
 
 /** JSON is YAML; plain words need no quotes. */
 function yaml(value: unknown): string {
-  return typeof value === 'string' && /^[a-z][a-z-]*$/.test(value) && !/^(true|false|null|y|n|yes|no|on|off)$/.test(value)
+  return typeof value === 'string' &&
+    /^[a-z][a-z-]*$/.test(value) &&
+    !/^(true|false|null|y|n|yes|no|on|off)$/.test(value)
     ? value
     : JSON.stringify(value);
 }

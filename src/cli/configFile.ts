@@ -10,6 +10,8 @@ const DEFAULT_NAMES = ['selfplay.config.yaml', 'selfplay.config.json'];
 /** Other spellings of keys, from TRL and the alignment handbook. */
 const ALIASES = new Map([['model_name_or_path', 'model']]);
 
+const EXAMPLE = 'one `key: value` a line; `selfplay config print` writes an example';
+
 /** The config file of the directory that is used without being named, if there is one. */
 export function defaultConfig(directory: string): string | undefined {
   const found = DEFAULT_NAMES.filter((name) => existsSync(join(directory, name)));
@@ -30,46 +32,52 @@ export function defaultConfig(directory: string): string | undefined {
  */
 export async function readConfig(file: string, directory: string): Promise<Map<string, Given>> {
   const text = readText(file, resolve(directory, file));
-  const { LineCounter, isAlias, isMap, isScalar, parseDocument } = await import('yaml');
+  const { LineCounter, isMap, isScalar, parseDocument } = await import('yaml');
+  const broken = (message: string, place = '') =>
+    usageError({
+      what: `the config file is not valid ${file.endsWith('.json') ? 'JSON' : 'YAML'}: ${message}`,
+      where: `${file}${place}`,
+      fix: EXAMPLE,
+    });
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { lineCounter, prettyErrors: false });
-  if (document.errors.length > 0) {
-    const [first] = document.errors;
-    throw usageError({
-      what: `the config file is not valid ${file.endsWith('.json') ? 'JSON' : 'YAML'}: ${first!.message}`,
-      where: `${file}:${lineCounter.linePos(first!.pos[0]).line}`,
-      fix: 'one `key: value` a line; `selfplay config print` writes an example',
-    });
-  }
+  const lineOf = (offset: number) => `:${lineCounter.linePos(offset).line}`;
+  const [error] = document.errors;
+  if (error !== undefined) throw broken(error.message, lineOf(error.pos[0]));
   if (document.contents === null) return new Map();
   if (!isMap(document.contents)) {
-    throw usageError({
-      what: 'the config file holds no settings by name',
-      where: file,
-      fix: 'one `key: value` a line; `selfplay config print` writes an example',
-    });
+    throw usageError({ what: 'the config file holds no settings by name', where: file, fix: EXAMPLE });
+  }
+  let values: Record<string, unknown>;
+  try {
+    values = document.toJS();
+  } catch (cause) {
+    // An alias (*name) without its anchor, or aliases of aliases without end.
+    throw broken((cause as Error).message);
   }
   const given = new Map<string, Given>();
-  for (const { key, value } of document.contents.items) {
-    const name = isScalar(key) ? String(key.value) : String(key);
+  for (const { key } of document.contents.items) {
+    const name = String(key);
     // An editor reads this key to find the JSON schema; it is no setting.
     if (name === '$schema') continue;
-    const offset = isScalar(key) ? (key.range?.[0] ?? 0) : 0;
-    const where = `${file}:${lineCounter.linePos(offset).line}:${name}`;
+    const where = `${file}${lineOf(isScalar(key) ? (key.range?.[0] ?? 0) : 0)}:${name}`;
     const canonical = ALIASES.get(name) ?? name;
     const earlier = given.get(canonical);
     if (earlier !== undefined) {
       throw usageError({ what: `${canonical} is given twice`, where, fix: `remove it, or ${earlier.where}` });
     }
-    const plain = isScalar(value) ? value.value : isAlias(value) ? value.toJS(document) : value;
-    given.set(canonical, { value: plain, where });
+    given.set(canonical, { value: values[name], where });
   }
   return given;
 }
 
 function readText(where: string, path: string): string {
   if (/\.[cm]?[jt]s$/.test(path)) {
-    throw usageError({ what: 'a config file is YAML or JSON, not a program', where, fix: 'name a .yaml or .json file' });
+    throw usageError({
+      what: 'a config file is YAML or JSON, not a program',
+      where,
+      fix: 'name a .yaml or .json file',
+    });
   }
   let bytes: Uint8Array;
   try {

@@ -109,8 +109,9 @@ export function hintsOn(found: Omit<Diagnosis, 'hints'>): string[] {
   if (found.engine === null) {
     hints.push('The engine does not work here, so no model can run: reinstall with `npm install`, on a 64-bit system.');
   }
-  const parameters = (found.memory.available * SHARE_FOR_PARAMETERS) / BYTES_PER_PARAMETER;
-  hints.push(`The free memory suffices to train models of up to about ${Math.floor(parameters / 1e6)} million parameters.`);
+  const millions = (found.memory.available * SHARE_FOR_PARAMETERS) / BYTES_PER_PARAMETER / 1e6;
+  const rounded = Number(millions.toPrecision(1));
+  hints.push(`The free memory suffices for training models of up to roughly ${rounded} million parameters.`);
   if (found.disk.free < 10 * GIB) {
     hints.push(
       'The disk has little room: every iteration keeps a model (4 bytes per parameter), a checkpoint up to 12 more.',
@@ -133,7 +134,10 @@ export function diagnosisText(found: Diagnosis): string {
   if (engine === null) {
     rows.push(['Engine', `does not work: ${found.problem}`]);
   } else {
-    rows.push(['Engine', `onnxruntime ${engine.version} on the ${engine.device}, ${engine.dtype}, ${engine.threads} threads`]);
+    rows.push([
+      'Engine',
+      `onnxruntime ${engine.version} on the ${engine.device}, ${engine.dtype}, ${engine.threads} threads`,
+    ]);
     rows.push(['Matrix product', `${engine.gemmGflops.toFixed(0)} GFLOP/s`]);
   }
   rows.push(['Memory copy', `${found.copyGigabytesPerSecond.toFixed(1)} GB/s read and written, one thread`]);

@@ -13,7 +13,18 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
   ],
   [
     'The game',
-    ['iterations', 'beta', 'sft_weight', 'replay', 'checker', 'temperature', 'top_k', 'top_p', 'max_new_tokens', 'scorer'],
+    [
+      'iterations',
+      'beta',
+      'sft_weight',
+      'replay',
+      'checker',
+      'temperature',
+      'top_k',
+      'top_p',
+      'max_new_tokens',
+      'scorer',
+    ],
   ],
   [
     'Optimization',
@@ -94,11 +105,14 @@ export function optionTerm(option: Option): string {
 }
 
 /** The settings among parsed flags, by key, each with its flag as its place. */
-export function givenFlags(settings: ReadonlyMap<string, Setting>, parsed: Record<string, unknown>): Map<string, Given> {
+export function givenFlags(
+  settings: ReadonlyMap<string, Setting>,
+  parsed: Record<string, unknown>,
+): Map<string, Given> {
   const given = new Map<string, Given>();
   for (const setting of settings.values()) {
     const value = parsed[new Option(setting.flag).attributeName()];
-    if (value !== undefined) given.set(setting.key, { value: valueOf(setting, value), where: setting.flag });
+    if (value !== undefined) given.set(setting.key, { value: parsedText(setting, value), where: setting.flag });
   }
   return given;
 }
@@ -106,7 +120,7 @@ export function givenFlags(settings: ReadonlyMap<string, Setting>, parsed: Recor
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** A number where the setting is one and the text reads as one; else the text, for the check to complain about. */
-function valueOf({ kind }: Setting, value: unknown): unknown {
+function parsedText({ kind }: Setting, value: unknown): unknown {
   if (typeof value !== 'string' || (kind !== 'integer' && kind !== 'number')) return value;
   return NUMBER.test(value) ? Number(value) : value;
 }

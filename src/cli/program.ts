@@ -1,12 +1,182 @@
-// argv -> exit status. Commands, flags and help are declared here; what they do is in commands.ts.
-// Notable choice: recipes (and with them zod) are loaded only when a command needs them, so that `--help` is quick.
+// argv -> exit status. Commands, flags and help are declared here; what they do is in the files beside.
+// Notable choice: recipes (and with them zod) are loaded only when a command is named, so that `--help` is quick.
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, type Help, Option } from '@commander-js/extra-typings';
-import { exitCode, usageError } from '../util/index.ts';
+import { Command, CommanderError, Option } from '@commander-js/extra-typings';
 import type { Given } from './check.ts';
-import type { Outcome, RecipeCommand, Words } from './commands.ts';
+import { type RecipeCommand, recipeCommands, runOutcome } from './commands.ts';
+import { configSchema, printedConfig } from './configCommands.ts';
+import { defaultConfig, readConfig } from './configFile.ts';
 import { flagsOf, givenFlags, optionTerm } from './flags.ts';
 import type { CliIo } from './io.ts';
+import { performWork, type Work } from './perform.ts';
 import type { Recipes } from './recipes.ts';
 import type { OutputOptions, Terminal } from './terminal.ts';
-import { RECIPE_WORDS, RESUME_WORDS } from './words.ts';
+import { CONFIG_WORDS, DOCTOR_WORDS, RECIPE_WORDS, RESUME_WORDS, type Words } from './words.ts';
+
+interface Package {
+  readonly version: string;
+}
+
+/** The same from src/cli and from dist/cli. */
+const PACKAGE = new URL('../../package.json', import.meta.url);
+const OUTPUT = 'Output:';
+const GIVE = 'What to give:';
+
+/**
+ * Runs the command line.
+ * @param argv arguments without node and script
+ * @param load the recipes
+ * @returns exit status: 0, 1 failure, 2 usage or config, 130 and 143 for signals
+ */
+export async function runCli(
+  argv: readonly string[],
+  io: CliIo,
+  load: () => Promise<Recipes> = () => import('../recipes/index.ts'),
+): Promise<number> {
+  let status = 0;
+  const program = new Command('selfplay')
+    .description(
+      'Self-play fine-tuning (SPIN) of language models on an ordinary machine: a model that was fine-tuned on ' +
+        'human answers improves by learning to tell them from its own.',
+    )
+    .version((JSON.parse(readFileSync(PACKAGE, 'utf8')) as Package).version, '--version', 'show the version')
+    .helpOption('-h, --help', 'show this text')
+    .addHelpText(
+      'after',
+      '\n`selfplay COMMAND --help` explains a command. Start with:\n  selfplay doctor\n  selfplay run --help',
+    )
+    .showHelpAfterError('`selfplay --help` and `selfplay COMMAND --help` say what there is')
+    .exitOverride()
+    .configureHelp({
+      optionTerm,
+      subcommandTerm: (command) =>
+        [command.name(), ...command.registeredArguments.map((a) => `<${a.name()}>`)].join(' '),
+    })
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      getOutHelpWidth: () => widthOf(io.stdout),
+      getErrHelpWidth: () => widthOf(io.stderr),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    });
+  const recipes = argv[0] === undefined || argv[0].startsWith('-') ? undefined : await load();
+  const commands = recipes === undefined ? [] : recipeCommands(recipes);
+  const commandsWith = (key: string) => commands.filter(({ settings }) => settings.has(key)).map(({ name }) => name);
+
+  const perform = async (words: Words, output: OutputOptions, prepare: (terminal: Terminal) => Promise<Work>) => {
+    status = await performWork({ io, words, output, recipes }, prepare);
+  };
+
+  for (const words of RECIPE_WORDS) {
+    const command = declare(program, words);
+    const recipe = commands.find(({ name }) => name === words.name);
+    if (recipe === undefined) continue;
+    addSettings(command, recipe);
+    addOutput(command);
+    command.action(() => {
+      const options: Record<string, unknown> = command.opts();
+      return perform(words, options, async (terminal) =>
+        recipe.prepare(await givenBy(recipe, options, io, terminal), commandsWith),
+      );
+    });
+  }
+
+  const resume = declare(program, RESUME_WORDS);
+  addOutput(resume);
+  resume
+    .argument('<run>', 'directory of the run')
+    .action((directory) =>
+      perform(
+        RESUME_WORDS,
+        resume.opts(),
+        async () => async (context) => runOutcome(await recipes!.resumeRun(directory, context)),
+      ),
+    );
+
+  const doctor = declare(program, DOCTOR_WORDS);
+  addOutput(doctor);
+  doctor.action(() =>
+    perform(DOCTOR_WORDS, doctor.opts(), async () => async () => {
+      const { diagnose, diagnosisText } = await import('./doctor.ts');
+      const found = await diagnose(io.directory);
+      return { json: found, text: diagnosisText(found), sentences: [], status: found.problem === null ? 0 : 1 };
+    }),
+  );
+
+  const config = program
+    .command('config')
+    .description('show the settings of `selfplay run`, for a config file')
+    .helpCommand(false);
+  const print = declare(config, CONFIG_WORDS);
+  const run = commands.find(({ name }) => name === 'run');
+  if (run !== undefined) {
+    addSettings(print, run);
+    addOutput(print);
+    print.action(() => {
+      const options: Record<string, unknown> = print.opts();
+      return perform(CONFIG_WORDS, options, async (terminal) => {
+        const printed = printedConfig(run, await givenBy(run, options, io, terminal), commandsWith);
+        return async () => ({ ...printed, sentences: [] });
+      });
+    });
+  }
+  config
+    .command('schema')
+    .description('the JSON schema of a config file, for editors')
+    .action(() => {
+      io.stdout.write(`${JSON.stringify(configSchema(recipes!), null, 2)}\n`);
+    });
+
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Help and version come as errors with status 0; everything else is wrong usage.
+    return error.exitCode === 0 ? 0 : 2;
+  }
+  return status;
+}
+
+/** Adds a command with its help. */
+function declare(parent: Command, { name, summary, description, usage, example }: Words): Command {
+  return parent
+    .command(name)
+    .summary(summary)
+    .description(description)
+    .usage(usage)
+    .addHelpText('after', `\nExample:\n  ${example}`);
+}
+
+function addSettings(command: Command, recipe: RecipeCommand): void {
+  for (const flag of flagsOf(recipe.name, recipe.settings)) command.addOption(flag);
+  const preset = recipe.name === 'run' ? ' (default: selfplay.config.yaml or .json here, if there is one)' : '';
+  const description = `YAML or JSON with settings under their names, learning_rate: 1e-6; flags win${preset}`;
+  command.addOption(new Option('--config <file>', description).helpGroup(GIVE));
+}
+
+function addOutput(command: Command): void {
+  command.addOption(new Option('--json', 'print the outcome as JSON, and nothing else on stdout').helpGroup(OUTPUT));
+  command.addOption(new Option('--quiet', 'no progress and no sentences').helpGroup(OUTPUT).conflicts('verbose'));
+  command.addOption(new Option('--verbose', 'every event as a line of JSON, and stacks of errors').helpGroup(OUTPUT));
+  command.addHelpOption(new Option('-h, --help', 'show this text').helpGroup(OUTPUT));
+}
+
+/** Settings from flags and, below them, from the config file. */
+async function givenBy(
+  recipe: RecipeCommand,
+  options: Readonly<Record<string, unknown>>,
+  io: CliIo,
+  terminal: Terminal,
+): Promise<Map<string, Given>> {
+  const flags = givenFlags(recipe.settings, options);
+  const named = options['config'] as string | undefined;
+  const file = named ?? (recipe.name === 'run' ? defaultConfig(io.directory) : undefined);
+  if (file === undefined) return flags;
+  if (named === undefined) terminal.say(`Settings come from ${file}, where flags do not say otherwise.`);
+  return new Map([...(await readConfig(file, io.directory)), ...flags]);
+}
+
+function widthOf({ isTTY, columns }: { isTTY?: boolean; columns?: number }): number {
+  return isTTY === true ? Math.min(columns ?? 80, 110) : 100;
+}

@@ -3,6 +3,7 @@
 /** Functions and schemas of src/recipes that commands call. */
 export type Recipes = Pick<
   typeof import('../recipes/index.ts'),
+  | 'Interrupted'
   | 'spinSchema'
   | 'sftSchema'
   | 'generateSchema'

@@ -67,8 +67,8 @@ export function terminalOf(io: CliIo, { json = false, quiet = false, verbose = f
       };
     },
     result(outcome) {
-      if (json) io.stdout.write(`${JSON.stringify(outcome.json, null, 1)}\n`);
-      else if (outcome.text !== '') io.stdout.write(outcome.text.endsWith('\n') ? outcome.text : `${outcome.text}\n`);
+      const text = json ? (JSON.stringify(outcome.json, null, 1) ?? '') : outcome.text;
+      if (text !== '') io.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
     },
   };
 }

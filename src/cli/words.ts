@@ -6,13 +6,12 @@ export interface Words {
   readonly summary: string;
   /** First paragraph of the command's own help. */
   readonly description: string;
+  /** What stands behind the name in the first line of the help. */
+  readonly usage: string;
   readonly example: string;
-  /** Said when a signal arrives. */
-  readonly stopping: string;
+  /** Whether what is done so far is on disk when a signal stops it, to be resumed. */
+  readonly saves: boolean;
 }
-
-const SAVING = 'finishing the step and saving (Ctrl-C again to stop at once)';
-const STOPPING = 'stopping (Ctrl-C again to stop at once)';
 
 export const RECIPE_WORDS = [
   {
@@ -22,8 +21,9 @@ export const RECIPE_WORDS = [
       'Plays SPIN with a fine-tuned model and the data it was fine-tuned on: the model answers every prompt, then ' +
       'learns to tell the human answers from its own, for as many iterations as you like. At the end stands a table ' +
       'that says whether it helped. --model and --data are all you need; --limit 64 makes a quick first try.',
+    usage: '--model DIR --data FILE [options]',
     example: 'selfplay run --model ./my-model --data train.jsonl --limit 64 --iterations 2',
-    stopping: SAVING,
+    saves: true,
   },
   {
     name: 'sft',
@@ -32,8 +32,9 @@ export const RECIPE_WORDS = [
       'Fine-tunes a model on the human answers and keeps it where it predicts held-out answers best. SPIN starts ' +
       'from such a model: do this first unless yours was already trained on this data. --model and --data are all ' +
       'you need.',
+    usage: '--model DIR --data FILE [options]',
     example: 'selfplay sft --model ./my-model --data train.jsonl --out runs/sft',
-    stopping: SAVING,
+    saves: true,
   },
   {
     name: 'generate',
@@ -41,8 +42,9 @@ export const RECIPE_WORDS = [
     description:
       'Writes the answers of a model to the prompts of a file, a line of JSON each, to standard output or to --out. ' +
       'Each answer is the most probable one; --temperature 1 samples.',
+    usage: '--model DIR --data FILE [options]',
     example: 'selfplay generate --model runs/sft/model --data prompts.jsonl --limit 5',
-    stopping: STOPPING,
+    saves: false,
   },
   {
     name: 'eval',
@@ -50,8 +52,9 @@ export const RECIPE_WORDS = [
     description:
       'Measures a model on rows that it was not trained on: how well it predicts the human answers, and how often its ' +
       'own answer is right (the same text, the same last number, or as your --scorer says).',
+    usage: '--model DIR --data FILE [options]',
     example: 'selfplay eval --model runs/sft/model --data held-out.jsonl',
-    stopping: STOPPING,
+    saves: false,
   },
 ] as const satisfies readonly Words[];
 
@@ -61,6 +64,27 @@ export const RESUME_WORDS = {
   description:
     'Goes on with a run of `selfplay run` or `selfplay sft` where it stopped: by Ctrl-C, a crash or a power cut. The ' +
     'outcome is the same as without the interruption; settings are those of the run.',
+  usage: 'RUN [options]',
   example: 'selfplay resume runs/spin',
-  stopping: SAVING,
+  saves: true,
+} as const satisfies Words;
+
+export const DOCTOR_WORDS = {
+  name: 'doctor',
+  summary: 'check this machine: what it has, and how fast it computes',
+  description: 'Shows what this machine has and will use, measures how fast it computes, and says what to mind.',
+  usage: '[options]',
+  example: 'selfplay doctor',
+  saves: false,
+} as const satisfies Words;
+
+export const CONFIG_WORDS = {
+  name: 'print',
+  summary: 'the settings with their descriptions, as a config file',
+  description:
+    'Prints the settings that `selfplay run` would use (from flags, then the config file, then defaults), each with ' +
+    'its description, as a config file.',
+  usage: '[options]',
+  example: 'selfplay config print > selfplay.config.yaml',
+  saves: false,
 } as const satisfies Words;

@@ -79,15 +79,18 @@ export interface OpAttributes {
   // Generation.
   /**
    * q [B,H·d], k and v [B,G·d] of the newest token, caches [slots,G,C,d], lengths [B] -> [B,H·d]: row b attends to the
-   * first lengths[b] positions of cache row b and to its own new key and value.
+   * first lengths[b] < C positions of cache row b and to its own new key and value, which belong at position lengths[b].
    */
   decodeAttention: HeadAttributes;
   /**
    * logits [B,V], uniforms [B] in (0,1) -> ids [B], log-probs [B] of those ids under the untempered, unfiltered
-   * distribution. temperature 0 is greedy (first of equals); topK 0 and topP 1 mean no filter.
+   * distribution. temperature 0 is greedy (first of equals); topK 0 and topP 1 mean no filter. The uniform number is
+   * looked up in the cumulative distribution in the order of ids; with a filter, from the most probable on. topP applies
+   * to what topK left; the token that crosses topP is kept.
    */
   sample: { readonly temperature: number; readonly topK: number; readonly topP: number };
-  // Effects on states; the first input is the state that changes.
+  // Effects on states. The states that change come first (4 of adamw, 3 of rmsprop, else 1) and are seen as earlier
+  // effects of the run left them; every other input as it was when the run began.
   /** state += value */
   accumulate: None;
   /** state = 0 */
@@ -142,6 +145,7 @@ function broadcast(a: Shape, b: Shape): Shape {
 function elementwise(inputs: readonly TensorType[]): TensorType[] {
   const a = operand(inputs, 0, null);
   const b = operand(inputs, 1, null);
+  if (a.dtype !== b.dtype) reject(`${a.dtype} and ${b.dtype} do not mix`);
   return [{ dtype: a.dtype, shape: broadcast(a.shape, b.shape) }];
 }
 
@@ -190,6 +194,7 @@ function segmentTable(inputs: readonly TensorType[], i: number): void {
 function stateOf(inputs: readonly TensorType[], i: number, like?: TensorType): TensorType {
   const type = inputs[i] ?? reject(`input ${i} is missing`);
   if (like) {
+    if (type.dtype !== like.dtype) reject(`input ${i} is ${type.dtype}, expected ${like.dtype}`);
     same(`rank of input ${i}`, type.shape.length, like.shape.length);
     type.shape.forEach((dim, axis) => {
       same(`dimension ${axis} of input ${i}`, dim, like.shape[axis]);
@@ -259,6 +264,7 @@ export const shapeRules = {
   },
   linearGradInput: (inputs) => {
     const count = inputs.length / 2;
+    if (!Number.isInteger(count)) reject('as many gradients as weights are needed');
     const first = operand(inputs, 0, 2);
     const width = operand(inputs, count, 2).shape[1]!;
     for (let i = 0; i < count; i++) {
@@ -288,7 +294,10 @@ export const shapeRules = {
   rmsNormGrad: (inputs) => {
     const [dx] = alike(inputs, 2, 1);
     const w = operand(inputs, 2, 1);
-    same('rows of rstd', operand(inputs, 3, 2).shape[0], dx!.shape[0]);
+    const rstd = operand(inputs, 3, 2);
+    same('width of the weight', w.shape[0], dx!.shape[1]);
+    same('rows of rstd', rstd.shape[0], dx!.shape[0]);
+    same('width of rstd', rstd.shape[1], 1);
     return [dx!, w];
   },
   rope: (inputs, { headDim, frequencies }) => {
@@ -305,7 +314,9 @@ export const shapeRules = {
   },
   attentionGrad: (inputs, attributes) => {
     const { q, k, v } = heads(inputs, 1, attributes);
-    same('width of the gradient', operand(inputs, 0, 2).shape[1], q.shape[1]);
+    const dout = operand(inputs, 0, 2);
+    same('rows of the gradient', dout.shape[0], q.shape[0]);
+    same('width of the gradient', dout.shape[1], q.shape[1]);
     segmentTable(inputs, 4);
     return [q, k, v];
   },
@@ -377,12 +388,12 @@ export const shapeRules = {
   },
 } satisfies { [K in OpName]: ShapeRule<K> };
 
-/** Ops that change their first input, a state, and return nothing. */
-export const effectOps = ['accumulate', 'zero', 'cacheWrite', 'cacheMove', 'adamw', 'rmsprop'] as const;
-export type EffectOp = (typeof effectOps)[number];
+/** Ops that change states and return nothing, with how many of their inputs, the first, are those states. */
+export const effectOps = { accumulate: 1, zero: 1, cacheWrite: 1, cacheMove: 1, adamw: 4, rmsprop: 3 } as const;
+export type EffectOp = keyof typeof effectOps;
 
 export function isEffect(op: OpName): op is EffectOp {
-  return (effectOps as readonly string[]).includes(op);
+  return Object.hasOwn(effectOps, op);
 }
 
 /** Result types of `op`. Throws with the op's name when the inputs do not fit. */

@@ -2,7 +2,7 @@
  * The verifier: what every graph must satisfy, whoever made it. And the binding of symbols when a program runs.
  */
 import { failure } from '../util/index.ts';
-import { inferTypes, isEffect } from './ops.ts';
+import { effectOps, inferTypes, isEffect } from './ops.ts';
 import { type Graph, isNode, type Node, type Shape, type TensorType } from './types.ts';
 
 /**
@@ -17,14 +17,16 @@ export function verifyGraph(graph: Graph): void {
     const name = `node %${node.id} ${node.op}`;
     for (const input of node.inputs) {
       if (!seen.has(input.node)) throw failure({ what: `${name} uses %${input.node.id} before it exists` });
+      if (input.node.values[input.index] !== input) {
+        throw failure({ what: `${name} uses a value that is no result of %${input.node.id}` });
+      }
     }
     const expected = inferTypes(node.op, node.inputs, node.attributes);
     if (showTypes(expected) !== showTypes(node.values)) {
       throw failure({ what: `${name} has results ${showTypes(node.values)}, its rule says ${showTypes(expected)}` });
     }
     if (isEffect(node.op)) {
-      const states = node.op === 'adamw' ? 4 : node.op === 'rmsprop' ? 3 : 1;
-      node.inputs.slice(0, states).forEach((value, i) => {
+      node.inputs.slice(0, effectOps[node.op]).forEach((value, i) => {
         if (value.node.op !== 'state') throw failure({ what: `${name}: input ${i} must be a state` });
       });
     }

@@ -122,6 +122,7 @@ function ropeFrequencies(c: ConfigReader, headDim: number): number[] {
     scaling.only('type', 'default');
     scaling.only('partial_rotary_factor', 1);
   }
-  const theta = spelled ? spelled.positive('rope_theta', 10_000) : c.positive('rope_theta', 10_000);
+  const outer = c.positive('rope_theta', 10_000);
+  const theta = spelled ? spelled.positive('rope_theta', outer) : outer;
   return Array.from({ length: headDim / 2 }, (_, j) => theta ** ((-2 * j) / headDim));
 }

@@ -7,8 +7,9 @@ import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { failure, usageError } from '../util/index.ts';
 
 const MAX_SOURCE = 1_000_000;
-const MAX_RANGE = 10_000;
+const MAX_LIST = 10_000;
 const MAX_STEPS = 500_000;
+const STEPS_A_TURN = 8;
 const CHARACTERS_A_STEP = 256;
 const MAX_OUTPUT = 16_000_000;
 
@@ -60,23 +61,29 @@ function refuseObjectInternals(node: unknown, where: string): void {
 
 /** What we use of the library's Interpreter (its own declarations do not resolve under Node's module rules). */
 interface LibraryInterpreter {
-  evaluate(statement: unknown, environment: unknown): { readonly value: unknown };
+  evaluate(node: unknown, environment: unknown): { readonly value: unknown };
   run(program: unknown): { readonly value: unknown };
 }
 
-/** Counts evaluated nodes, with the lists and texts that come out of them by size, because the work on them is not nodes. */
+/** Counts evaluated nodes, turns of loops and texts by size; refuses values that have grown too large. */
 function limitWork(interpreter: LibraryInterpreter): void {
   let steps = 0;
+  const loopedOver = new Set<unknown>();
   const evaluate = interpreter.evaluate.bind(interpreter);
-  interpreter.evaluate = (statement, environment) => {
-    const result = evaluate(statement, environment);
+  interpreter.evaluate = (node, environment) => {
+    const { type, iterable } = (node ?? {}) as { type?: string; iterable?: { type?: string; lhs?: unknown } };
+    // "for x in list if test" holds the list one level down.
+    if (type === 'For') loopedOver.add(iterable?.type === 'SelectExpression' ? iterable.lhs : iterable);
+    const result = evaluate(node, environment);
     const { value } = result;
-    if (typeof value === 'string' && value.length > MAX_OUTPUT) {
-      throw new Error(`makes a text of more than ${MAX_OUTPUT} characters`);
+    if (typeof value === 'string') {
+      if (value.length > MAX_OUTPUT) throw new Error(`makes a text of more than ${MAX_OUTPUT} characters`);
+      steps += value.length / CHARACTERS_A_STEP;
+    } else if (Array.isArray(value)) {
+      if (value.length > MAX_LIST) throw new Error(`makes a list of more than ${MAX_LIST} items`);
+      if (loopedOver.has(node)) steps += value.length * STEPS_A_TURN;
     }
-    steps +=
-      1 + (Array.isArray(value) ? value.length : typeof value === 'string' ? value.length / CHARACTERS_A_STEP : 0);
-    if (steps > MAX_STEPS) throw new Error(`takes more than ${MAX_STEPS} steps`);
+    if (++steps > MAX_STEPS) throw new Error(`takes more than ${MAX_STEPS} steps`);
     return result;
   };
 }
@@ -97,13 +104,13 @@ function templateGlobals(now: Date): Record<string, unknown> {
   };
 }
 
-/** Python's range(stop), range(start, stop) or range(start, stop, step), of at most MAX_RANGE numbers. */
+/** Python's range(stop), range(start, stop) or range(start, stop, step), of at most MAX_LIST numbers. */
 function boundedRange(first: unknown, second?: unknown, step: unknown = 1): number[] {
   const [start, stop] = second === undefined ? [0, first] : [first, second];
   if (![start, stop, step].every(Number.isSafeInteger) || step === 0)
     throw new Error('range() needs integers, and a step');
   const length = Math.max(0, Math.ceil(((stop as number) - (start as number)) / (step as number)));
-  if (length > MAX_RANGE) throw new Error(`range() of ${length} numbers; at most ${MAX_RANGE}`);
+  if (length > MAX_LIST) throw new Error(`range() of ${length} numbers; at most ${MAX_LIST}`);
   return Array.from({ length }, (_, index) => (start as number) + index * (step as number));
 }
 

@@ -100,6 +100,7 @@ export function trainBpe(
       id = tokens.push(token) - 1;
       idOf.set(token, id);
     }
+    merges.delete(top.pair);
     merges.set(top.pair, parts);
     for (const index of top.words)
       mergeInWord(words[index] as number[], first, second, id, (p, c) => note(p, c, index));

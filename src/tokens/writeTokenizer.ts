@@ -1,6 +1,7 @@
 // Writes a tokenizer so that Python transformers (AutoTokenizer), our loader and others read it: tokenizer.json and
 // tokenizer_config.json with the chat template inside.
 
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { usageError, writeFileAtomic } from '../util/index.ts';
 import type { BpeTokenizerJson } from './trainBpe.ts';
@@ -13,7 +14,7 @@ export interface TokenizerRoles {
   readonly pad: string;
 }
 
-/** Writes tokenizer.json and tokenizer_config.json into `dir`, which must exist. Throws a usage error for an unknown token. */
+/** Writes tokenizer.json and tokenizer_config.json into `dir`, which is created if absent. Throws a usage error for an unknown token. */
 export async function writeTokenizer(dir: string, json: BpeTokenizerJson, roles: TokenizerRoles): Promise<void> {
   const known = new Set(json.added_tokens.map((token) => token.content));
   for (const token of [roles.bos, roles.eos, roles.pad]) {
@@ -29,6 +30,7 @@ export async function writeTokenizer(dir: string, json: BpeTokenizerJson, roles:
     clean_up_tokenization_spaces: false,
     chat_template: roles.chatTemplate,
   };
+  await mkdir(dir, { recursive: true });
   await writeFileAtomic(join(dir, 'tokenizer.json'), `${JSON.stringify(json, null, 1)}\n`);
   await writeFileAtomic(join(dir, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`);
 }

@@ -160,7 +160,7 @@ export const opCases = {
   decodeAttention: someHeads.flatMap((heads) => [
     make.decodeAttention(heads, [0], 1, 1),
     make.decodeAttention(heads, [3], 1, 5),
-    make.decodeAttention(heads, [4, 0, 1, 7, 2], 6, 7),
+    make.decodeAttention(heads, [4, 0, 1, 6, 2], 6, 7),
   ]),
   sample: samples,
 } satisfies { [K in PureOp]: OpCase[] };

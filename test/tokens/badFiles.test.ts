@@ -170,6 +170,11 @@ describe('templates', () => {
     ['{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}', /nested too deeply|takes more than|not a function/],
     ["{{ raise_exception('only for tools') }}", /refuses this conversation: only for tools/],
     ["{{ messages | attr('constructor') }}", /filter/i],
+    [
+      '{% set ns = namespace(a=[1, 2]) %}{% for i in range(60) %}{% set ns.a = ns.a + ns.a %}{% endfor %}',
+      /list of more than/,
+    ],
+    ['{% set r = range(9999) %}{% for i in r if i %}{% for j in r %}{% endfor %}{% endfor %}', /takes more than/],
     ['{{ process.exit() }}', /chat template/],
   ])('hostile template %# fails when rendered, naming the file', (source, what) => {
     const render = compileTemplate(source, 'some/chat_template.jinja');

@@ -11,8 +11,8 @@ import {
   sequencePreTokenizer,
 } from 'tokenizers';
 import { describe, expect, it } from 'vitest';
-import { loadTokenizer, trainBpe } from '../../src/tokens/index.ts';
-import { AWKWARD_TEXTS, SPECIAL, smallTokenizer, temporaryDirectory, tokenizerDirectory } from './support.ts';
+import { loadTokenizer, trainBpe, writeTokenizer } from '../../src/tokens/index.ts';
+import { AWKWARD_TEXTS, CHATML, SPECIAL, smallTokenizer, temporaryDirectory, tokenizerDirectory } from './support.ts';
 
 async function nativeMerges(texts: readonly string[]): Promise<unknown> {
   const dir = await temporaryDirectory();
@@ -89,6 +89,19 @@ describe('a written tokenizer', () => {
     for (const text of AWKWARD_TEXTS) await check(text);
     await fc.assert(fc.asyncProperty(fc.string({ unit: 'binary', maxLength: 60 }), check), { numRuns: 300, seed: 1 });
     await fc.assert(fc.asyncProperty(fc.string({ unit: 'grapheme', maxLength: 40 }), check), { numRuns: 300, seed: 2 });
+  });
+
+  it('takes every number character as a digit, where a merge would tell the difference', async () => {
+    // " £" is a common word here, so a space and the first byte of £ are one token; ½ begins with the same byte.
+    const dir = await temporaryDirectory();
+    const json = trainBpe([' £ £ £ ¥ ¥ §'], { vocabSize: 260, special: ['<e>'] });
+    await writeTokenizer(dir, json, { chatTemplate: CHATML, eos: '<e>', pad: '<e>' });
+    const ours = await loadTokenizer(dir);
+    const native = NativeTokenizer.fromFile(join(dir, 'tokenizer.json'));
+    expect(json.model.merges[0]).toEqual(['Ġ', 'Â']);
+    for (const text of [' ½', ' £', 'a ½ £', ' ٣']) {
+      expect([...ours.encode(text)]).toEqual((await native.encode(text, null, { addSpecialTokens: false })).getIds());
+    }
   });
 
   it('gives back every text without control tokens', async () => {

@@ -38,7 +38,6 @@ function stateAt(operands: readonly Operand[], i: number): State {
 function valuesAt(operands: readonly Operand[], i: number): Float32Array | Int32Array {
   const operand = operands[i];
   if (operand?.kind === 'values') return operand.data;
-  if (operand?.kind === 'state') return valuesOf(operand.state);
   throw failure({ what: `operand ${i} of an effect has no values` });
 }
 

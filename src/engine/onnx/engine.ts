@@ -4,7 +4,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { bindShape, type Graph, isEffect, isNode, type TensorType } from '../../graph/index.ts';
+import { bindShape, effectOps, type Graph, isEffect, isNode, type TensorType } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
 import type { CompileOptions, Engine, Program, Tensor } from '../contract.ts';
 import { lower } from './lower.ts';
@@ -45,8 +45,7 @@ export async function onnxEngine({ threads = availableParallelism() }: { threads
       if (isNode(node, 'input')) inputs.set(node.attributes.name, node.attributes.type);
       if (isNode(node, 'state')) states.set(node.attributes.name, node.attributes.type);
       if (!isEffect(node.op)) continue;
-      const count = node.op === 'adamw' || node.op === 'rmsprop' ? node.inputs.length - 1 : 1;
-      for (const { node: target } of node.inputs.slice(0, count)) {
+      for (const { node: target } of node.inputs.slice(0, effectOps[node.op])) {
         if (isNode(target, 'state')) changed.add(target.attributes.name);
       }
     }
@@ -63,6 +62,7 @@ export async function onnxEngine({ threads = availableParallelism() }: { threads
       run: async (given) => {
         if (!alive) throw failure({ what: 'the program was disposed of' });
         const bindings = new Map<string, number>();
+        bindStates(bindings);
         for (const [name, { shape, dtype }] of inputs) {
           const tensor = given[name];
           if (!tensor) throw failure({ what: `input "${name}" is missing` });
@@ -71,7 +71,6 @@ export async function onnxEngine({ threads = availableParallelism() }: { threads
         }
         const unknown = Object.keys(given).find((name) => !inputs.has(name));
         if (unknown !== undefined) throw failure({ what: `the program has no input "${unknown}"` });
-        bindStates(bindings);
         changed.forEach(demandThawed);
         return call(
           { kind: 'run', program, inputs: given, bindings },
@@ -120,7 +119,10 @@ export async function onnxEngine({ threads = availableParallelism() }: { threads
       shapes.delete(name);
       await call({ kind: 'dropState', name });
     },
-    states: async () => new Map(shapes),
+    states: async () => {
+      await call({ kind: 'ping' });
+      return new Map(shapes);
+    },
     dispose: close,
   };
 }

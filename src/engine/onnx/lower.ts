@@ -265,7 +265,6 @@ export function lower(graph: Graph, freeze: boolean): Plan {
   function operand(value: Value): OperandSource {
     const { node } = value;
     if (isNode(node, 'input')) return { kind: 'input', name: node.attributes.name };
-    if (isNode(node, 'state')) return { kind: 'state', name: node.attributes.name };
     return { kind: 'tensor', name: fetch(value) };
   }
 
@@ -286,14 +285,15 @@ export function lower(graph: Graph, freeze: boolean): Plan {
 
   const outputs = [...graph.outputs].map(([name, value]) => ({ name, tensor: fetch(value) }));
   const effects = graph.nodes.flatMap((node) => {
-    const op = effectOps.find((name) => name === node.op);
-    if (!op) return [];
-    const operands = node.inputs.map((value): OperandSource => {
+    const { op, attributes, inputs } = node;
+    if (!isEffect(op)) return [];
+    const operands = inputs.map((value, i): OperandSource => {
+      if (i < effectOps[op]) return { kind: 'state', name: stateName(value)! };
       if (!fused.has(value)) return operand(value);
       const [rows, ids] = value.node.inputs;
       return { kind: 'rows', rows: operand(rows!), ids: operand(ids!) };
     });
-    return [{ op, operands, attributes: node.attributes as Plan['effects'][number]['attributes'] }];
+    return [{ op, operands, attributes: attributes as Plan['effects'][number]['attributes'] }];
   });
   return {
     model: fetches.size === 0 ? null : e.model([...fetches].map(([name, type]) => ({ name, ...type }))),

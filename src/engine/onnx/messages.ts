@@ -20,6 +20,7 @@ export type Request =
       readonly bindings: ReadonlyMap<string, number>;
     }
   | { readonly kind: 'disposeProgram'; readonly program: number }
+  | { readonly kind: 'ping' }
   | { readonly kind: 'close' };
 
 /** What each kind of request returns. */
@@ -32,6 +33,7 @@ export interface Results {
   compile: undefined;
   run: Record<string, Tensor>;
   disposeProgram: undefined;
+  ping: undefined;
   close: undefined;
 }
 

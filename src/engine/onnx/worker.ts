@@ -186,6 +186,8 @@ async function answer(request: Request): Promise<Results[Request['kind']]> {
       await programs.get(request.program)?.session?.release();
       programs.delete(request.program);
       return undefined;
+    case 'ping':
+      return undefined;
     case 'close':
       for (const { session } of programs.values()) await session?.release();
       states.clear();

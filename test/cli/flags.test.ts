@@ -1,0 +1,146 @@
+import { describe, expect, it } from 'vitest';
+import { closest } from '../../src/cli/closest.ts';
+import { flagsOf, givenFlags, groupedKeys } from '../../src/cli/flags.ts';
+import { settingsOf } from '../../src/cli/settings.ts';
+import {
+  evalSchema,
+  generateSchema,
+  type SftSettings,
+  type SpinSettings,
+  sftSchema,
+  spinSchema,
+} from '../../src/recipes/index.ts';
+import { cli, outcome } from './fakes.ts';
+
+const schemas = { run: spinSchema, sft: sftSchema, generate: generateSchema, eval: evalSchema };
+const GIVEN = ['--model', 'm', '--data', 'd.jsonl'];
+
+/** The settings that `selfplay run` passes on for these flags. */
+async function settingsFor(...flags: string[]): Promise<SpinSettings> {
+  let seen: SpinSettings | undefined;
+  const { status, stderr } = await cli(['run', ...GIVEN, ...flags], {
+    recipes: {
+      playSpin: async (settings) => {
+        seen = settings;
+        return outcome();
+      },
+    },
+  });
+  expect(stderr).not.toContain('error');
+  expect(status).toBe(0);
+  return seen!;
+}
+
+describe('flags from the schemas', () => {
+  it.each(Object.entries(schemas))('%s: every setting has a flag with its description in a group', (name, schema) => {
+    const settings = settingsOf(schema);
+    expect(groupedKeys).toEqual(expect.arrayContaining([...settings.keys()]));
+    const flags = flagsOf(name, settings);
+    for (const { flag, description } of settings.values()) {
+      const option = flags.find(({ long }) => long === flag);
+      expect(description, flag).not.toBe('');
+      expect(option?.description.startsWith(description), flag).toBe(true);
+      expect(option?.helpGroupHeading, flag).toMatch(/^[A-Z].*:$/);
+    }
+  });
+
+  it('reads types, defaults, choices and limits off the schema', () => {
+    const settings = settingsOf(spinSchema);
+    expect(settings.get('optimizer')).toMatchObject({
+      flag: '--optimizer',
+      kind: 'string',
+      choices: ['adamw', 'rmsprop'],
+      default: 'rmsprop',
+      allowed: 'one of adamw, rmsprop',
+    });
+    expect(settings.get('model')).toMatchObject({ required: true, allowed: 'a text that is not empty' });
+    expect(settings.get('max_new_tokens')).toMatchObject({ required: false, allowed: 'a whole number of at least 1' });
+    expect(settings.get('top_p')?.allowed).toBe('a number of more than 0 and at most 1');
+    expect(settings.get('replay')).toMatchObject({ kind: 'boolean', default: true });
+  });
+
+  it('turns text into numbers only where the setting is one and the text reads as one', () => {
+    const settings = settingsOf(spinSchema);
+    const parsed = { model: '7', learningRate: '1e-3', batchSize: '0x10', limit: '', topK: '1_000', beta: 'Infinity' };
+    const given = givenFlags(settings, parsed);
+    expect([...given].map(([key, { value }]) => [key, value])).toEqual([
+      ['model', '7'],
+      ['limit', ''],
+      ['top_k', '1_000'],
+      ['beta', 'Infinity'],
+      ['learning_rate', 0.001],
+      ['batch_size', '0x10'],
+    ]);
+    expect(given.get('learning_rate')?.where).toBe('--learning-rate');
+  });
+
+  it('gives the recipe the defaults of the schema', async () => {
+    expect(await settingsFor()).toEqual(spinSchema.parse({ model: 'm', data: 'd.jsonl' }));
+  });
+
+  it('passes flags on under their keys', async () => {
+    const settings = await settingsFor(
+      '--learning-rate',
+      '1e-5',
+      '--no-replay',
+      '--lr-scheduler-type=cosine',
+      '--limit',
+      '64',
+    );
+    expect(settings).toMatchObject({ learning_rate: 1e-5, replay: false, lr_scheduler_type: 'cosine', limit: 64 });
+    expect((await settingsFor('--no-replay', '--replay')).replay).toBe(true);
+  });
+
+  it('gives each command its own schema', async () => {
+    let seen: SftSettings | undefined;
+    const { status } = await cli(['sft', ...GIVEN, '--evaluations', '2'], {
+      recipes: {
+        fineTune: async (settings) => {
+          seen = settings;
+          return outcome();
+        },
+      },
+    });
+    expect(status).toBe(0);
+    expect(seen).toEqual(sftSchema.parse({ model: 'm', data: 'd.jsonl', evaluations: 2 }));
+  });
+});
+
+describe('help', () => {
+  it('shows what to give first, with defaults and choices, and an example', async () => {
+    const { status, stdout, stderr } = await cli(['run', '--help']);
+    expect(status).toBe(0);
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(
+      /^Usage: selfplay run --model DIR --data FILE \[options\]\n\nPlays SPIN with a fine-tuned model/,
+    );
+    const headings = [...stdout.matchAll(/^([A-Z][a-z ]+):$/gm)].map(([, heading]) => heading);
+    expect(headings).toEqual(['What to give', 'Rows', 'The game', 'Optimization', 'Machine', 'Output', 'Example']);
+    const line = (flag: string) => stdout.split('\n').find((text) => text.trimStart().startsWith(flag));
+    expect(line('--learning-rate <x>')).toMatch(/Peak learning rate \(default: 5e-7\)$/);
+    expect(line('--optimizer <choice>')).toContain('adamw, rmsprop; default: rmsprop');
+    expect(line('--[no-]replay')).toBeDefined();
+    expect(line('--no-replay')).toBeUndefined();
+    expect(line('--json')).toBeDefined();
+  });
+
+  it('of the whole loads no recipe and lists every command', async () => {
+    const { status, stdout, loaded } = await cli(['--help']);
+    expect([status, loaded]).toEqual([0, false]);
+    for (const name of ['run', 'sft', 'generate', 'eval', 'resume <run>', 'doctor', 'config']) {
+      expect(stdout).toContain(`\n  ${name} `);
+    }
+  });
+});
+
+describe('closest', () => {
+  it.each([
+    ['learningRate', 'learning_rate'],
+    ['batchsize', 'batch_size'],
+    ['itertions', 'iterations'],
+    ['lr', undefined],
+    ['per_device_train_batch_size', undefined],
+  ])('%s -> %s', (word, expected) => {
+    expect(closest(word, settingsOf(spinSchema).keys())).toBe(expected);
+  });
+});

@@ -1,0 +1,228 @@
+import { EventEmitter } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import { Interrupted, type RecipeContext } from '../../src/recipes/index.ts';
+import type { RunEvent } from '../../src/report/index.ts';
+import { failure } from '../../src/util/index.ts';
+import { cli, outcome, results } from './fakes.ts';
+
+const GIVEN = ['--model', 'm', '--data', 'd.jsonl'];
+const stamp = { v: 1, seq: 3, time: '2026-01-02T03:04:05.678Z', iteration: null, attempt: null, stage: null } as const;
+const warning: RunEvent = { ...stamp, type: 'warning', message: 'the answers look foreign' };
+
+/** A recipe that reports in every way and finishes. */
+const talkative = async (_: unknown, context: RecipeContext) => {
+  context.say('I play with 2 rows.');
+  context.onEvent?.(warning);
+  const bar = context.progress('answering', 2, 'rows');
+  bar.advance(2);
+  bar.done();
+  return outcome();
+};
+
+const TABLE = '               number\n' + 'SFT model       50.0 (± 50.0)\n' + 'iteration 0 *  100.0 (+50.0 ± 50.0)\n';
+
+describe('selfplay run', () => {
+  it('prints the table on stdout, and sentences, progress and what to do next on stderr', async () => {
+    const { status, stdout, stderr } = await cli(['run', ...GIVEN], { recipes: { playSpin: talkative } });
+    expect(status).toBe(0);
+    expect(stdout.startsWith(TABLE)).toBe(true);
+    expect(stderr).toMatch(/^I play with 2 rows\.\nanswering: 2 rows in /);
+    expect(stderr).toMatch(
+      new RegExp(
+        '\n\nBest model: iteration 0, in runs/one/iteration-0/model\n' +
+          'Use it:\n' +
+          '  selfplay generate --model runs/one/iteration-0/model --data PROMPTS.jsonl\n' +
+          '  selfplay eval --model runs/one/iteration-0/model --data HELD_OUT.jsonl\n' +
+          'Everything about the run is in runs/one \\(1 min 15 s\\)\n$',
+      ),
+    );
+    expect(stderr).not.toContain('\u001b');
+  });
+
+  it('--json prints the outcome and nothing else on stdout', async () => {
+    const { stdout } = await cli(['run', ...GIVEN, '--json'], { recipes: { playSpin: talkative } });
+    expect(JSON.parse(stdout)).toEqual(outcome());
+  });
+
+  it('--quiet leaves the data and warnings', async () => {
+    const { stdout, stderr } = await cli(['run', ...GIVEN, '--quiet'], { recipes: { playSpin: talkative } });
+    expect(stdout.startsWith(TABLE)).toBe(true);
+    expect(stderr).toBe('warning: the answers look foreign\n');
+  });
+
+  it('--verbose prints every event as a line of JSON', async () => {
+    const { stderr } = await cli(['run', ...GIVEN, '--verbose'], { recipes: { playSpin: talkative } });
+    const lines = stderr.split('\n').filter((line) => line.startsWith('{'));
+    expect(lines.map((line) => JSON.parse(line))).toEqual([warning]);
+  });
+
+  it('--quiet and --verbose exclude each other', async () => {
+    const { status, stderr } = await cli(['run', ...GIVEN, '--quiet', '--verbose']);
+    expect(status).toBe(2);
+    expect(stderr).toContain("'--quiet' cannot be used with option '--verbose'");
+  });
+
+  it('a sentence clears the bar that is being drawn', async () => {
+    const playSpin = async (_: unknown, context: RecipeContext) => {
+      context.progress('answering', 2, 'rows').advance(1);
+      context.say('A sentence.');
+      return outcome();
+    };
+    const { stderr } = await cli(['run', ...GIVEN], { tty: true, recipes: { playSpin } });
+    expect(stderr).toContain('\r\u001b[KA sentence.\n');
+  });
+
+  it('quotes a path that a shell would cut in pieces', async () => {
+    const playSpin = async () => ({ ...outcome(), best: { label: 'iteration 0', model: "it's mine" } });
+    const { stderr } = await cli(['run', ...GIVEN], { recipes: { playSpin } });
+    expect(stderr).toContain("selfplay eval --model 'it'\\''s mine' --data HELD_OUT.jsonl");
+  });
+});
+
+describe('the other commands', () => {
+  const tuned = () => ({ ...outcome(), results: { ...results(), rows: results().rows.slice(0, 1) } });
+
+  it('sft says how to play with its model', async () => {
+    const fineTune = async () => ({ ...tuned(), best: { label: 'SFT model', model: 'runs/sft/model' } });
+    const { status, stderr } = await cli(['sft', ...GIVEN], { recipes: { fineTune } });
+    expect(status).toBe(0);
+    expect(stderr).toContain('Play SPIN with it:\n  selfplay run --model runs/sft/model --data d.jsonl\n');
+  });
+
+  it('resume hands over the directory', async () => {
+    let seen: string | undefined;
+    const resumeRun = async (directory: string) => {
+      seen = directory;
+      return outcome();
+    };
+    const { status, stdout } = await cli(['resume', 'runs/one', '--json'], { recipes: { resumeRun } });
+    expect(status).toBe(0);
+    expect(seen).toBe('runs/one');
+    expect(JSON.parse(stdout)).toEqual(outcome());
+  });
+
+  it('resume without a run is wrong usage', async () => {
+    const { status, stderr } = await cli(['resume']);
+    expect(status).toBe(2);
+    expect(stderr).toContain("error: missing required argument 'run'");
+  });
+
+  it('generate adds nothing to answers on stdout', async () => {
+    const generateAnswers = async () => ({ rows: 2, file: null });
+    const { status, stdout } = await cli(['generate', ...GIVEN, '--json'], { recipes: { generateAnswers } });
+    expect(status).toBe(0);
+    expect(stdout).toBe('');
+  });
+
+  it('generate with a file names it', async () => {
+    const generateAnswers = async () => ({ rows: 2, file: 'a.jsonl' });
+    const { stdout, stderr } = await cli(['generate', ...GIVEN], { recipes: { generateAnswers } });
+    expect([stdout, stderr]).toEqual(['', '2 answers are in a.jsonl\n']);
+  });
+
+  it('eval prints one row', async () => {
+    const evaluateModel = async () => ({ row: results().rows[0]!, file: 'e.json' });
+    const { stdout, stderr } = await cli(['eval', ...GIVEN], { recipes: { evaluateModel } });
+    expect(stdout).toContain('SFT model  50.0 (± 50.0)\n');
+    expect(stderr).toBe('Figures and scores of every row are in e.json\n');
+    const json = await cli(['eval', ...GIVEN, '--json'], { recipes: { evaluateModel } });
+    expect(JSON.parse(json.stdout)).toEqual({ row: results().rows[0], file: 'e.json' });
+  });
+});
+
+describe('errors', () => {
+  const broken = failure({ what: 'the disk is full', where: 'runs/one', fix: 'make room' });
+  const playSpin = () => Promise.reject(broken);
+
+  it('a failure exits with 1, without a stack', async () => {
+    const { status, stdout, stderr } = await cli(['run', ...GIVEN], { recipes: { playSpin } });
+    expect(status).toBe(1);
+    expect(stderr).toBe('error: the disk is full\n  where: runs/one\n  fix: make room\n');
+    expect(stdout).toBe('');
+  });
+
+  it('shows the stack with --verbose', async () => {
+    const { stderr } = await cli(['run', ...GIVEN, '--verbose'], { recipes: { playSpin } });
+    expect(stderr).toContain('\n    at ');
+  });
+
+  it('is red on a terminal, unless NO_COLOR', async () => {
+    const red = await cli(['run', ...GIVEN], { tty: true, recipes: { playSpin } });
+    expect(red.stderr).toContain('\u001b[31m');
+    const plain = await cli(['run', ...GIVEN], { tty: true, env: { NO_COLOR: '1' }, recipes: { playSpin } });
+    expect(plain.stderr.startsWith('error: ')).toBe(true);
+  });
+
+  it.each([
+    [['runn'], "error: unknown command 'runn'\n(Did you mean run?)\n"],
+    [['run', '--modle', 'x'], "error: unknown option '--modle'\n(Did you mean --model?)\n"],
+    [['run', '--model'], "error: option '--model <dir>' argument missing\n"],
+    [['run', ...GIVEN, 'extra'], "error: too many arguments for 'run'"],
+  ])('%j is wrong usage', async (argv, message) => {
+    const { status, stdout, stderr } = await cli(argv);
+    expect(status).toBe(2);
+    expect(stderr.slice(0, message.length)).toBe(message);
+    expect(stdout).toBe('');
+  });
+
+  it('without a command shows the help and exits with 2', async () => {
+    const { status, stdout, stderr } = await cli([]);
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr).toContain('Usage: selfplay');
+  });
+});
+
+describe('signals', () => {
+  /** Waits for the signal and then ends with this error. */
+  const until =
+    (error: Error) =>
+    async (_: unknown, { signal }: RecipeContext) => {
+      await new Promise((resolve) => signal!.addEventListener('abort', resolve, { once: true }));
+      throw error;
+    };
+
+  /** Emits the signals as soon as somebody listens, and runs the command. */
+  async function signalled(argv: string[], recipes: Parameters<typeof cli>[1], ...names: string[]) {
+    const signals = new EventEmitter();
+    const exits: number[] = [];
+    signals.on('newListener', (name) => {
+      // SIGTERM is the last to be listened for.
+      if (name === 'SIGTERM') setTimeout(() => names.map((signal) => signals.emit(signal)), 10);
+    });
+    const ran = await cli(argv, { ...recipes, signals, exit: (code) => exits.push(code) });
+    return { ...ran, exits, listeners: signals.listenerCount('SIGINT') + signals.listenerCount('SIGTERM') };
+  }
+
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ])('%s lets the recipe save, says how to go on and exits with %i', async (name, code) => {
+    const recipes = { playSpin: until(new Interrupted('runs/one')) };
+    const { status, stderr, exits, listeners } = await signalled(['run', ...GIVEN], { recipes }, name);
+    expect(stderr).toBe(
+      'finishing the step and saving (Ctrl-C again to stop at once)\n' +
+        'stopped as asked; nothing is lost\n  fix: selfplay resume runs/one\n',
+    );
+    expect([status, exits, listeners]).toEqual([code, [], 0]);
+  });
+
+  it('the second signal ends the process at once', async () => {
+    const recipes = { playSpin: until(new Interrupted('runs/one')) };
+    const { exits } = await signalled(['run', ...GIVEN], { recipes }, 'SIGINT', 'SIGTERM');
+    expect(exits).toEqual([143]);
+  });
+
+  it('a failure while saving stays a failure', async () => {
+    const recipes = { playSpin: until(failure({ what: 'the disk is full' })) };
+    const { status, stderr } = await signalled(['run', ...GIVEN], { recipes }, 'SIGINT');
+    expect(status).toBe(1);
+    expect(stderr).toContain('error: the disk is full');
+  });
+
+  it('where nothing is saved, whatever ends the command is the stop', async () => {
+    const recipes = { evaluateModel: until(failure({ what: 'stopped as asked' })) };
+    const { status, stderr } = await signalled(['eval', ...GIVEN], { recipes }, 'SIGINT');
+    expect(status).toBe(130);
+    expect(stderr).toBe('stopping (Ctrl-C again to stop at once)\nstopped as asked\n');
+  });
+});
