@@ -1,18 +1,22 @@
 /**
  * Attention lowered to ONNX.
  *
- * Packed: a Loop over the segments, each with its own lengths, so that the cost is the sum over segments and the
- * scores of one segment fit into the cache; nothing is kept for the gradient, which computes the scores again.
+ * Packed: a Loop over chunks of segments of like length (segments.ts), so that the cost is nearly the sum over segments
+ * and the scores of a chunk fit into the cache; nothing is kept for the gradient, which computes the scores again.
  * Decoding: all rows at once against the cache, whose capacity is a multiple of a vector so that a row's sum does not
  * depend on how long the other rows are.
  */
 import type { HeadAttributes } from '../../graph/index.ts';
 import type { Emitter } from './emitter.ts';
+import { CHUNK_COLUMNS } from './segments.ts';
 
 /** Tensors that describe a segment table to a loop; see segments.ts for their meaning. */
 export interface SegmentTensors {
-  readonly table: string;
   readonly count: string;
+  readonly chunks: string;
+  readonly queryIds: string;
+  readonly keyIds: string;
+  readonly lengths: string;
   readonly queryStride: string;
   readonly keyStride: string;
   readonly queryRows: string;
@@ -30,79 +34,80 @@ export function headsOf({ headDim, scale }: HeadAttributes, queryWidth: number, 
   return { headDim, scale, groups: keyWidth / headDim, shared: queryWidth / keyWidth };
 }
 
-/** The six bounds of segment `round`, each i64 [1]. */
-function boundsOf(e: Emitter, table: string, round: string): string[] {
-  const row = e.op('Gather', [table, round]);
-  return e.many('Split', [row], 6, { axis: 0n, num_outputs: 6n });
+const concat = (e: Emitter, parts: readonly string[]) => e.op('Concat', parts, { axis: 0n });
+
+/** The chunk of one round: n segments of Lq queries and Lk keys, each size i64 [1], and its index ranges. */
+function openChunk(e: Emitter, round: string, s: SegmentTensors, h: Heads) {
+  const row = e.op('Gather', [s.chunks, round]);
+  const [n, lq, lk, queryStart, queryEnd, keyStart, first] = e.many('Split', [row], CHUNK_COLUMNS, {
+    axis: 0n,
+    num_outputs: BigInt(CHUNK_COLUMNS),
+  }) as [string, string, string, string, string, string, string];
+  const slice = (tensor: string, from: string, to: string) => e.op('Slice', [tensor, from, to, e.i64(0)]);
+  const queryIds = slice(s.queryIds, queryStart, queryEnd);
+  const keyIds = slice(s.keyIds, keyStart, e.op('Add', [keyStart, e.op('Mul', [n, lk])]));
+  const lengths = slice(s.lengths, first, e.op('Add', [first, n]));
+  const { groups, shared, headDim } = h;
+
+  return {
+    /** [T+1, H·d] -> [n, G, shared·Lq, d]: the queries that read one key head stand below each other. */
+    queries: (q: string): string => {
+      const split = e.op('Reshape', [
+        e.op('Gather', [q, queryIds]),
+        concat(e, [n, lq, e.i64(groups, shared, headDim)]),
+      ]);
+      const turned = e.op('Transpose', [split], { perm: [0n, 2n, 3n, 1n, 4n] });
+      return e.op('Reshape', [turned, concat(e, [n, e.i64(groups, -1, headDim)])]);
+    },
+    /** [T, G·d] -> [n, G, Lk, d] */
+    keys: (k: string): string => {
+      const split = e.op('Reshape', [e.op('Gather', [k, keyIds]), concat(e, [n, lk, e.i64(groups, headDim)])]);
+      return e.op('Transpose', [split], { perm: [0n, 2n, 1n, 3n] });
+    },
+    /** [n, G, shared·Lq, d] -> [stride, H·d], filled up with zeros so that all rounds return one shape. */
+    queryRows: (q: string): string => {
+      const split = e.op('Reshape', [q, concat(e, [n, e.i64(groups, shared), lq, e.i64(headDim)])]);
+      const turned = e.op('Transpose', [split], { perm: [0n, 3n, 1n, 2n, 4n] });
+      return padRows(e, e.op('Reshape', [turned, e.i64(-1, groups * shared * headDim)]), s.queryStride);
+    },
+    /** [n, G, Lk, d] -> [stride, G·d] */
+    keyRows: (k: string): string => {
+      const turned = e.op('Transpose', [k], { perm: [0n, 2n, 1n, 3n] });
+      return padRows(e, e.op('Reshape', [turned, e.i64(-1, groups * headDim)]), s.keyStride);
+    },
+    /** softmax(scale·q·kᵀ) [n, G, shared·Lq, Lk] of queries and keys, masked. */
+    probabilities: (queries: string, keys: string): string => {
+      // Query i sees key j when j < keys of its segment and j − i <= its surplus of keys.
+      const i = e.op('Unsqueeze', [counting(e, lq), e.i64(1)]);
+      const j = counting(e, lk);
+      const [keyCount, surplus] = e
+        .many('Split', [lengths], 2, { axis: 1n, num_outputs: 2n })
+        .map((column) => e.op('Unsqueeze', [column, e.i64(2)])) as [string, string];
+      const visible = e.op('And', [e.op('LessOrEqual', [e.op('Sub', [j, i]), surplus]), e.op('Less', [j, keyCount])]);
+      const products = e.op('FusedMatMul', [queries, keys], { transB: 1n, alpha: h.scale });
+      const scores = e.op('Reshape', [products, concat(e, [n, e.i64(groups * shared), lq, lk])]);
+      const hidden = e.scalar(Number.NEGATIVE_INFINITY);
+      const masked = e.op('Where', [e.op('Unsqueeze', [visible, e.i64(1)]), scores, hidden]);
+      const soft = e.op('Softmax', [masked], { axis: -1n });
+      return e.op('Reshape', [soft, concat(e, [n, e.i64(groups, -1), lk])]);
+    },
+  };
 }
 
-/** Rows [from, to) of a matrix. */
-function rows(e: Emitter, matrix: string, from: string, to: string): string {
-  return e.op('Slice', [matrix, from, to, e.i64(0)]);
-}
-
-function keyRange(e: Emitter, matrix: string, bounds: readonly string[]): string {
-  const [, , ks, ke, ms, me] = bounds as [string, string, string, string, string, string];
-  return e.op('Concat', [rows(e, matrix, ks, ke), rows(e, matrix, ms, me)], { axis: 0n });
-}
-
-/** [Lq, H·d] -> [G, shared·Lq, d]: the queries that read one key head stand below each other. */
-function splitQueries(e: Emitter, q: string, h: Heads): string {
-  const split = e.op('Reshape', [q, e.i64(-1, h.groups, h.shared, h.headDim)]);
-  const turned = e.op('Transpose', [split], { perm: [1n, 2n, 0n, 3n] });
-  return e.op('Reshape', [turned, e.i64(h.groups, -1, h.headDim)]);
-}
-
-/** [G, shared·Lq, d] -> [Lq, H·d] */
-function joinQueries(e: Emitter, q: string, h: Heads): string {
-  const split = e.op('Reshape', [q, e.i64(h.groups, h.shared, -1, h.headDim)]);
-  const turned = e.op('Transpose', [split], { perm: [2n, 0n, 1n, 3n] });
-  return e.op('Reshape', [turned, e.i64(-1, h.groups * h.shared * h.headDim)]);
-}
-
-/** [Lk, G·d] -> [G, Lk, d] */
-function splitKeys(e: Emitter, k: string, h: Heads): string {
-  const split = e.op('Reshape', [k, e.i64(-1, h.groups, h.headDim)]);
-  return e.op('Transpose', [split], { perm: [1n, 0n, 2n] });
-}
-
-/** [G, Lk, d] -> [Lk, G·d] */
-function joinKeys(e: Emitter, k: string, h: Heads): string {
-  const turned = e.op('Transpose', [k], { perm: [1n, 0n, 2n] });
-  return e.op('Reshape', [turned, e.i64(-1, h.groups * h.headDim)]);
-}
-
-/** One segment: its q [G, shared·Lq, d], k and v [G, Lk, d], and softmax(scale·q·kᵀ) [G, shared·Lq, Lk], masked. */
-function segment(e: Emitter, round: string, [q, k, v]: readonly string[], table: string, h: Heads) {
-  const bounds = boundsOf(e, table, round);
-  const queries = splitQueries(e, rows(e, q!, bounds[0]!, bounds[1]!), h);
-  const keys = splitKeys(e, keyRange(e, k!, bounds), h);
-  const values = splitKeys(e, keyRange(e, v!, bounds), h);
-  const queryCount = e.op('Sub', [bounds[1]!, bounds[0]!]);
-  const keyCount = e.op('Shape', [keys], { start: 1n, end: 2n });
-  // Query i sees key j when j - i <= Lk - Lq.
-  const lag = e.op('Sub', [keyCount, queryCount]);
-  const visible = e.op('LessOrEqual', [e.op('Sub', [counting(e, keyCount, 0), counting(e, queryCount, 1)]), lag]);
-  const products = e.op('FusedMatMul', [queries, keys], { transB: 1n, alpha: h.scale });
-  const perHead = e.op('Concat', [e.i64(h.groups * h.shared), queryCount, keyCount], { axis: 0n });
-  const scores = e.op('Reshape', [products, perHead]);
-  const masked = e.op('Where', [visible, scores, e.scalar(Number.NEGATIVE_INFINITY)]);
-  const soft = e.op('Softmax', [masked], { axis: -1n });
-  const perGroup = e.op('Concat', [e.i64(h.groups, -1), keyCount], { axis: 0n });
-  return { bounds, queries, keys, values, probabilities: e.op('Reshape', [soft, perGroup]) };
-}
-
-/** 0, 1, … count-1 as a row (axis 0) or a column (axis 1). */
-function counting(e: Emitter, count: string, axis: 0 | 1): string {
+/** 0, 1, … count−1 */
+function counting(e: Emitter, count: string): string {
   const [zero, one] = [e.op('Squeeze', [e.i64(0)]), e.op('Squeeze', [e.i64(1)])];
-  const range = e.op('Range', [zero, e.op('Squeeze', [count]), one]);
-  return e.op('Unsqueeze', [range, e.i64(axis)]);
+  return e.op('Range', [zero, e.op('Squeeze', [count]), one]);
 }
 
-/** Appends zero rows up to `stride`, so that all rounds of a loop return one shape. */
+/** [T, width] -> [T+1, width]; what pads the queries of a chunk must not reach a gradient. */
+function withZeroRow(e: Emitter, matrix: string): string {
+  return e.op('Pad', [matrix, e.i64(0, 0, 1, 0)]);
+}
+
 function padRows(e: Emitter, matrix: string, stride: string): string {
   const missing = e.op('Sub', [stride, e.op('Shape', [matrix], { start: 0n, end: 1n })]);
-  return e.op('Pad', [matrix, e.op('Concat', [e.i64(0, 0), missing, e.i64(0)], { axis: 0n })]);
+  return e.op('Pad', [matrix, concat(e, [e.i64(0, 0), missing, e.i64(0)])]);
 }
 
 /** [rounds, stride, width] -> [rounds·stride, width] */
@@ -110,11 +115,13 @@ function flattenRounds(e: Emitter, stacked: string, width: number): string {
   return e.op('Reshape', [stacked, e.i64(-1, width)]);
 }
 
-export function packedAttention(e: Emitter, qkv: readonly string[], s: SegmentTensors, h: Heads): string {
+export function packedAttention(e: Emitter, [q, k, v]: readonly string[], s: SegmentTensors, h: Heads): string {
+  const qs = withZeroRow(e, q!);
   const { scanned } = e.loop(s.count, [], (inner, round) => {
-    const { probabilities, values } = segment(inner, round, qkv, s.table, h);
-    const mixed = joinQueries(inner, inner.op('MatMul', [probabilities, values]), h);
-    return { carried: [], scanned: [padRows(inner, mixed, s.queryStride)] };
+    const chunk = openChunk(inner, round, s, h);
+    const probabilities = chunk.probabilities(chunk.queries(qs), chunk.keys(k!));
+    const mixed = inner.op('MatMul', [probabilities, chunk.keys(v!)]);
+    return { carried: [], scanned: [chunk.queryRows(mixed)] };
   });
   const width = h.groups * h.shared * h.headDim;
   return e.op('Gather', [flattenRounds(e, scanned[0]!, width), s.queryRows]);
@@ -124,13 +131,16 @@ export function packedAttention(e: Emitter, qkv: readonly string[], s: SegmentTe
 export function packedAttentionGrad(
   e: Emitter,
   dout: string,
-  qkv: readonly string[],
+  [q, k, v]: readonly string[],
   s: SegmentTensors,
   h: Heads,
 ): [string, string, string] {
+  const [qs, douts] = [withZeroRow(e, q!), withZeroRow(e, dout)];
   const { scanned } = e.loop(s.count, [], (inner, round) => {
-    const { bounds, queries, keys, values, probabilities } = segment(inner, round, qkv, s.table, h);
-    const dmixed = splitQueries(inner, rows(inner, dout, bounds[0]!, bounds[1]!), h);
+    const chunk = openChunk(inner, round, s, h);
+    const [queries, keys, values] = [chunk.queries(qs), chunk.keys(k!), chunk.keys(v!)];
+    const dmixed = chunk.queries(douts);
+    const probabilities = chunk.probabilities(queries, keys);
     const dvalues = inner.op('FusedMatMul', [probabilities, dmixed], { transA: 1n });
     const dprobabilities = inner.op('FusedMatMul', [dmixed, values], { transB: 1n });
     const weighted = inner.op('Mul', [dprobabilities, probabilities]);
@@ -138,14 +148,7 @@ export function packedAttentionGrad(
     const dscores = inner.op('Sub', [weighted, inner.op('Mul', [probabilities, sums])]);
     const dqueries = inner.op('FusedMatMul', [dscores, keys], { alpha: h.scale });
     const dkeys = inner.op('FusedMatMul', [dscores, queries], { transA: 1n, alpha: h.scale });
-    return {
-      carried: [],
-      scanned: [
-        padRows(inner, joinQueries(inner, dqueries, h), s.queryStride),
-        padRows(inner, joinKeys(inner, dkeys, h), s.keyStride),
-        padRows(inner, joinKeys(inner, dvalues, h), s.keyStride),
-      ],
-    };
+    return { carried: [], scanned: [chunk.queryRows(dqueries), chunk.keyRows(dkeys), chunk.keyRows(dvalues)] };
   });
   const keyWidth = h.groups * h.headDim;
   const collect = (stacked: string) =>
@@ -157,7 +160,7 @@ export function packedAttentionGrad(
 /** The masks of a decoding step, shared by all layers: [B,1,1,C] each. */
 export function decodeMasks(e: Emitter, lengths: string, cache: string): { isNew: string; isOld: string } {
   const capacity = e.op('Shape', [cache], { start: 2n, end: 3n });
-  const places = counting(e, capacity, 0);
+  const places = counting(e, capacity);
   const row = e.op('Unsqueeze', [e.op('Cast', [lengths], { to: 7n }), e.i64(1)]);
   const wide = (mask: string) => e.op('Unsqueeze', [mask, e.i64(1, 2)]);
   return { isNew: wide(e.op('Equal', [places, row])), isOld: wide(e.op('Less', [places, row])) };

@@ -26,6 +26,7 @@ import {
 import { type Emitter, emitter } from './emitter.ts';
 import { sample, tokenLogProbs, tokenLogProbsGrad } from './head.ts';
 import type { FeedSource, OperandSource, Plan, SegmentPart } from './plan.ts';
+import { CHUNK_COLUMNS } from './segments.ts';
 
 /** What a rule may ask for. */
 interface Context {
@@ -201,8 +202,11 @@ export function lower(graph: Graph, freeze: boolean): Plan {
       const part = (which: SegmentPart, type: 'i32' | 'i64', shape: Shape) =>
         feed(`${input} ${which}`, { kind: 'segments', input, tokens, part: which }, type, shape);
       return {
-        table: part('table', 'i64', [table.shape[0]!, 6]),
         count: part('count', 'i64', []),
+        chunks: part('chunks', 'i64', [`${input} chunks`, CHUNK_COLUMNS]),
+        queryIds: part('queryIds', 'i32', [`${input} query ids`]),
+        keyIds: part('keyIds', 'i32', [`${input} key ids`]),
+        lengths: part('lengths', 'i64', [table.shape[0]!, 2]),
         queryStride: part('queryStride', 'i64', [1]),
         keyStride: part('keyStride', 'i64', [1]),
         queryRows: part('queryRows', 'i32', [tokens]),

@@ -2,10 +2,13 @@
  * What the main thread tells the worker about a compiled program: the ONNX model, where each of its inputs comes from,
  * and what happens to states afterwards. Plain data, so that it crosses threads.
  */
+
 import type { Dim, EffectOp, OpAttributes } from '../../graph/index.ts';
+import type { SegmentTensors } from './attention.ts';
+import type { SegmentLayout } from './segments.ts';
 
 /** Parts of a segment table that its loops and gathers need; see segments.ts. */
-export type SegmentPart = 'table' | 'count' | 'queryStride' | 'keyStride' | 'queryRows' | 'keyRows';
+export type SegmentPart = keyof SegmentLayout & keyof SegmentTensors;
 
 /** Where a feed of the ONNX model comes from. */
 export type FeedSource =

@@ -1,75 +1,145 @@
 /**
- * From a segment table (graph/ops.ts) to what the lowered attention needs: padded places for the rows that its loop
- * returns. Round s of the loop returns its queries as rows s·queryStride + i and its keys' gradients as rows
- * s·keyStride + j, where the last row of each round's keys is always zero.
+ * From a segment table (graph/ops.ts) to what the lowered attention needs.
+ *
+ * Its loop runs over chunks: segments of like length, padded to each other, as many as keep the scores of a chunk in
+ * the cache; a long segment is a chunk of its own, so the cost is nearly the sum over segments. Keys are padded to a
+ * multiple of 64: then whole vectors are summed, and a row's result does not depend on its neighbours.
  */
 import { failure } from '../../util/index.ts';
 
+/** Scores of one head in one chunk, at most, unless a single segment has more. */
+const CHUNK_SCORES = 2 ** 16;
+const KEY_MULTIPLE = 64;
+
+/** Columns of the chunk table. */
+export const CHUNK_COLUMNS = 7;
+
 export interface SegmentLayout {
+  /** Number of chunks. */
   readonly count: number;
-  /** Longest query range. */
+  /** [count, 7]: segments n, Lq, Lk, first and past-last of queryIds, first of keyIds, first of lengths. */
+  readonly chunks: Int32Array;
+  /** The tokens of all chunks as queries, n·Lq per chunk; padding is T, the row of zeros. */
+  readonly queryIds: Int32Array;
+  /** The tokens of all chunks as keys, n·Lk per chunk; padding is token 0, which is never visible. */
+  readonly keyIds: Int32Array;
+  /** [S, 2] in chunk order: keys of a segment; how many more keys than queries it has. */
+  readonly lengths: Int32Array;
+  /** Rows that each round of the loop returns: most queries; most keys + 1, whose last row is always zero. */
   readonly queryStride: number;
-  /** Longest key range + 1. */
   readonly keyStride: number;
-  /** [T]: the padded place of each token as a query. */
+  /** [T]: where the loop's output holds each token as a query. */
   readonly queryRows: Int32Array;
-  /** [m, T]: the padded places of each token as a key, filled up with a place that holds zeros. */
+  /** [m, T]: where it holds each token as a key, filled up with a place that holds zeros. */
   readonly keyRows: Int32Array;
   /** m: in how many segments the most used token is a key. */
   readonly uses: number;
 }
 
+interface Segment {
+  readonly queries: readonly [number, number];
+  readonly keys: readonly [number, number];
+  readonly more: readonly [number, number];
+  readonly queryCount: number;
+  readonly keyCount: number;
+}
+
 /** Checks the table and lays it out. Throws a failure naming the segment. */
 export function layoutSegments(table: Int32Array, tokens: number): SegmentLayout {
-  const count = table.length / 6;
-  const reject = (s: number, problem: string) =>
-    failure({ what: `segment ${s} [${table.subarray(s * 6, s * 6 + 6)}] of ${tokens} tokens: ${problem}` });
-  let queryStride = 1;
-  let keyStride = 1;
-  let next = 0;
+  const segments = readTable(table, tokens);
+  const chunks = chunked(segments);
+  const queryStride = Math.max(...chunks.map(({ members, lq }) => members.length * lq));
+  const keyStride = Math.max(...chunks.map(({ members, lk }) => members.length * lk)) + 1;
   const uses = new Int32Array(tokens);
-  for (let s = 0; s < count; s++) {
-    const [qs, qe, ks, ke, ms, me] = table.subarray(s * 6, s * 6 + 6) as unknown as [
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
-    if (qs !== next || qe <= qs || qe > tokens) throw reject(s, 'queries must follow those of the segment before');
-    for (const [a, b] of [
-      [ks, ke],
-      [ms, me],
-    ] as const) {
-      if (a < 0 || b < a || b > tokens) throw reject(s, 'keys lie outside');
-      for (let t = a; t < b; t++) uses[t]!++;
+  for (const { keys, more } of segments) {
+    for (const [from, to] of [keys, more]) for (let t = from; t < to; t++) uses[t]!++;
+  }
+  const most = uses.reduce((a, b) => Math.max(a, b), 1);
+  uses.fill(0);
+
+  const rows: number[] = [];
+  const lengths: number[] = [];
+  const queryIds = new Int32Array(chunks.reduce((n, { members, lq }) => n + members.length * lq, 0)).fill(tokens);
+  const keyIds = new Int32Array(chunks.reduce((n, { members, lk }) => n + members.length * lk, 0));
+  const queryRows = new Int32Array(tokens);
+  const keyRows = new Int32Array(most * tokens).fill(keyStride - 1);
+  let queryAt = 0;
+  let keyAt = 0;
+  chunks.forEach(({ members, lq, lk }, c) => {
+    const queryEnd = queryAt + members.length * lq;
+    rows.push(members.length, lq, lk, queryAt, queryEnd, keyAt, lengths.length / 2);
+    members.forEach(({ queries, keys, more, queryCount, keyCount }, n) => {
+      lengths.push(keyCount, keyCount - queryCount);
+      for (let t = queries[0]; t < queries[1]; t++) {
+        const place = n * lq + t - queries[0];
+        queryIds[queryAt + place] = t;
+        queryRows[t] = c * queryStride + place;
+      }
+      let place = n * lk;
+      for (const [from, to] of [keys, more]) {
+        for (let t = from; t < to; t++, place++) {
+          keyIds[keyAt + place] = t;
+          keyRows[uses[t]!++ * tokens + t] = c * keyStride + place;
+        }
+      }
+    });
+    queryAt = queryEnd;
+    keyAt += members.length * lk;
+  });
+  return {
+    count: chunks.length,
+    chunks: Int32Array.from(rows),
+    queryIds,
+    keyIds,
+    lengths: Int32Array.from(lengths),
+    queryStride,
+    keyStride,
+    queryRows,
+    keyRows,
+    uses: most,
+  };
+}
+
+function readTable(table: Int32Array, tokens: number): Segment[] {
+  const segments: Segment[] = [];
+  let next = 0;
+  for (let s = 0; s * 6 < table.length; s++) {
+    const row = table.subarray(s * 6, s * 6 + 6);
+    const [qs, qe, ks, ke, ms, me] = row as unknown as [number, number, number, number, number, number];
+    const reject = (problem: string) => failure({ what: `segment ${s} [${row}] of ${tokens} tokens: ${problem}` });
+    if (qs !== next || qe <= qs || qe > tokens) throw reject('queries must follow those of the segment before');
+    if ([ks, ms].some((from) => from < 0) || ke < ks || me < ms || Math.max(ke, me) > tokens) {
+      throw reject('keys lie outside');
     }
-    const keys = ke - ks + me - ms;
-    if (keys < qe - qs) throw reject(s, 'fewer keys than queries');
-    queryStride = Math.max(queryStride, qe - qs);
-    keyStride = Math.max(keyStride, keys + 1);
+    const [queryCount, keyCount] = [qe - qs, ke - ks + me - ms];
+    if (keyCount < queryCount) throw reject('fewer keys than queries');
+    segments.push({ queries: [qs, qe], keys: [ks, ke], more: [ms, me], queryCount, keyCount });
     next = qe;
   }
   if (next !== tokens) throw failure({ what: `the segments cover ${next} of ${tokens} tokens as queries` });
+  return segments;
+}
 
-  const most = uses.reduce((a, b) => Math.max(a, b), 1);
-  const queryRows = new Int32Array(tokens);
-  const keyRows = new Int32Array(most * tokens).fill(keyStride - 1);
-  uses.fill(0);
-  for (let s = 0; s < count; s++) {
-    const [qs, qe, ks, ke, ms, me] = table.subarray(s * 6, s * 6 + 6) as unknown as [
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
-    for (let t = qs; t < qe; t++) queryRows[t] = s * queryStride + t - qs;
-    let place = s * keyStride;
-    for (let t = ks; t < ke; t++) keyRows[uses[t]!++ * tokens + t] = place++;
-    for (let t = ms; t < me; t++) keyRows[uses[t]!++ * tokens + t] = place++;
+interface Chunk {
+  readonly members: Segment[];
+  /** Padded numbers of queries and keys. */
+  lq: number;
+  lk: number;
+}
+
+/** Segments by falling length, joined while the padded scores stay within the budget. */
+function chunked(segments: readonly Segment[]): Chunk[] {
+  const chunks: Chunk[] = [];
+  for (const segment of segments.toSorted((a, b) => b.keyCount - a.keyCount || b.queryCount - a.queryCount)) {
+    const chunk = chunks.at(-1);
+    const lq = Math.max(chunk?.lq ?? 0, segment.queryCount);
+    if (chunk && (chunk.members.length + 1) * lq * chunk.lk <= CHUNK_SCORES) {
+      chunk.members.push(segment);
+      chunk.lq = lq;
+    } else {
+      const lk = Math.ceil(segment.keyCount / KEY_MULTIPLE) * KEY_MULTIPLE;
+      chunks.push({ members: [segment], lq: segment.queryCount, lk });
+    }
   }
-  return { count, queryStride, keyStride, queryRows, keyRows, uses: most };
+  return chunks;
 }

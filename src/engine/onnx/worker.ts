@@ -9,7 +9,7 @@ import type { Tensor } from '../contract.ts';
 import { applyEffect, checkIndices, type Operand, type State, sizeOf, valuesOf } from './effects.ts';
 import type { Reply, Request, Results, WorkerSettings } from './messages.ts';
 import type { FeedSource, OperandSource, Plan } from './plan.ts';
-import { layoutSegments, type SegmentLayout } from './segments.ts';
+import { CHUNK_COLUMNS, layoutSegments, type SegmentLayout } from './segments.ts';
 
 interface Compiled {
   readonly plan: Plan;
@@ -76,8 +76,13 @@ function feedsOf(plan: Plan, inputs: Readonly<Record<string, Tensor>>, bindings:
       layouts.set(source.input, layout);
     }
     switch (source.part) {
-      case 'table':
-        return int64(table, [layout.count, 6]);
+      case 'chunks':
+        return int64(layout.chunks, [layout.count, CHUNK_COLUMNS]);
+      case 'queryIds':
+      case 'keyIds':
+        return int32(layout[source.part], [layout[source.part].length]);
+      case 'lengths':
+        return int64(layout.lengths, [layout.lengths.length / 2, 2]);
       case 'count':
         return int64([layout.count], []);
       case 'queryStride':
