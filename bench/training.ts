@@ -1,0 +1,70 @@
+// A whole SPIN training step on SmolLM2-135M's shape, optimizer included: necessary FLOPs against the GEMM peak, and
+// peak memory against the analytic minimum.
+
+import { readFileSync } from 'node:fs';
+import type { Engine } from '../src/engine/index.ts';
+import { packedLength, splitByTokens } from '../src/pairs/index.ts';
+import { openTrainer } from '../src/training/index.ts';
+import { parameterCounts, randomModel, randomPairs, trainingFlops } from './shape.ts';
+
+const MICRO_BATCH_TOKENS = 2048;
+const STEPS = 5;
+
+/** Highest resident memory of this process so far, in bytes (Linux), or of now elsewhere. */
+function peakMemory(): number {
+  try {
+    return Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * 1024;
+  } catch {
+    return process.memoryUsage().rss;
+  }
+}
+
+export async function benchTraining(engine: Engine, { gemm, pairs }: { gemm: number; pairs: number }): Promise<void> {
+  const { model } = await randomModel(engine);
+  const batch = randomPairs(pairs);
+  const trainer = await openTrainer(engine, model, {
+    objective: { kind: 'spin', beta: 0.1, sftWeight: 0 },
+    optimizer: { kind: 'rmsprop', alpha: 0.99, eps: 1e-8 },
+    maxGradNorm: 1,
+    microBatchTokens: MICRO_BATCH_TOKENS,
+  });
+  const flops = trainingFlops(model, batch);
+  const tokens = batch.reduce((n, group) => n + packedLength(group), 0);
+  const seconds: number[] = [];
+  for (let step = 0; step <= STEPS; step++) {
+    const start = performance.now();
+    await trainer.step(batch, step + 1, 5e-7);
+    if (step > 0) seconds.push((performance.now() - start) / 1000);
+  }
+  seconds.sort((a, b) => a - b);
+  const median = seconds[Math.floor(STEPS / 2)]!;
+  const share = (s: number) => `${((100 * flops) / s / gemm).toFixed(1)} %`;
+  console.log(
+    `training step of ${pairs} pairs, ${tokens} tokens, ${(flops / 1e12).toFixed(2)} necessary TFLOP: ` +
+      `median ${median.toFixed(2)} s of ${STEPS} (${seconds[0]!.toFixed(2)} to ${seconds.at(-1)!.toFixed(2)}), ` +
+      `${(tokens / median).toFixed(0)} tokens/s, ${share(median)} of the GEMM peak (${share(seconds.at(-1)!)} to ${share(seconds[0]!)})`,
+  );
+  const largest = Math.max(
+    ...splitByTokens(batch, packedLength, MICRO_BATCH_TOKENS).map((m) => m.reduce((n, g) => n + packedLength(g), 0)),
+  );
+  const minimum = minimumMemory(parameterCounts(model), largest);
+  const peak = peakMemory();
+  console.log(
+    `peak memory ${(peak / 1e9).toFixed(2)} GB beside an analytic minimum of ${(minimum / 1e9).toFixed(2)} GB: ` +
+      `${(peak / minimum).toFixed(2)} times`,
+  );
+  await trainer.dispose();
+}
+
+/**
+ * Weights, gradients and one moment, the activations that the gradient needs of one micro-batch, one chunk of logits
+ * with its gradient, and 300 MB of runtime. Saved per token and layer (floats): both norms' inputs (2·576), both norms'
+ * outputs (2·576), q, k, v (960), attention's output (576), gate, up and their product (3·1536).
+ */
+function minimumMemory({ body, head }: { body: number; head: number }, tokens: number): number {
+  const perLayer = 4 * 576 + 960 + 576 + 3 * 1536;
+  const states = 3 * 4 * (body + head);
+  const activations = 4 * 30 * perLayer * tokens;
+  const logits = 2 * 48 * 2 ** 20;
+  return states + activations + logits + 300e6;
+}
