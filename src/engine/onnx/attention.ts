@@ -86,9 +86,9 @@ function openChunk(e: Emitter, round: string, s: SegmentTensors, h: Heads) {
       const visible = e.op('And', [e.op('LessOrEqual', [e.op('Sub', [j, i]), surplus]), e.op('Less', [j, keyCount])]);
       const products = e.op('FusedMatMul', [queries, keys], { transB: 1n, alpha: h.scale });
       const scores = e.op('Reshape', [products, concat(e, [n, e.i64(groups * shared), lq, lk])]);
-      const hidden = e.scalar(Number.NEGATIVE_INFINITY);
-      const masked = e.op('Where', [e.op('Unsqueeze', [visible, e.i64(1)]), scores, hidden]);
-      const soft = e.op('Softmax', [masked], { axis: -1n });
+      // One small mask for all heads, added: cheaper than choosing score by score.
+      const mask = e.op('Where', [visible, e.scalar(0), e.scalar(Number.NEGATIVE_INFINITY)]);
+      const soft = e.op('Softmax', [e.op('Add', [scores, e.op('Unsqueeze', [mask, e.i64(1)])])], { axis: -1n });
       return e.op('Reshape', [soft, concat(e, [n, e.i64(groups, -1), lk])]);
     },
   };
@@ -157,20 +157,39 @@ export function packedAttentionGrad(
   return [dq, collect(scanned[1]!), collect(scanned[2]!)];
 }
 
-/** The masks of a decoding step, shared by all layers: [B,1,1,C] each. */
-export function decodeMasks(e: Emitter, lengths: string, cache: string): { isNew: string; isOld: string } {
+/** What all layers of a decoding step share; C is the capacity of the cache. */
+interface DecodeMasks {
+  /** [B,1,1,C] whether a place is the new token's */
+  readonly isNew: string;
+  /** [B,1,1,C] −inf for places after the new token */
+  readonly hidden: string;
+  /** [B,1,1,C] 1 for places before the new token, else 0 */
+  readonly kept: string;
+  /** [B,G,shared,1] the new token's place */
+  readonly places: string;
+}
+
+export function decodeMasks(e: Emitter, lengths: string, cache: string, h: Heads): DecodeMasks {
   const capacity = e.op('Shape', [cache], { start: 2n, end: 3n });
-  const places = counting(e, capacity);
+  const all = counting(e, capacity);
   const row = e.op('Unsqueeze', [e.op('Cast', [lengths], { to: 7n }), e.i64(1)]);
   const wide = (mask: string) => e.op('Unsqueeze', [mask, e.i64(1, 2)]);
-  return { isNew: wide(e.op('Equal', [places, row])), isOld: wide(e.op('Less', [places, row])) };
+  const rowCount = e.op('Shape', [lengths]);
+  return {
+    isNew: wide(e.op('Equal', [all, row])),
+    hidden: wide(
+      e.op('Where', [e.op('Greater', [all, row]), e.scalar(Number.NEGATIVE_INFINITY), e.scalar(0)]),
+    ),
+    kept: wide(e.op('Cast', [e.op('Less', [all, row])], { to: 1n })),
+    places: e.op('Expand', [wide(row), concat(e, [rowCount, e.i64(h.groups, h.shared, 1)])]),
+  };
 }
 
 export function decodeAttention(
   e: Emitter,
   [q, k, v]: readonly string[],
   [keys, values]: readonly string[],
-  { isNew, isOld }: { isNew: string; isOld: string },
+  { isNew, hidden, kept, places }: DecodeMasks,
   h: Heads,
 ): string {
   const queries = e.op('Reshape', [q!, e.i64(-1, h.groups, h.shared, h.headDim)]);
@@ -178,10 +197,10 @@ export function decodeAttention(
   const newValue = e.op('Reshape', [v!, e.i64(-1, h.groups, 1, h.headDim)]);
   const oldScores = e.op('FusedMatMul', [queries, keys!], { transB: 1n, alpha: h.scale });
   const newScores = e.op('ReduceSum', [e.op('Mul', [e.op('Mul', [queries, e.scalar(h.scale)]), newKey]), e.i64(-1)]);
-  const past = e.op('Where', [isOld, oldScores, e.scalar(Number.NEGATIVE_INFINITY)]);
-  const probabilities = e.op('Softmax', [e.op('Where', [isNew, newScores, past])], { axis: -1n });
-  const ofNew = e.op('ReduceSum', [e.op('Where', [isNew, probabilities, e.scalar(0)]), e.i64(-1)]);
-  const ofOld = e.op('Where', [isOld, probabilities, e.scalar(0)]);
+  const scores = e.op('Add', [e.op('Where', [isNew, newScores, oldScores]), hidden]);
+  const probabilities = e.op('Softmax', [scores], { axis: -1n });
+  const ofNew = e.op('GatherElements', [probabilities, places], { axis: 3n });
+  const ofOld = e.op('Mul', [probabilities, kept]);
   const mixed = e.op('Add', [e.op('MatMul', [ofOld, values!]), e.op('Mul', [ofNew, newValue])]);
   return e.op('Reshape', [mixed, e.i64(-1, h.groups * h.shared * h.headDim)]);
 }

@@ -147,8 +147,8 @@ const rules = {
     return tokenLogProbsGrad(e, inputs, { vocabulary, width: columns, zeros });
   },
   decodeAttention: ({ e, once }, [q, k, v, keys, values, lengths], { inputs, attributes }) => {
-    const masks = once(`decode ${lengths} ${inputs[3]!.shape[2]}`, () => decodeMasks(e, lengths!, keys!));
     const h = headsOf(attributes, width(inputs[0]), width(inputs[1]));
+    const masks = once(`decode ${lengths} ${inputs[3]!.shape[2]}`, () => decodeMasks(e, lengths!, keys!, h));
     return [decodeAttention(e, [q!, k!, v!], [keys!, values!], masks, h)];
   },
   sample: ({ e }, [logits, uniforms], { inputs: [value], attributes }) =>

@@ -2,6 +2,8 @@
  * The thread that owns states and onnxruntime sessions. `session.run` blocks its thread, so it must not be the one
  * that draws progress bars and answers signals. Requests are answered one after another, in order.
  */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { parentPort, workerData } from 'node:worker_threads';
 import * as ort from 'onnxruntime-node';
 import { failure } from '../../util/index.ts';
@@ -20,6 +22,10 @@ interface Compiled {
 
 const { threads } = workerData as WorkerSettings;
 const states = new Map<string, State>();
+
+/** Gradients that were set to zero are garbage of the size of the model: collected at once, not when V8 notices. */
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 const programs = new Map<number, Compiled>();
 
 function stateNamed(name: string): State {
@@ -144,6 +150,7 @@ async function run(
   }));
   for (const { op, operands } of steps) checkIndices(op, operands);
   for (const { op, operands, attributes } of steps) applyEffect(op, operands, attributes);
+  if (plan.effects.some(({ op }) => op === 'zero')) collectGarbage();
   return Object.fromEntries(
     plan.outputs.map(({ name, tensor }) => [name, { shape: [...fetched[tensor]!.dims], data: values(tensor) }]),
   );
