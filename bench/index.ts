@@ -8,10 +8,16 @@ import { gemmPeak, readBandwidth } from './peaks.ts';
 import { benchTraining } from './training.ts';
 
 const { values } = parseArgs({
-  options: { threads: { type: 'string', default: '2' }, only: { type: 'string' }, pairs: { type: 'string', default: '8' } },
+  options: {
+    threads: { type: 'string', default: '2' },
+    only: { type: 'string' },
+    pairs: { type: 'string', default: '8' },
+  },
 });
 const engine = await onnxEngine({ threads: Number(values.threads) });
-console.log(`${cpus()[0]?.model}, Node ${process.version}, onnxruntime ${engine.info.version}, ${values.threads} threads, fp32`);
+console.log(
+  `${cpus()[0]?.model}, Node ${process.version}, onnxruntime ${engine.info.version}, ${values.threads} threads, fp32`,
+);
 const gemm = await gemmPeak(engine);
 const bandwidth = await readBandwidth(engine);
 console.log(`GEMM peak ${(gemm / 1e9).toFixed(0)} GFLOP/s; reading memory ${(bandwidth / 1e9).toFixed(1)} GB/s`);

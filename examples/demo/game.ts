@@ -14,7 +14,7 @@ const shape = {
   architectures: ['LlamaForCausalLM'],
   hidden_size: 128,
   intermediate_size: 384,
-  num_hidden_layers: 5,
+  num_hidden_layers: 4,
   num_attention_heads: 4,
   num_key_value_heads: 2,
   max_position_embeddings: 256,

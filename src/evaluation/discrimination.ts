@@ -22,7 +22,7 @@ export function discrimination(margins: ArrayLike<number>): Discrimination {
 }
 
 /** Nats per token by which human answers may cost more than own samples before `foreignness` warns. */
-export const FOREIGN_NATS_PER_TOKEN = 0.5;
+const FOREIGN_NATS_PER_TOKEN = 0.5;
 
 export interface Foreignness {
   /** Nats per token, each the mean over answers. */

@@ -4,7 +4,6 @@ export { type AnswerSample, type AnswerStatistics, answerStatistics, repetition 
 export {
   type Discrimination,
   discrimination,
-  FOREIGN_NATS_PER_TOKEN,
   type Foreignness,
   foreignness,
 } from './discrimination.ts';

@@ -7,4 +7,4 @@ export {
   openGenerator,
 } from './generate.ts';
 export type { Completion, GenerationProgress, GenerationRequest, GenerationSettings } from './requests.ts';
-export { checkSampling, GENERATION_STREAM, gameSampling, greedySampling, type Sampling } from './sampling.ts';
+export { GENERATION_STREAM, gameSampling, greedySampling, type Sampling } from './sampling.ts';

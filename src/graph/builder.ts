@@ -2,8 +2,9 @@
  * Builds graphs: one method per op, types inferred and checked at each call, so a wrong shape fails where it is written.
  */
 import { failure } from '../util/index.ts';
+import type { Graph, Node, Value } from './nodes.ts';
 import { type HeadAttributes, inferTypes, type OpAttributes, type OpName } from './ops.ts';
-import type { Dim, DType, Graph, Node, Shape, Value } from './types.ts';
+import type { Dim, DType, Shape } from './types.ts';
 
 export type GraphBuilder = ReturnType<typeof graphBuilder>;
 

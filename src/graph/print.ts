@@ -1,5 +1,5 @@
 /** Graphs as text, one node a line: `%3 = linear(%1, %2 "model.norm.weight") : f32[tokens,576]`. */
-import { type Graph, isNode, type Value } from './types.ts';
+import { type Graph, isNode, type Value } from './nodes.ts';
 
 /** The whole graph, outputs last. */
 export function printGraph(graph: Graph): string {

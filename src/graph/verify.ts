@@ -2,8 +2,9 @@
  * The verifier: what every graph must satisfy, whoever made it. And the binding of symbols when a program runs.
  */
 import { failure } from '../util/index.ts';
+import { type Graph, isNode, type Node } from './nodes.ts';
 import { effectOps, inferTypes, isEffect } from './ops.ts';
-import { type Graph, isNode, type Node, type Shape, type TensorType } from './types.ts';
+import type { Shape, TensorType } from './types.ts';
 
 /**
  * Checks topological order, types, that effects change states, that a state or input name has one type, and that every

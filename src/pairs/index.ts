@@ -9,5 +9,4 @@ export {
   pairGroup,
   type Sample,
   type ScoredPair,
-  sameIds,
 } from './pairs.ts';

@@ -42,7 +42,7 @@ export function censor(real: Int32Array, { ids, finish }: Pick<Sample, 'ids' | '
   return finish === 'length' && real.length > ids.length ? real.slice(0, ids.length) : real;
 }
 
-export function sameIds(a: Int32Array, b: Int32Array): boolean {
+function sameIds(a: Int32Array, b: Int32Array): boolean {
   return a.length === b.length && a.every((id, i) => id === b[i]);
 }
 

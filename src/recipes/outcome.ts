@@ -27,7 +27,7 @@ function choiceFigure(dev: readonly Judged[]): { name: string; value: number; be
 }
 
 /** The best model by the dev split; the earlier one of equals. Without a dev split the last. */
-export function chooseBest(standings: readonly Standing[]): { label: string; model: string; how: string } {
+function chooseBest(standings: readonly Standing[]): { label: string; model: string; how: string } {
   let best = standings[0]!;
   let bestFigure = choiceFigure(best.judgement.dev);
   if (!bestFigure) return { ...standings.at(-1)!, how: 'the last one: there is no dev split to choose by' };

@@ -135,9 +135,9 @@ describe.each(['tied', 'untied'])('%s', (variant) => {
     const { loss, rewards } = await gradientsOf(objective, pairs);
     expect(loss).toBeCloseTo(spin.loss, 5);
     expect(relativeError(Float32Array.from(rewards.real), Float32Array.from(spin.rewardsReal))).toBeLessThan(BOUND);
-    expect(
-      relativeError(Float32Array.from(rewards.generated), Float32Array.from(spin.rewardsGenerated)),
-    ).toBeLessThan(BOUND);
+    expect(relativeError(Float32Array.from(rewards.generated), Float32Array.from(spin.rewardsGenerated))).toBeLessThan(
+      BOUND,
+    );
     await expectGradients(spin.gradients);
   });
 

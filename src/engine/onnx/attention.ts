@@ -177,9 +177,7 @@ export function decodeMasks(e: Emitter, lengths: string, cache: string, h: Heads
   const rowCount = e.op('Shape', [lengths]);
   return {
     isNew: wide(e.op('Equal', [all, row])),
-    hidden: wide(
-      e.op('Where', [e.op('Greater', [all, row]), e.scalar(Number.NEGATIVE_INFINITY), e.scalar(0)]),
-    ),
+    hidden: wide(e.op('Where', [e.op('Greater', [all, row]), e.scalar(Number.NEGATIVE_INFINITY), e.scalar(0)])),
     kept: wide(e.op('Cast', [e.op('Less', [all, row])], { to: 1n })),
     places: e.op('Expand', [wide(row), concat(e, [rowCount, e.i64(h.groups, h.shared, 1)])]),
   };
