@@ -2,7 +2,6 @@
  * The training stage of an iteration: epochs of shuffled batches, with checkpoints from which a resume gives the same
  * weights bit for bit.
  */
-import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import {
   checkpointName,
@@ -34,6 +33,8 @@ export interface Lesson {
 
 interface Counters {
   readonly step: number;
+  /** Tokens computed so far. */
+  readonly tokens: number;
   /** First event that a resume from here supersedes. */
   readonly seq: number;
   readonly memory: Record<string, number>;
@@ -70,19 +71,24 @@ export async function learn(
     learningRate: settings.learning_rate,
     warmupRatio: settings.warmup_ratio,
   };
-  const done = await restore(run, trainer, folder, memory);
+  const { step: done, tokens: tokensBefore } = await restore(run, trainer, folder, memory);
+  if (steps === 1 && settings.warmup_ratio > 0) {
+    await run.warn(
+      'there is only one step, and the warm-up gives it the rate 0: nothing is learned; see warmup_ratio.',
+    );
+  }
   const label = iteration === null ? 'fine-tuning' : `iteration ${iteration}: the main player learns`;
   const progress = context.progress(label, steps - done, 'steps');
   const shuffledFor = (epoch: number) =>
     shuffled(groups, settings.seed, `batches ${iteration ?? 'sft'} epoch ${epoch}`);
   let order: Group[] = [];
-  let tokens = 0;
+  let tokens = tokensBefore;
   let lastSave = performance.now();
   let saveSeconds = 0;
   const save = async (step: number) => {
     const start = performance.now();
     await saveTrainerState(run.path(lesson.folder, CHECKPOINTS, checkpointName('step', step)), {
-      state: { step, seq: run.log.nextSeq(), memory } satisfies Counters,
+      state: { step, tokens, seq: run.log.nextSeq(), memory } satisfies Counters,
       tensors: await Promise.all(
         trainer.states.map(async (name) => ({
           name,
@@ -139,18 +145,22 @@ function inLengthOrder(groups: readonly Group[]): Group[] {
   return groups.toSorted((a, b) => packedLength(a) - packedLength(b));
 }
 
-/** Puts the newest sound checkpoint into the engine; returns the number of steps that it has behind it. */
-async function restore(run: Run, trainer: Trainer, folder: string, memory: Record<string, number>): Promise<number> {
-  if (!existsSync(folder)) return 0;
+/** Puts the newest sound checkpoint into the engine; returns what it has behind it. */
+async function restore(
+  run: Run,
+  trainer: Trainer,
+  folder: string,
+  memory: Record<string, number>,
+): Promise<Pick<Counters, 'step' | 'tokens'>> {
   const newest = await newestVerified(folder, 'step');
-  if (!newest) return 0;
+  if (!newest) return { step: 0, tokens: 0 };
   for (const { path, reason } of newest.skipped)
     await run.warn(`passing over a damaged checkpoint, ${path}: ${reason}`);
   const { state, tensors } = await loadTrainerState(newest.path);
   for (const name of trainer.states) await run.engine.writeState(name, await readTensorF32(tensors.get(name)!));
   const counters = state as Counters;
   Object.assign(memory, counters.memory);
-  return counters.step;
+  return counters;
 }
 
 /** When the trained model is safely on disk, its checkpoints are not needed any more. */

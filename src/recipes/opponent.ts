@@ -2,6 +2,7 @@
  * The opponent's part of an iteration: it answers every prompt, and both answers of every pair are scored under it.
  * Both stages work in shards; a finished shard is on disk and never done again.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import type { LoadedModel } from '../checkpoint/index.ts';
 import { scorers } from '../evaluation/index.ts';
@@ -50,10 +51,12 @@ export async function stage<T extends { counts: Record<string, number> }>(
 /** y' ~ p_θt(·|x) for every row of train; then pairs.jsonl with the reasons for pairs that are left out. */
 export async function samplePairs(run: Run<'run'>, { loaded, tokenizer }: Player, rows: readonly Row[], t: number) {
   const file = run.path(iterationName(t), 'pairs.jsonl');
-  const written = await readPairs(file).catch(() => null);
-  if (written) return written;
   const { settings } = run;
   const folder = run.path(iterationName(t), 'samples');
+  if (existsSync(file)) {
+    await rm(folder, { recursive: true, force: true });
+    return readPairs(file);
+  }
   await mkdir(folder, { recursive: true });
   const shards = inShards(rows, settings.shard_size);
   const sampling: Sampling = { temperature: settings.temperature, topK: settings.top_k, topP: settings.top_p };
@@ -156,7 +159,11 @@ async function pairRecords(
     rows.map(async (row, i): Promise<PairRecord> => {
       const sample = samples[i]!;
       const real = censor(row.responseIds, sample);
-      const accepted = checker !== 'none' && (await scorers[checker]({ ...row, answer: sample.text })) === 1;
+      // An answer that was cut is no whole answer, whatever its text says so far.
+      const accepted =
+        checker !== 'none' &&
+        sample.finish === 'end' &&
+        (await scorers[checker]({ ...row, answer: sample.text })) === 1;
       const pair = { ...row, sample: sample.sample, iteration: t, real, generated: sample.ids };
       return {
         v: 1,

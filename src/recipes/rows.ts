@@ -25,6 +25,11 @@ export interface Rows {
   readonly notes: string[];
 }
 
+interface Encoded {
+  readonly rows: Row[];
+  readonly skipped: string[];
+}
+
 /** Share of rows that may be unusable before the file is refused. */
 const MAX_SKIPPED = 0.05;
 /** Rows of a held-out split, unless the user says: a tenth of the rows, and at most as many. */
@@ -88,6 +93,16 @@ export async function prepareRows(
     test: encode(test, settings.eval_data ?? settings.data),
   };
   const skipped = [...encoded.train.skipped, ...encoded.dev.skipped, ...encoded.test.skipped];
+  const inside = [encoded.train, encoded.dev, ...(outside ? [] : [encoded.test])];
+  refuseUnusable(inside, settings.data);
+  if (settings.eval_data !== undefined) refuseUnusable([encoded.test], settings.eval_data);
+  if (encoded.train.rows.length === 0) {
+    throw usageError({
+      what: `none of the ${train.length} rows to train on can be used:\n  ${encoded.train.skipped.join('\n  ')}`,
+      where: settings.data,
+      fix: 'mend or remove these rows, or ask for more',
+    });
+  }
   const notes = [
     `${settings.data}: ${dataset.rows} rows (${dataset.format}); train ${encoded.train.rows.length} of ${splits.train.length}, ` +
       `dev ${encoded.dev.rows.length}, test ${encoded.test.rows.length}${outside ? ` (from ${settings.eval_data})` : ''}; seed ${seed}`,
@@ -99,14 +114,14 @@ export async function prepareRows(
   return { train: encoded.train.rows, dev: encoded.dev.rows, test: encoded.test.rows, notes };
 }
 
-/** Encodes examples; throws a usage error when too many cannot be used. */
+/** Encodes examples; `skipped` says file, line and reason of those that cannot be used. */
 export function encodeRows(
   examples: readonly Example[],
   file: string,
   tokenizer: ChatTokenizer,
   model: LanguageModel,
   maxLength = model.contextLength,
-): { rows: Row[]; skipped: string[] } {
+): Encoded {
   const longest = Math.min(maxLength, model.contextLength);
   const rows: Row[] = [];
   const skipped: string[] = [];
@@ -121,12 +136,17 @@ export function encodeRows(
       skipped.push(`${file}:${example.line}: ${error.what}`);
     }
   }
-  if (skipped.length > MAX_SKIPPED * examples.length) {
-    throw usageError({
-      what: `${skipped.length} of ${examples.length} rows cannot be used:\n  ${skipped.slice(0, 5).join('\n  ')}`,
-      where: file,
-      fix: 'mend or remove these rows, or choose a model with a longer context',
-    });
-  }
   return { rows, skipped };
+}
+
+/** Throws a usage error when more rows of a file than a few cannot be used. */
+export function refuseUnusable(parts: readonly Encoded[], file: string): void {
+  const skipped = parts.flatMap((part) => part.skipped);
+  const count = skipped.length + parts.reduce((n, { rows }) => n + rows.length, 0);
+  if (skipped.length <= MAX_SKIPPED * count) return;
+  throw usageError({
+    what: `${skipped.length} of ${count} rows cannot be used:\n  ${skipped.slice(0, 5).join('\n  ')}`,
+    where: file,
+    fix: 'mend or remove these rows, or choose a model with a longer context',
+  });
 }

@@ -3,12 +3,12 @@
  * repeats it; the directory is the only source of truth, and every stage looks there for what is done already.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { hashModelDirectory, newestVerified } from '../checkpoint/index.ts';
 import { type Engine, type EngineInfo, onnxEngine } from '../engine/index.ts';
-import { type NewEvent, openRunLog, type RunLog, readRunLog } from '../report/index.ts';
+import { type NewEvent, openRunLog, type RunEvent, type RunLog, readRunLog, type Stage } from '../report/index.ts';
 import {
   failure,
   hashFile,
@@ -56,6 +56,7 @@ export interface Run<C extends RunCommand = RunCommand> {
 }
 
 const MANIFEST = 'manifest.json';
+const LOG = 'events.jsonl';
 
 /** The directory name of iteration t. */
 export const iterationName = (t: number) => `iteration-${t}`;
@@ -66,25 +67,37 @@ export const CHECKPOINTS = 'checkpoints';
 /** Creates a run directory and works in it. */
 export async function startRun<C extends RunCommand, T>(
   command: C,
-  settings: Settings[C],
+  given: Settings[C],
   context: RecipeContext,
   body: (run: Run<C>) => Promise<T>,
 ): Promise<T> {
+  const settings = withAbsolutePaths(given);
   const directory = resolve(settings.out ?? defaultDirectory(settings));
-  if (existsSync(join(directory, MANIFEST))) {
+  const isNew = !existsSync(directory);
+  const cannot = (error: unknown) =>
+    usageError({
+      what: `cannot write here: ${(error as Error).message}`,
+      where: directory,
+      fix: 'give another --out',
+      cause: error,
+    });
+  const there = isNew ? [] : await readdir(directory).catch((error) => Promise.reject(cannot(error)));
+  if (there.includes(MANIFEST)) {
     throw usageError({
       what: 'there is a run in this directory already',
       where: directory,
       fix: `go on with it: selfplay resume ${directory}; or give another --out`,
     });
   }
-  await mkdir(directory, { recursive: true });
-  if ((await readdir(directory)).some((name) => !name.startsWith('.'))) {
+  if (there.some((name) => !name.startsWith('.'))) {
     throw usageError({ what: 'the output directory is not empty', where: directory, fix: 'give another --out' });
   }
   const hashes = await hashesOf(settings);
+  await mkdir(directory, { recursive: true }).catch((error) => Promise.reject(cannot(error)));
   const threads = settings.threads ?? availableParallelism();
-  return inDirectory(directory, context, threads, async (tools) => {
+  let ours = false;
+  const work = inDirectory(directory, context, threads, async (tools) => {
+    ours = true;
     const manifest: Manifest<C> = {
       v: 1,
       command,
@@ -100,6 +113,33 @@ export async function startRun<C extends RunCommand, T>(
     await run.emit({ type: 'run.started', command, version: VERSION });
     return body(run);
   });
+  try {
+    return await work;
+  } catch (error) {
+    if (ours && !(error instanceof Interrupted)) await removeUnlessWorkedIn(directory, isNew);
+    throw error;
+  }
+}
+
+/** After bad input: a run that made nothing yet leaves nothing, so that the same command works once it is mended. */
+async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<void> {
+  const names = await readdir(directory);
+  if (!names.every((name) => name === MANIFEST || name === LOG)) return;
+  for (const name of names) await rm(join(directory, name));
+  if (isNew) await rmdir(directory);
+}
+
+/** A resume may come from another working directory. */
+function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
+  const { model, data, eval_data } = settings;
+  const scorer = 'scorer' in settings ? settings.scorer : undefined;
+  return {
+    ...settings,
+    model: resolve(model),
+    data: resolve(data),
+    ...(eval_data === undefined ? {} : { eval_data: resolve(eval_data) }),
+    ...(scorer === undefined ? {} : { scorer: resolve(scorer) }),
+  };
 }
 
 /** Opens a run directory again; the bodies find there what is done. */
@@ -125,10 +165,7 @@ export async function reopenRun<T>(
           'it goes on, but not bit for bit as it would have.',
       );
     }
-    await removeStaleTemps(directory);
-    for (const entry of await readdir(directory, { withFileTypes: true })) {
-      if (entry.isDirectory()) await removeStaleTemps(join(directory, entry.name));
-    }
+    await removeLeftovers(directory);
     const run = openTools(directory, manifest.settings, context, tools);
     await run.emit({ type: 'run.resumed', supersedesFrom: await lastDurable(directory, tools.log.nextSeq()) });
     return manifest.command === 'run' ? bodies.run(run as Run<'run'>) : bodies.sft(run as Run<'sft'>);
@@ -214,19 +251,19 @@ async function readManifest(directory: string): Promise<Manifest> {
       fix: 'give the directory that a run printed as --out',
     });
   }
-  let manifest: Manifest;
+  let manifest: Manifest | null;
   try {
-    manifest = JSON.parse(await readFile(file, 'utf8')) as Manifest;
+    manifest = JSON.parse(await readFile(file, 'utf8')) as Manifest | null;
   } catch (cause) {
     throw failure({ what: 'the manifest is not JSON', where: file, fix: 'start a new run', cause });
   }
-  const schema = manifest.command === 'run' ? spinSchema : manifest.command === 'sft' ? sftSchema : null;
-  const settings = schema?.safeParse(manifest.settings);
-  if (manifest.v !== 1 || !settings?.success) {
+  const schema = manifest?.command === 'run' ? spinSchema : manifest?.command === 'sft' ? sftSchema : null;
+  const settings = schema?.safeParse(manifest?.settings);
+  if (manifest?.v !== 1 || !settings?.success) {
     throw usageError({
       what: 'the manifest is not one that this version understands',
       where: file,
-      fix: `resume with selfplay ${manifest.version}`,
+      fix: manifest?.version === undefined ? 'start a new run' : `resume with selfplay ${manifest.version}`,
     });
   }
   return { ...manifest, settings: settings.data };
@@ -234,9 +271,14 @@ async function readManifest(directory: string): Promise<Manifest> {
 
 async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest['hashes']> {
   const file = async (path: string) => {
-    if (!existsSync(path))
-      throw usageError({ what: 'there is no such file', where: path, fix: 'check --data and --eval-data' });
-    return (await hashFile(path)).sha256;
+    const bad = (what: string, cause?: unknown) =>
+      usageError({ what, where: path, fix: 'check --data and --eval-data', cause });
+    if (!existsSync(path)) throw bad('there is no such file');
+    try {
+      return (await hashFile(path)).sha256;
+    } catch (error) {
+      throw bad(`the file cannot be read: ${(error as Error).message}`, error);
+    }
   };
   return {
     model: await hashModelDirectory(settings.model),
@@ -245,21 +287,43 @@ async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest[
   };
 }
 
+/** Temporary files of this run's dead processes, at any depth. */
+async function removeLeftovers(directory: string): Promise<void> {
+  await removeStaleTemps(directory);
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    if (entry.isDirectory()) await removeLeftovers(join(directory, entry.name));
+  }
+}
+
+/** What a finished stage leaves on disk; null where its shards are all. It is written after the stage's last event. */
+const LEAVES: Record<Stage, ((folder: string, t: number | null) => string) | null> = {
+  prepare: null,
+  generate: (folder) => join(folder, 'pairs.jsonl'),
+  reference: null,
+  train: (folder, t) => (t === null ? 'results.json' : join(folder, 'model')),
+  evaluate: (folder, t) => join(t === null ? 'baseline' : folder, 'evaluation.json'),
+};
+
+function isDurable(directory: string, event: RunEvent): boolean {
+  if (event.type === 'run.started' || event.type === 'shard.finished') return true;
+  if (event.type !== 'stage.finished' || event.stage === null) return false;
+  const t = event.iteration;
+  const leaves = LEAVES[event.stage]?.(t === null ? '.' : iterationName(t), t);
+  return leaves === undefined || existsSync(join(directory, leaves));
+}
+
 /**
  * The seq from which events are superseded by a resume: what came after the last thing that is on disk for good (a
- * shard, a stage, an evaluation, or the newest training checkpoint).
+ * shard, what a stage leaves, or the newest training checkpoint).
  */
 async function lastDurable(directory: string, end: number): Promise<number> {
   let from = 0;
   for (const event of await readRunLog(directory)) {
-    const { type } = event;
-    if (type === 'shard.finished' || type === 'stage.finished' || type === 'evaluation' || type === 'run.started') {
-      from = event.seq + 1;
-    }
+    if (isDurable(directory, event)) from = event.seq + 1;
   }
-  for (const entry of await readdir(directory, { withFileTypes: true })) {
-    const parent = join(directory, entry.name, CHECKPOINTS);
-    if (!entry.isDirectory() || !existsSync(parent)) continue;
+  for (const folder of ['.', ...(await readdir(directory))]) {
+    const parent = join(directory, folder, CHECKPOINTS);
+    if (!existsSync(parent)) continue;
     const newest = await newestVerified(parent, 'step');
     if (!newest) continue;
     const { state } = JSON.parse(await readFile(join(newest.path, 'state.json'), 'utf8')) as { state: { seq: number } };

@@ -5,7 +5,7 @@
 import { loadModel, saveModel } from '../checkpoint/index.ts';
 import { estimate, mean } from '../evaluation/index.ts';
 import type { Group } from '../pairs/index.ts';
-import { type ResultRow, type Results, resultRow, writeResults } from '../report/index.ts';
+import { type ResultRow, type Results, readResults, resultRow, writeResults } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { openScorer } from '../training/index.ts';
 import { exists, usageError } from '../util/index.ts';
@@ -28,6 +28,15 @@ const asGroup = ({ promptIds, responseIds }: Row): Group => ({ promptIds, respon
 export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   const begin = performance.now();
   const { settings, engine } = run;
+  const model = run.path('model');
+  const best = { label: 'fine-tuned', model };
+  if (await exists(run.path('results.json'))) {
+    const results = await readResults(run.path('results.json'));
+    await dropCheckpoints(run, '.');
+    const seconds = (performance.now() - begin) / 1000;
+    await run.emit({ type: 'run.finished', seconds });
+    return { directory: run.directory, results, best, seconds };
+  }
   const tokenizer = await loadTokenizer(settings.model);
   const loaded = await loadModel(engine, settings.model);
   const rows = await prepareRows(settings, tokenizer, loaded.model);
@@ -44,7 +53,6 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
       `${settings.learning_rate}); the likelihood of ${rows.dev.length} dev answers decides which weights are kept.`,
   );
 
-  const model = run.path('model');
   const scorer = await openScorer(engine, loaded.model);
   const natsPerToken = async (examples: readonly Row[]): Promise<number[]> => {
     const scores = await scorer.score(examples.map(asGroup), settings.micro_batch_tokens);
@@ -55,37 +63,35 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   const memory = { best: mean(await natsPerToken(rows.dev)), bestStep: 0 };
   await run.say(`Before: ${memory.best.toFixed(4)} nats per token of the dev answers.`);
 
-  if (!(await exists(run.path('results.json')))) {
-    const every = Math.max(1, Math.floor(steps / (settings.num_train_epochs * settings.evaluations)));
-    const counts = { steps, tokens: 0 };
-    await stage(run, { iteration: null, stage: 'train' }, async () => {
-      const done = await learn(run, loaded, {
-        iteration: null,
-        folder: '.',
-        groups: rows.train.map(asGroup),
-        objective: { kind: 'sft' },
-        memory,
-        afterStep: async (step) => {
-          if (step % every !== 0 && step !== steps) return;
-          const nats = await natsPerToken(rows.dev);
-          await run.emit({
-            stage: 'train',
-            type: 'evaluation',
-            split: 'dev',
-            model: `step ${step}`,
-            metrics: { 'nats/token': estimate(nats) },
-          });
-          if (mean(nats) >= memory.best) return;
-          Object.assign(memory, { best: mean(nats), bestStep: step });
-          await saveModel(engine, loaded, model);
-        },
-      });
-      return { counts: { ...counts, ...done } };
+  const every = Math.max(1, Math.floor(steps / (settings.num_train_epochs * settings.evaluations)));
+  const counts = { steps, tokens: 0 };
+  await stage(run, { iteration: null, stage: 'train' }, async () => {
+    const done = await learn(run, loaded, {
+      iteration: null,
+      folder: '.',
+      groups: rows.train.map(asGroup),
+      objective: { kind: 'sft' },
+      memory,
+      afterStep: async (step) => {
+        if (step % every !== 0 && step !== steps) return;
+        const nats = await natsPerToken(rows.dev);
+        await run.emit({
+          stage: 'train',
+          type: 'evaluation',
+          split: 'dev',
+          model: `step ${step}`,
+          metrics: { 'nats/token': estimate(nats) },
+        });
+        if (mean(nats) >= memory.best) return;
+        Object.assign(memory, { best: mean(nats), bestStep: step });
+        await saveModel(engine, loaded, model);
+      },
     });
-    if (memory.bestStep === 0) {
-      await run.warn('no step made the dev answers likelier: the model is kept as it was; try a lower learning rate.');
-      await saveModel(engine, await loadModel(engine, settings.model), model);
-    }
+    return { counts: { ...counts, ...done } };
+  });
+  if (memory.bestStep === 0) {
+    await run.warn('no step made the dev answers likelier: the model is kept as it was; try a lower learning rate.');
+    await saveModel(engine, await loadModel(engine, settings.model), model);
   }
   await loadModel(engine, model);
   const tuned = standing('fine-tuned', 'model', rows.test, await natsPerToken(rows.test), given);
@@ -93,14 +99,14 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   const results: Results = {
     v: 1,
     rows: [given, tuned],
-    best: { label: 'fine-tuned', how: `lowest nats/token on the dev split, ${memory.best.toFixed(4)}` },
+    best: { label: best.label, how: `lowest nats/token on the dev split, ${memory.best.toFixed(4)}` },
     settings: { ...settings, split: 'test', engine: engine.info },
   };
   await writeResults(run.path('results.json'), results);
   await dropCheckpoints(run, '.');
   const seconds = (performance.now() - begin) / 1000;
   await run.emit({ type: 'run.finished', seconds });
-  return { directory: run.directory, results, best: { label: 'fine-tuned', model }, seconds };
+  return { directory: run.directory, results, best, seconds };
 }
 
 function standing(label: string, model: string, rows: readonly Row[], nats: readonly number[], above?: ResultRow) {

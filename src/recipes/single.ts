@@ -9,7 +9,7 @@ import { failure, writeFileAtomic } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
 import { itemsOf, judge, scorersFor } from './judge.ts';
 import { completions, type Player } from './opponent.ts';
-import { columnsOf, encodeRows, type Row } from './rows.ts';
+import { columnsOf, encodeRows, type Row, refuseUnusable } from './rows.ts';
 import type { EvalSettings, GenerateSettings } from './settings.ts';
 
 /** Model, tokenizer and encoded rows around a body. */
@@ -25,7 +25,9 @@ async function withModel<T>(
   const engine = await onnxEngine(settings.threads === undefined ? {} : { threads: settings.threads });
   try {
     const loaded = await loadModel(engine, settings.model);
-    const { rows, skipped } = encodeRows(examples, settings.data, tokenizer, loaded.model);
+    const encoded = encodeRows(examples, settings.data, tokenizer, loaded.model);
+    refuseUnusable([encoded], settings.data);
+    const { rows, skipped } = encoded;
     for (const problem of skipped) context.say(`skipped ${problem}`);
     return await body(engine, { loaded, tokenizer }, rows);
   } finally {

@@ -72,7 +72,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
         break;
       }
       await run.say(
-        `Iteration ${t}: learning from ${pairs.length} pairs (${replayed.length} of them from iteration ${t - 1}) ` +
+        `Iteration ${t}: learning from ${pairs.length} pairs${t > 0 ? ` (${replayed.length} of iteration ${t - 1})` : ''} ` +
           `in ${stepsOf(pairs.length, settings)} steps, β ${settings.beta}, learning rate ${settings.learning_rate}.`,
       );
       const { beta, sft_weight: sftWeight } = settings;
@@ -85,8 +85,8 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
         }),
       }));
       await saveModel(engine, player.loaded, model);
-      await dropCheckpoints(run, folder);
     }
+    await dropCheckpoints(run, folder);
     player = { tokenizer, loaded: await loadModel(engine, model) };
     const judgement = await judgeModel(run, player, rows, t, standings.at(-1)!.judgement);
     standings.push({ label: `iteration ${t}`, iteration: t, model: `${folder}/model`, judgement });
@@ -141,34 +141,32 @@ async function judgeModel(
         beta: run.settings.beta,
         ...(before ? { before: before[split] } : {}),
       });
+      if (rows.length > 0) await logJudgement(run, t, label, split, judgement[split], rows);
     }
     return { counts: { dev: dev.length, test: test.length } };
   });
   await writeJudgement(file, judgement);
-  for (const [split, rows] of [
-    ['dev', dev],
-    ['test', test],
-  ] as const) {
-    if (rows.length === 0) continue;
-    await run.emit({
-      iteration: t,
-      stage: 'evaluate',
-      type: 'evaluation',
-      split,
-      model: label,
-      metrics: figuresOf(judgement[split]),
-    });
-    const { identicalToHuman, truncated, meanLength, repetition } = answerFigures(judgement[split], rows);
-    await run.emit({
-      iteration: t,
-      stage: 'evaluate',
-      type: 'note',
-      message:
-        `${label} on ${split}: greedy answers of ${meanLength.toFixed(1)} tokens, ${percent(truncated)} cut, ` +
-        `${percent(identicalToHuman)} identical to the human answer, repetition ${percent(repetition)}`,
-    });
-  }
   return judgement;
+}
+
+async function logJudgement(
+  run: Run<'run'>,
+  iteration: number | null,
+  label: string,
+  split: keyof Judgement,
+  judged: Judgement['dev'],
+  rows: Rows['dev'],
+): Promise<void> {
+  const at = { iteration, stage: 'evaluate' } as const;
+  await run.emit({ ...at, type: 'evaluation', split, model: label, metrics: figuresOf(judged) });
+  const { identicalToHuman, truncated, meanLength, repetition } = answerFigures(judged, rows);
+  await run.emit({
+    ...at,
+    type: 'note',
+    message:
+      `${label} on ${split}: greedy answers of ${meanLength.toFixed(1)} tokens, ${percent(truncated)} cut, ` +
+      `${percent(identicalToHuman)} identical to the human answer, repetition ${percent(repetition)}`,
+  });
 }
 
 const percent = (share: number) => `${(share * 100).toFixed(1)} %`;

@@ -73,8 +73,9 @@ export async function openTrainer(
         const results = await program.run(trainInputs(packed, objective, totals));
         loss += results['loss']!.data[0]!;
         if (!Number.isFinite(loss)) {
+          const bad = await firstBadWeight(engine, model);
           throw failure({
-            what: `the loss is not finite at step ${step}`,
+            what: `the loss is not finite at step ${step}${bad === undefined ? '' : `: ${bad} is not finite`}`,
             fix: 'resume with a lower learning rate; the weights on disk are from before this step',
           });
         }
@@ -93,6 +94,14 @@ export async function openTrainer(
       await optimizer.dispose();
     },
   };
+}
+
+/** The first weight tensor that holds a number which is not finite. */
+async function firstBadWeight(engine: Engine, { parameters }: LanguageModel): Promise<string | undefined> {
+  for (const { name } of parameters) {
+    if (!(await engine.readState(name)).every(Number.isFinite)) return name;
+  }
+  return undefined;
 }
 
 /** Sums over pairs, micro-batch by micro-batch. */
