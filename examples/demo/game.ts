@@ -12,9 +12,9 @@ import { makeSplits, type SplitSizes } from './tasks.ts';
 const shape = {
   model_type: 'llama',
   architectures: ['LlamaForCausalLM'],
-  hidden_size: 128,
-  intermediate_size: 384,
-  num_hidden_layers: 4,
+  hidden_size: 192,
+  intermediate_size: 576,
+  num_hidden_layers: 2,
   num_attention_heads: 4,
   num_key_value_heads: 2,
   max_position_embeddings: 256,
@@ -38,7 +38,7 @@ export interface Game {
 }
 
 /** Writes rows, tokenizer and a random model below `directory`. */
-export async function makeGame(directory: string, seed: number, sizes: SplitSizes, override = {}): Promise<Game> {
+export async function makeGame(directory: string, seed: number, sizes: SplitSizes): Promise<Game> {
   await mkdir(directory, { recursive: true });
   const splits = makeSplits({ seed, ...sizes });
   const file = async (name: string, rows: readonly { question: string; answer: string }[]) => {
@@ -57,7 +57,7 @@ export async function makeGame(directory: string, seed: number, sizes: SplitSize
 
   const engine = await onnxEngine({ threads: 2 });
   try {
-    const config = { ...shape, ...override, vocab_size: Math.ceil((vocabulary + special.length) / 16) * 16 };
+    const config = { ...shape, vocab_size: Math.ceil((vocabulary + special.length) / 16) * 16 };
     const model = join(directory, 'random-model');
     await saveModel(engine, await createModel(engine, config, seed, tokenizerDir), model);
     return { model, train, test };

@@ -75,11 +75,7 @@ describe('splitByTokens', () => {
   const split = (lengths: number[], budget: number) => splitByTokens(lengths, (n) => n, budget);
 
   it('fills each batch up to the budget, in order', () => {
-    expect(split([3, 4, 3, 5, 5, 1], 10)).toEqual([
-      [3, 4, 3],
-      [5, 5],
-      [1],
-    ]);
+    expect(split([3, 4, 3, 5, 5, 1], 10)).toEqual([[3, 4, 3], [5, 5], [1]]);
   });
 
   it('gives an item longer than the budget a batch of its own', () => {

@@ -1,0 +1,160 @@
+// One seed of the evidence: SFT, the game, and its controls, all judged on the same held-out rows.
+//   npx tsx examples/demo/contest.ts --seed 11 --out DIR [--threads 2]     -> DIR/contest-11.json
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { loadModel } from '../../src/checkpoint/index.ts';
+import { type Engine, onnxEngine } from '../../src/engine/index.ts';
+import { loadScorer } from '../../src/evaluation/index.ts';
+import { fineTune, playSpin, type RecipeContext, sftSchema, spinSchema } from '../../src/index.ts';
+import type { Group, Pair } from '../../src/pairs/index.ts';
+import { type Judged, judge } from '../../src/recipes/judge.ts';
+import { readPairs } from '../../src/recipes/records.ts';
+import { prepareRows, type Rows } from '../../src/recipes/rows.ts';
+import { type ChatTokenizer, loadTokenizer } from '../../src/tokens/index.ts';
+import { shuffled, uniform } from '../../src/util/index.ts';
+import { makeGame } from './game.ts';
+import { contestSizes, continuedRates, scorer, sft, spin } from './settings.ts';
+import { teach, withReference } from './teach.ts';
+
+/** What is kept of a model: one entry per held-out row. */
+export interface Held {
+  greedy: number[];
+  sampled: number[];
+  nats: number[];
+  /** Different right answers among the sampled ones. */
+  distinct: number;
+}
+export interface Contest {
+  v: 1;
+  seed: number;
+  seconds: number;
+  pairs: number[];
+  models: Record<string, { dev: Held; test: Held }>;
+}
+
+const { values } = parseArgs({
+  options: { seed: { type: 'string' }, out: { type: 'string' }, threads: { type: 'string', default: '2' } },
+});
+const seed = Number(values.seed);
+const threads = Number(values.threads);
+const directory = join(values.out!, `seed-${seed}`);
+const quiet: RecipeContext = {
+  progress: () => ({ advance: () => undefined, done: () => undefined }),
+  say: (sentence) => console.error(`[${seed}] ${sentence}`),
+};
+const begin = performance.now();
+
+const game = await makeGame(directory, seed, contestSizes);
+const held = { data: game.train, eval_data: game.test, dev_size: contestSizes.dev, test_size: contestSizes.test, seed };
+const tuned = await fineTune(
+  sftSchema.parse({ ...held, ...sft, threads, model: game.model, out: join(directory, 'sft') }),
+  quiet,
+);
+const start = tuned.best.model;
+const settings = spinSchema.parse({
+  ...held,
+  ...spin,
+  threads,
+  limit: contestSizes.played,
+  scorer,
+  model: start,
+  out: join(directory, 'spin'),
+});
+const played = await playSpin(settings, quiet);
+
+const tokenizer = await loadTokenizer(start);
+const engine = await onnxEngine({ threads });
+const { model } = await loadModel(engine, start);
+const rows = await prepareRows(settings, tokenizer, model);
+const models: Contest['models'] = {};
+for (const [label, folder] of [
+  ['SFT model', 'baseline'],
+  ['SPIN, iteration 0', 'iteration-0'],
+  ['SPIN, iteration 1', 'iteration-1'],
+] as const) {
+  const judged = JSON.parse(readFileSync(join(played.directory, folder, 'evaluation.json'), 'utf8')) as Rows2;
+  models[label] = { dev: summary(judged.dev, rows.dev), test: summary(judged.test, rows.test) };
+}
+type Rows2 = { dev: Pick<Judged, 'scores' | 'sample'>[]; test: Pick<Judged, 'scores' | 'sample'>[] };
+
+const pairsOf = (t: number) => readPairs(join(played.directory, `iteration-${t}`, 'pairs.jsonl'));
+const pairs = [await pairsOf(0), await pairsOf(1)] as const;
+const both = ({ promptIds, real, generated }: Pair): Group => ({ promptIds, responses: [{ ids: real }, { ids: generated }] });
+const human = ({ promptIds, real }: Pair): Group => ({ promptIds, responses: [{ ids: real }] });
+const objective = { kind: 'spin', beta: spin.beta, sftWeight: spin.sft_weight } as const;
+const stepsOf = (list: readonly unknown[]) => Math.ceil(list.length / spin.batch_size);
+const steps = stepsOf(pairs[0]) + stepsOf(pairs[1]);
+const everyRow: Group[] = rows.train.map(({ promptIds, responseIds }) => ({ promptIds, responses: [{ ids: responseIds }] }));
+
+for (const learningRate of continuedRates) {
+  await control(`SFT continued, ${learningRate}`, start, () =>
+    teach(engine, model, everyRow, { kind: 'sft' }, { seed, learningRate, steps }),
+  );
+}
+await control('the same rows without the game (β → 0)', start, async () => {
+  for (const list of pairs) await teach(engine, model, list.map(human), { kind: 'sft' }, { seed });
+});
+await control('the first opponent’s answers throughout', join(played.directory, 'iteration-0', 'model'), async () => {
+  await teach(engine, model, await withReference(engine, model, pairs[0].map(both)), objective, { seed });
+});
+await control('corrupted human answers as negatives', start, async () => {
+  for (const list of pairs) {
+    const groups = list.map((pair, i) => both({ ...pair, generated: corrupted(pair.real, tokenizer, i) }));
+    await teach(engine, model, await withReference(engine, model, groups), objective, { seed });
+  }
+});
+await control('swapped labels', start, async () => {
+  const swapped = pairs[0].map((pair) => both({ ...pair, real: pair.generated, generated: pair.real }));
+  await teach(engine, model, await withReference(engine, model, swapped), objective, { seed });
+});
+await engine.dispose();
+
+const contest: Contest = {
+  v: 1,
+  seed,
+  seconds: (performance.now() - begin) / 1000,
+  pairs: pairs.map((list) => list.length),
+  models,
+};
+writeFileSync(join(values.out!, `contest-${seed}.json`), `${JSON.stringify(contest)}\n`);
+
+/** Trains from the weights of `from` and judges the result. */
+async function control(label: string, from: string, train: () => Promise<void>): Promise<void> {
+  await loadModel(engine, from);
+  await train();
+  models[label] = { dev: await heldOut(engine, rows.dev), test: await heldOut(engine, rows.test) };
+  quiet.say(`${label}: greedy ${models[label].test.greedy.reduce((a, b) => a + b, 0)} of ${rows.test.length}`);
+}
+
+async function heldOut(at: Engine, split: Rows['test']): Promise<Held> {
+  const player = { loaded: { model, config: {}, dir: start }, tokenizer };
+  const tools = { settings, engine: at, context: quiet, checkSignal: () => undefined };
+  const scorers = new Map([['score', await loadScorer(scorer)]]);
+  return summary(await judge(tools, player, split, scorers, { label: "", beta: spin.beta }), split);
+}
+
+function summary(judged: readonly Pick<Judged, 'scores' | 'sample'>[], split: Rows['test']): Held {
+  const right = judged.flatMap(({ scores, sample }, i) =>
+    scores['score (T=1)'] === 1 ? [`${split[i]!.id} ${sample.text}`] : [],
+  );
+  return {
+    greedy: judged.map(({ scores }) => scores['score']!),
+    sampled: judged.map(({ scores }) => scores['score (T=1)']!),
+    nats: judged.map(({ scores }) => scores['nats/token']!),
+    distinct: new Set(right.map((text) => text.slice(text.indexOf(' ') + 1))).size,
+  };
+}
+
+/** The answer with one of its digits replaced by another. */
+function corrupted(ids: Int32Array, { decode, encode }: ChatTokenizer, row: number): Int32Array {
+  const digits = [...'0123456789'].map((digit) => encode(digit)[0]!);
+  const places = [...ids.keys()].filter((i) => digits.includes(ids[i]!));
+  const place = shuffled(places, seed, `corrupted ${row}`)[0];
+  if (place === undefined) throw new Error(`no digit in: ${decode(ids)}`);
+  const others = digits.filter((digit) => digit !== ids[place]);
+  const changed = Int32Array.from(ids);
+  changed[place] = others[Math.floor(uniform(seed, 9, 0, [row, 0], 0, place) * others.length)]!;
+  return changed;
+}
