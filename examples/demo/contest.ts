@@ -15,7 +15,7 @@ import { prepareRows, type Rows } from '../../src/recipes/rows.ts';
 import { type ChatTokenizer, loadTokenizer } from '../../src/tokens/index.ts';
 import { shuffled, uniform } from '../../src/util/index.ts';
 import { makeGame } from './game.ts';
-import { contestSizes, continuedRates, scorer, sft, spin } from './settings.ts';
+import { contestPrompts, contestSizes, continuedRates, scorer, sft, spin } from './settings.ts';
 import { teach, withReference } from './teach.ts';
 
 /** What is kept of a model: one entry per held-out row. */
@@ -57,7 +57,7 @@ const settings = spinSchema.parse({
   ...held,
   ...spin,
   threads,
-  limit: contestSizes.played,
+  limit: contestPrompts,
   scorer,
   model: start,
   out: join(directory, 'spin'),
@@ -81,12 +81,18 @@ type Rows2 = { dev: Pick<Judged, 'scores' | 'sample'>[]; test: Pick<Judged, 'sco
 
 const pairsOf = (t: number) => readPairs(join(played.directory, `iteration-${t}`, 'pairs.jsonl'));
 const pairs = [await pairsOf(0), await pairsOf(1)] as const;
-const both = ({ promptIds, real, generated }: Pair): Group => ({ promptIds, responses: [{ ids: real }, { ids: generated }] });
+const both = ({ promptIds, real, generated }: Pair): Group => ({
+  promptIds,
+  responses: [{ ids: real }, { ids: generated }],
+});
 const human = ({ promptIds, real }: Pair): Group => ({ promptIds, responses: [{ ids: real }] });
 const objective = { kind: 'spin', beta: spin.beta, sftWeight: spin.sft_weight } as const;
 const stepsOf = (list: readonly unknown[]) => Math.ceil(list.length / spin.batch_size);
 const steps = stepsOf(pairs[0]) + stepsOf(pairs[1]);
-const everyRow: Group[] = rows.train.map(({ promptIds, responseIds }) => ({ promptIds, responses: [{ ids: responseIds }] }));
+const everyRow: Group[] = rows.train.map(({ promptIds, responseIds }) => ({
+  promptIds,
+  responses: [{ ids: responseIds }],
+}));
 
 for (const learningRate of continuedRates) {
   await control(`SFT continued, ${learningRate}`, start, () =>
@@ -132,7 +138,7 @@ async function heldOut(at: Engine, split: Rows['test']): Promise<Held> {
   const player = { loaded: { model, config: {}, dir: start }, tokenizer };
   const tools = { settings, engine: at, context: quiet, checkSignal: () => undefined };
   const scorers = new Map([['score', await loadScorer(scorer)]]);
-  return summary(await judge(tools, player, split, scorers, { label: "", beta: spin.beta }), split);
+  return summary(await judge(tools, player, split, scorers, { label: '', beta: spin.beta }), split);
 }
 
 function summary(judged: readonly Pick<Judged, 'scores' | 'sample'>[], split: Rows['test']): Held {

@@ -61,4 +61,7 @@ console.log(
     'docs/results.md compares five seeds with the controls.',
 );
 if (values.out === undefined) rmSync(out, { recursive: true });
-else console.log(`Everything lies in ${out}: try  npx tsx src/cli/main.ts generate --model ${played.best.model} --data ${game.test}`);
+else
+  console.log(
+    `Everything lies in ${out}: try  npx tsx src/cli/main.ts generate --model ${played.best.model} --data ${game.test}`,
+  );

@@ -40,7 +40,8 @@ export const spin = {
 } as const;
 
 /** The evidence: the same training rows, more held-out rows, and fewer prompts to play on. */
-export const contestSizes = { train: 6000, dev: 300, test: 500, played: 3000 };
+export const contestSizes = { train: 6000, dev: 300, test: 500 };
+export const contestPrompts = 3000;
 
 /** SFT continued is tried at each; the best on dev counts. */
 export const continuedRates = [3e-5, 1e-4, 3e-4] as const;

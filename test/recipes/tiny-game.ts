@@ -16,6 +16,7 @@ import {
 import type { RunEvent } from '../../src/report/index.ts';
 import { loadTokenizer, trainBpe, writeTokenizer } from '../../src/tokens/index.ts';
 import { openTrainer } from '../../src/training/index.ts';
+import { uniform } from '../../src/util/index.ts';
 
 const chatTemplate =
   "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}" +
@@ -31,14 +32,16 @@ export interface TinyGame {
   readonly rows: readonly { readonly question: string; readonly answer: string }[];
 }
 
-/** `a+b` for 48 pairs of digits; the answer is worked out, so that it is longer than a sample may become. */
-const rows = Array.from({ length: 48 }, (_, i) => ({ a: 1 + (i % 8), b: 1 + Math.floor(i / 8) })).map(({ a, b }) => ({
-  question: `${a}+${b}`,
-  answer: (a + b) % 3 === 0 ? `it is ${a + b}` : `${a + b}`,
-}));
+/** `a+b` for 48 pairs of digits; whether the answer is a number or a sentence with it cannot be told from the question. */
+const rows = Array.from({ length: 48 }, (_, i) => ({ a: 1 + (i % 6), b: 1 + Math.floor(i / 6) })).map(
+  ({ a, b }, i) => ({
+    question: `${a}+${b}`,
+    answer: uniform(0, 0, 0, [i, 0], 0, 0) < 0.4 ? `it is ${a + b}` : `${a + b}`,
+  }),
+);
 
 /** Writes data, tokenizer and a model that was trained for `steps` steps on the data. */
-export async function makeTinyGame(directory: string, steps = 25): Promise<TinyGame> {
+export async function makeTinyGame(directory: string, steps = 40): Promise<TinyGame> {
   await mkdir(directory, { recursive: true });
   const data = join(directory, 'data.jsonl');
   await writeFile(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));

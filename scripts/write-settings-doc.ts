@@ -1,0 +1,57 @@
+// Writes docs/settings.md from the schemas, so that it cannot disagree with them (test/house/docs.test.ts checks).
+//   npx tsx scripts/write-settings-doc.ts
+
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { evalSchema, generateSchema, sftSchema, spinSchema } from '../src/index.ts';
+
+interface Property {
+  default?: unknown;
+  description?: string;
+  enum?: string[];
+  type?: string;
+}
+
+function table(schema: z.ZodType): string {
+  const { properties } = z.toJSONSchema(schema, { io: 'input' }) as { properties: Record<string, Property> };
+  const rows = Object.entries(properties).map(([key, { default: value, description, enum: choices }]) => {
+    const shown = value === undefined ? '' : `\`${value}\``;
+    return `| \`${key}\` | ${shown} | ${description}${choices ? ` (${choices.join(', ')})` : ''} |`;
+  });
+  return ['| key | default | |', '|---|---|---|', ...rows].join('\n');
+}
+
+/** The text of docs/settings.md. */
+export function settingsDoc(): string {
+  return `# Settings
+
+Written by scripts/write-settings-doc.ts from the schemas in src/recipes/settings.ts. In a config file
+(\`selfplay.config.yaml\` or \`--config FILE\`) keys are as below; as flags they are \`--with-dashes\`. Flags win over the file, the
+file over the defaults. \`selfplay config print\` shows what a run would use, \`selfplay config schema\` the JSON schema.
+
+## selfplay run
+
+The defaults are the paper's where it states them: β 0.1, RMSProp of torch, learning rate 5e-7, batches of 64 pairs, two
+epochs, 10 % warm-up, linear decay, clipping at 1, the pairs of the iteration before replayed, sampling at temperature 1.
+The paper raised β to 5 and lowered the rate to 1e-7 in its last iterations; here one value serves a whole run.
+\`sft_weight\` and \`checker\` are not in the paper and are off.
+
+${table(spinSchema)}
+
+## selfplay sft
+
+${table(sftSchema)}
+
+## selfplay generate
+
+${table(generateSchema)}
+
+## selfplay eval
+
+${table(evalSchema)}
+`;
+}
+
+const target = fileURLToPath(new URL('../docs/settings.md', import.meta.url));
+if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(target, settingsDoc());
