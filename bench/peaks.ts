@@ -46,16 +46,19 @@ export async function gemmPeak(engine: Engine): Promise<number> {
   return best;
 }
 
-/** Bytes/s of reading memory with all threads of the engine: Σ x² over 256 MiB. */
+/** Bytes/s of reading memory with all threads of the engine: one row times a packed matrix of 256 MiB. */
 export async function readBandwidth(engine: Engine): Promise<number> {
-  const shape = [4096, 16_384];
-  await engine.createState('bench.memory', shape);
-  await engine.writeState('bench.memory', new Float32Array(shape[0]! * shape[1]!).fill(1));
+  const [rows, columns] = [16_384, 4096];
+  await engine.createState('bench.memory', [rows, columns]);
+  await engine.writeState('bench.memory', new Float32Array(rows * columns).fill(1));
   const b = graphBuilder();
-  b.output('sum', b.sumSquares(b.state('bench.memory', shape)));
-  const program = await engine.compile(b.build());
-  const seconds = await medianSeconds(5, () => program.run({}));
+  const product = b.matmul(b.input('x', [1, columns]), b.state('bench.memory', [rows, columns]), { transposeB: true });
+  b.output('sum', b.sumSquares(product));
+  const program = await engine.compile(b.build(), { freeze: true });
+  const seconds = await medianSeconds(9, () =>
+    program.run({ x: { shape: [1, columns], data: new Float32Array(columns) } }),
+  );
   await program.dispose();
   await engine.dropState('bench.memory');
-  return (shape[0]! * shape[1]! * 4) / seconds;
+  return (rows * columns * 4) / seconds;
 }
