@@ -1,7 +1,7 @@
 // One seed of the evidence: SFT, the game, and its controls, all judged on the same held-out rows.
 //   npx tsx examples/demo/contest.ts --seed 11 --out DIR [--threads 2]     -> DIR/contest-11.json
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadModel } from '../../src/checkpoint/index.ts';
@@ -14,8 +14,8 @@ import { readPairs } from '../../src/recipes/records.ts';
 import { prepareRows, type Rows } from '../../src/recipes/rows.ts';
 import { type ChatTokenizer, loadTokenizer } from '../../src/tokens/index.ts';
 import { shuffled, uniform } from '../../src/util/index.ts';
-import { makeGame } from './game.ts';
-import { contestPrompts, contestSizes, continuedRates, scorer, sft, spin } from './settings.ts';
+import { gameFiles, makeGame } from './game.ts';
+import { contestSizes, continuedRates, scorer, sft, spin } from './settings.ts';
 import { teach, withReference } from './teach.ts';
 
 /** What is kept of a model: one entry per held-out row. */
@@ -35,7 +35,12 @@ export interface Contest {
 }
 
 const { values } = parseArgs({
-  options: { seed: { type: 'string' }, out: { type: 'string' }, threads: { type: 'string', default: '2' } },
+  options: {
+    seed: { type: 'string' },
+    out: { type: 'string' },
+    threads: { type: 'string', default: '2' },
+    'only-sft': { type: 'boolean' },
+  },
 });
 const seed = Number(values.seed);
 const threads = Number(values.threads);
@@ -46,18 +51,19 @@ const quiet: RecipeContext = {
 };
 const begin = performance.now();
 
-const game = await makeGame(directory, seed, contestSizes);
+const known = existsSync(join(directory, 'sft', 'results.json'));
+const game = known ? gameFiles(directory) : await makeGame(directory, seed, contestSizes);
 const held = { data: game.train, eval_data: game.test, dev_size: contestSizes.dev, test_size: contestSizes.test, seed };
-const tuned = await fineTune(
-  sftSchema.parse({ ...held, ...sft, threads, model: game.model, out: join(directory, 'sft') }),
-  quiet,
-);
-const start = tuned.best.model;
+if (!known) {
+  const out = join(directory, 'sft');
+  await fineTune(sftSchema.parse({ ...held, ...sft, threads, model: game.model, out }), quiet);
+}
+if (values['only-sft']) process.exit(0);
+const start = join(directory, 'sft', 'model');
 const settings = spinSchema.parse({
   ...held,
   ...spin,
   threads,
-  limit: contestPrompts,
   scorer,
   model: start,
   out: join(directory, 'spin'),

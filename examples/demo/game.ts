@@ -37,17 +37,21 @@ export interface Game {
   readonly test: string;
 }
 
+/** Where `makeGame` puts things. */
+export function gameFiles(directory: string): Game {
+  const [model, train, test] = ['random-model', 'train.jsonl', 'test.jsonl'].map((name) => join(directory, name));
+  return { model: model!, train: train!, test: test! };
+}
+
 /** Writes rows, tokenizer and a random model below `directory`. */
 export async function makeGame(directory: string, seed: number, sizes: SplitSizes): Promise<Game> {
   await mkdir(directory, { recursive: true });
   const splits = makeSplits({ seed, ...sizes });
-  const file = async (name: string, rows: readonly { question: string; answer: string }[]) => {
-    const path = join(directory, name);
-    await writeFile(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-    return path;
-  };
-  const train = await file('train.jsonl', [...splits.train, ...splits.dev]);
-  const test = await file('test.jsonl', splits.test);
+  const files = gameFiles(directory);
+  const lines = (rows: readonly { question: string; answer: string }[]) =>
+    rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+  await writeFile(files.train, lines([...splits.train, ...splits.dev]));
+  await writeFile(files.test, lines(splits.test));
 
   const tokenizerDir = join(directory, 'tokenizer');
   const texts = splits.train.map(({ question, answer }) => `${question}\n${answer}`);
@@ -58,9 +62,8 @@ export async function makeGame(directory: string, seed: number, sizes: SplitSize
   const engine = await onnxEngine({ threads: 2 });
   try {
     const config = { ...shape, vocab_size: Math.ceil((vocabulary + special.length) / 16) * 16 };
-    const model = join(directory, 'random-model');
-    await saveModel(engine, await createModel(engine, config, seed, tokenizerDir), model);
-    return { model, train, test };
+    await saveModel(engine, await createModel(engine, config, seed, tokenizerDir), files.model);
+    return files;
   } finally {
     await engine.dispose();
   }

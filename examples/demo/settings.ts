@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from 'node:url';
 
-/** Rows: 6,000 to train on, 300 to choose by, 300 for the table. */
+/** Rows: 6,000 for SFT, 300 to choose by, 300 for the table. */
 export const demoSizes = { train: 6000, dev: 300, test: 300 };
 
 export const scorer = fileURLToPath(new URL('./valid.ts', import.meta.url));
@@ -24,6 +24,7 @@ export const sft = {
  * the human answer, so there is no new label), large batches, AdamW, one epoch, human answers mixed in.
  */
 export const spin = {
+  limit: 3000,
   iterations: 2,
   max_new_tokens: 60,
   checker: 'number',
@@ -39,9 +40,8 @@ export const spin = {
   micro_batch_tokens: 4096,
 } as const;
 
-/** The evidence: the same training rows, more held-out rows, and fewer prompts to play on. */
+/** The evidence: the same training rows, more held-out rows. */
 export const contestSizes = { train: 6000, dev: 300, test: 500 };
-export const contestPrompts = 3000;
 
 /** SFT continued is tried at each; the best on dev counts. */
 export const continuedRates = [3e-5, 1e-4, 3e-4] as const;

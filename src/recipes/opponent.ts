@@ -21,7 +21,7 @@ import {
   writeSamples,
 } from './records.ts';
 import type { Row } from './rows.ts';
-import { iterationName, type Run } from './run.ts';
+import { iterationName, type Run, stageKey } from './run.ts';
 
 /** A thing being played with: the model in the engine and its tokenizer. */
 export interface Player {
@@ -41,6 +41,7 @@ export async function stage<T extends { counts: Record<string, number> }>(
   at: { iteration: number | null; stage: 'prepare' | 'generate' | 'reference' | 'train' | 'evaluate' },
   body: () => Promise<T>,
 ): Promise<T> {
+  if (run.finished.has(stageKey(at))) return body();
   await run.emit({ ...at, type: 'stage.started' });
   const start = performance.now();
   const result = await body();

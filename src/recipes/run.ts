@@ -46,6 +46,8 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly engine: Engine;
   readonly log: RunLog;
   readonly path: (...parts: string[]) => string;
+  /** Stages that the log has as finished (see `stageKey`): going through one again from disk is not logged again. */
+  readonly finished: ReadonlySet<string>;
   /** Logs an event; fields that it does not give are null. */
   readonly emit: (event: Partial<NewEvent> & { type: NewEvent['type'] }) => Promise<void>;
   /** A sentence for the user, also in the log. */
@@ -60,6 +62,8 @@ const LOG = 'events.jsonl';
 
 /** The directory name of iteration t. */
 export const iterationName = (t: number) => `iteration-${t}`;
+
+export const stageKey = ({ iteration, stage }: Pick<RunEvent, 'iteration' | 'stage'>) => `${iteration}/${stage}`;
 
 /** Where a stage of training keeps its checkpoints. */
 export const CHECKPOINTS = 'checkpoints';
@@ -108,7 +112,7 @@ export async function startRun<C extends RunCommand, T>(
       hashes,
     };
     await writeFileAtomic(join(directory, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`);
-    const run = openTools(directory, settings, context, tools);
+    const run = openTools(directory, settings, context, tools, new Set());
     context.say(`Writing to ${directory}`);
     await run.emit({ type: 'run.started', command, version: VERSION });
     return body(run);
@@ -166,8 +170,12 @@ export async function reopenRun<T>(
       );
     }
     await removeLeftovers(directory);
-    const run = openTools(directory, manifest.settings, context, tools);
-    await run.emit({ type: 'run.resumed', supersedesFrom: await lastDurable(directory, tools.log.nextSeq()) });
+    const supersedesFrom = await lastDurable(directory, tools.log.nextSeq());
+    const kept = (await readRunLog(directory)).filter(
+      ({ seq, type }) => seq < supersedesFrom && type === 'stage.finished',
+    );
+    const run = openTools(directory, manifest.settings, context, tools, new Set(kept.map(stageKey)));
+    await run.emit({ type: 'run.resumed', supersedesFrom });
     return manifest.command === 'run' ? bodies.run(run as Run<'run'>) : bodies.sft(run as Run<'sft'>);
   });
 }
@@ -216,6 +224,7 @@ function openTools<C extends RunCommand>(
   settings: Settings[C],
   context: RecipeContext,
   { engine, log }: Tools,
+  finished: ReadonlySet<string>,
 ): Run<C> {
   const emit: Run['emit'] = async (event) => {
     await log.emit({ iteration: null, attempt: event.iteration == null ? null : 0, stage: null, ...event } as NewEvent);
@@ -226,6 +235,7 @@ function openTools<C extends RunCommand>(
     context,
     engine,
     log,
+    finished,
     emit,
     path: (...parts) => join(directory, ...parts),
     say: async (message) => {

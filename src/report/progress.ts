@@ -2,6 +2,9 @@
 // else a plain line now and then. Nothing here may hurt a run: a closed or broken stream turns it off silently.
 import { formatCount, formatDuration, formatRate } from './text.ts';
 
+/** Share of the work from which time left is shown. */
+const GUESS_FROM = 0.05;
+
 /** What progress needs of an output stream; `process.stderr` fits. */
 export interface ProgressStream {
   write(text: string): unknown;
@@ -76,7 +79,8 @@ export function progress(options: ProgressOptions): Progress {
     const elapsed = seconds();
     if (count > 0 && elapsed > 0) {
       parts.push(`${formatRate(count / elapsed)} ${unit}/s`);
-      parts.push(`${formatDuration((Math.max(0, total - count) * elapsed) / count)} left`);
+      // The first few say little: answers side by side end together, long after the first was begun.
+      if (share() >= GUESS_FROM) parts.push(`${formatDuration((Math.max(0, total - count) * elapsed) / count)} left`);
     }
     if (extra !== '') parts.push(extra);
     return parts.join('  ');

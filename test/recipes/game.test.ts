@@ -8,7 +8,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadModel } from '../../src/checkpoint/index.ts';
 import { onnxEngine } from '../../src/engine/index.ts';
 import { packGroups, pairGroup } from '../../src/pairs/index.ts';
-import { Interrupted, playSpin, type RunOutcome, resumeRun } from '../../src/recipes/index.ts';
+import {
+  generateAnswers,
+  generateSchema,
+  Interrupted,
+  playSpin,
+  type RunOutcome,
+  resumeRun,
+} from '../../src/recipes/index.ts';
 import { type PairRecord, readLogProbs, readPairs } from '../../src/recipes/records.ts';
 import { type RunEvent, readResults, readRunLog } from '../../src/report/index.ts';
 import { gradientName, trainGraph, trainInputs } from '../../src/training/index.ts';
@@ -262,21 +269,37 @@ describe('which rows', () => {
   });
 
   it('the checker leaves out whole samples that it accepts, never one that was cut', async () => {
-    await idsOf('checker', { checker: 'number' });
+    // Greedy answers, which depend on the prompt alone; then human answers that differ from them, but not in the number.
+    const greedy = join(home, 'greedy.jsonl');
+    const { threads, seed } = settings('unused');
+    await generateAnswers(
+      generateSchema.parse({ model: game.model, data: game.data, out: greedy, max_new_tokens: 6, threads, seed }),
+      listener().context,
+    );
+    const answers = (await readFile(greedy, 'utf8'))
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const data = join(home, 'reworded.jsonl');
+    const reworded = answers.map(({ prompt, answer }) => ({
+      question: prompt[0].content,
+      answer: `so ${numberOf(answer) ?? 'none'}`,
+    }));
+    await writeFile(data, reworded.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    await idsOf('checker', { checker: 'number', temperature: 0, data });
     const records = await recordsOf(join(home, 'checker'), 0);
-    const right = (all: readonly PairRecord[]) =>
-      all.filter(
-        ({ excluded, responses: [real, generated] }) =>
-          excluded !== 'identical' && numberOf(real.text) === numberOf(generated.text),
-      );
-    const whole = right(records).filter(({ responses }) => responses[1].finish === 'end');
+    const whole = records.filter(
+      ({ responses: [, { text, finish }] }) => numberOf(text) !== undefined && finish === 'end',
+    );
     expect(whole.length).toBeGreaterThan(0);
     expect(records.filter(({ excluded }) => excluded === 'accepted')).toEqual(whole);
-    // With room for one token every sample is cut: "9" against "it is 9" is right so far, and no more.
-    await idsOf('cut', { checker: 'number', max_new_tokens: 1 });
-    const cut = right(await recordsOf(join(home, 'cut'), 0));
-    expect(cut.length).toBeGreaterThan(0);
-    for (const { excluded } of cut) expect(excluded).toBeNull();
+    // With room for one token every sample is cut: "9" against "so 9" is right so far, and no more.
+    await idsOf('cut', { checker: 'number', temperature: 0, data, max_new_tokens: 1 });
+    const right = (await recordsOf(join(home, 'cut'), 0)).filter(
+      ({ responses: [real, generated] }) => numberOf(real.text) === numberOf(generated.text),
+    );
+    expect(right.length).toBeGreaterThan(0);
+    for (const { excluded } of right) expect(excluded).toBeNull();
     const scored = (await readPairs(join(home, 'checker/iteration-0/pairs.jsonl'))).map(({ id }) => id);
     expect(scored).toEqual(records.filter(({ excluded }) => excluded === null).map(({ id }) => id));
   });

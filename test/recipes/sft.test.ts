@@ -60,12 +60,19 @@ describe('fineTune', () => {
     const best = dev.reduce((a, b) => (b.nats < a.nats ? b : a));
     expect(best.step).toBeLessThan(dev.at(-1)!.step);
     expect(results.best!.how).toContain(best.nats.toFixed(4));
-    // The kept model is the one of that step: a run that ends there keeps it as well.
-    const scored = await fineTune(
-      tinySft({ ...game, model: join(home, 'high/model') }, join(home, 'rescored'), { learning_rate: 1e-30 }),
-      listener().context,
+    // Some later step is better than the given model, so that a resume that forgot the best would take it.
+    const given = results.rows[0]!.metrics['nats/token']!.mean;
+    expect(dev.some(({ step, nats }) => step > best.step + 1 && nats < given - 0.1)).toBe(true);
+    const controller = new AbortController();
+    const stopping = listener(
+      (event) => event.type === 'train.step' && event.step === best.step + 1 && controller.abort(),
+      controller.signal,
     );
-    expect(scored.results.best!.how).toContain(best.nats.toFixed(4));
+    const out = join(home, 'high-stopped');
+    await expect(fineTune(tinySft(game, out, changes), stopping.context)).rejects.toBeInstanceOf(Interrupted);
+    const resumed = await resumeRun(out, listener().context);
+    expect(resumed.results.best).toEqual(results.best);
+    expect((await weights(join(out, 'model'))).equals(await weights(join(home, 'high/model')))).toBe(true);
   });
 
   it('never gives a model worse than it was given', async () => {

@@ -23,7 +23,7 @@ const chatTemplate =
   "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
 /** Longest prompt and answer together. */
-export const CONTEXT = 64;
+const CONTEXT = 64;
 
 export interface TinyGame {
   readonly model: string;

@@ -1,0 +1,90 @@
+// Plays the tiny game in a child process that is killed, then resumed, and compares what is left with an undisturbed run: the weights
+// and the table bit for bit, the log step by step, and the names in the directory.
+
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { type RunEvent, readResults, readRunLog } from '../../src/report/index.ts';
+import { makeTinyGame } from './tiny-game.ts';
+
+const child = new URL('./play-child.ts', import.meta.url).pathname;
+const root = new URL('../..', import.meta.url).pathname;
+let home: string;
+let count = 0;
+
+/** Runs the child to its end; returns the signal that ended it, or its exit status. */
+async function play(command: 'run' | 'sft' | 'resume', out: string, where = '-'): Promise<string | number | null> {
+  const job = spawn(process.execPath, ['--import', 'tsx', child, command, home, out, where], {
+    cwd: root,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let errors = '';
+  job.stderr.on('data', (data) => {
+    errors += String(data);
+  });
+  const [status, signal] = (await once(job, 'exit')) as [number | null, string | null];
+  if (signal === null && status !== 0) throw new Error(errors);
+  return signal ?? status;
+}
+
+/** Every file of a run that must not depend on what happened on the way, by name. */
+async function essence(out: string): Promise<Record<string, string>> {
+  const files: Record<string, string> = {
+    results: JSON.stringify((await readResults(join(out, 'results.json'))).rows),
+  };
+  for (const name of ['.', 'iteration-0', 'iteration-1']) {
+    for (const file of ['model/model.safetensors', 'pairs.jsonl']) {
+      const path = join(out, name, file);
+      if (existsSync(path)) files[join(name, file)] = (await readFile(path)).toString('base64');
+    }
+  }
+  return files;
+}
+
+/** What the log counts: steps with their losses, shards, finished stages and evaluations; each must be there once. */
+async function story(out: string): Promise<string[]> {
+  const names = (event: RunEvent): string[] => {
+    const at = `${event.iteration}/${event.stage}`;
+    if (event.type === 'train.step')
+      return [`${at} step ${event.step} of ${event.steps}: ${event.loss}, ${event.grad_norm}`];
+    if (event.type === 'shard.finished') return [`${at} shard ${event.shard}: ${JSON.stringify(event.counts)}`];
+    if (event.type === 'stage.finished') return [`${at} finished: ${JSON.stringify(event.counts)}`];
+    if (event.type === 'evaluation')
+      return [`${at} ${event.split} of ${event.model}: ${JSON.stringify(event.metrics)}`];
+    return event.type === 'run.finished' ? ['run finished'] : [];
+  };
+  return (await readRunLog(out)).flatMap(names);
+}
+
+/** Names in the run directory, claims of dead processes left out. */
+async function listing(out: string): Promise<string[]> {
+  const names = await readdir(out, { recursive: true });
+  return names.filter((name) => !name.startsWith('lock-')).sort();
+}
+
+/** To be called once by a test file. */
+export async function playUndisturbed(): Promise<void> {
+  home = await mkdtemp(join(tmpdir(), 'selfplay-kill-'));
+  await makeTinyGame(home);
+  await play('run', join(home, 'whole-run'));
+  await play('sft', join(home, 'whole-sft'));
+}
+
+export const removeAll = () => rm(home, { recursive: true, force: true });
+
+/** Kills a run (and each resume but the last) at the places in turn; see play-child.ts. */
+export async function killed(command: 'run' | 'sft', places: readonly string[]): Promise<void> {
+  const out = join(home, `killed-${count++}`);
+  for (const [i, where] of places.entries()) {
+    expect(await play(i === 0 ? command : 'resume', out, where), where).toBe('SIGKILL');
+  }
+  expect(await play('resume', out)).toBe(0);
+  const whole = join(home, `whole-${command}`);
+  expect(await essence(out)).toEqual(await essence(whole));
+  expect(await story(out)).toEqual(await story(whole));
+  expect(await listing(out)).toEqual(await listing(whole));
+}
