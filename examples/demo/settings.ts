@@ -9,7 +9,7 @@ export const scorer = fileURLToPath(new URL('./valid.ts', import.meta.url));
 
 /** SFT from random weights; the weights with the best likelihood of dev answers are kept. */
 export const sft = {
-  num_train_epochs: 8,
+  num_train_epochs: 6,
   learning_rate: 3e-3,
   batch_size: 32,
   lr_scheduler_type: 'linear',
@@ -33,7 +33,7 @@ export const spin = {
   sft_weight: 1,
   optimizer: 'adamw',
   learning_rate: 1e-4,
-  batch_size: 256,
+  batch_size: 64,
   num_train_epochs: 1,
   generation_batch_size: 256,
   shard_size: 2000,

@@ -31,8 +31,9 @@ export interface Judged {
   readonly greedy: TextCompletion;
   /** At T=1: the model itself, and the opponent's answer for the model trained next. */
   readonly sample: TextCompletion;
-  /** log p of the human answer's tokens. */
+  /** log p of the human answer's tokens, and of the sample's, both from the scorer. */
   readonly human: Float32Array;
+  readonly own: Float32Array;
   readonly scores: Readonly<Record<string, number>>;
 }
 
@@ -84,15 +85,16 @@ export async function judge(
     const samples = await answer(gameSampling);
     const opponents = before && new Map(before.map((row) => [row.id, row]));
     const scorer = await openScorer(engine, loaded.model);
-    const groups = rows.map(({ id, promptIds, responseIds }) => {
+    const groups = rows.map(({ id, promptIds, responseIds }, i) => {
       const theirs = opponents?.get(id)?.sample;
-      return { promptIds, responses: [{ ids: responseIds }, ...(theirs ? [{ ids: theirs.ids }] : [])] };
+      const answers = [responseIds, samples[i]!.ids, ...(theirs ? [theirs.ids] : [])];
+      return { promptIds, responses: answers.map((ids) => ({ ids })) };
     });
     const logProbs = await scorer.score(groups, settings.micro_batch_tokens, progress.advance);
     await scorer.dispose();
     return await Promise.all(
       rows.map(async (row, i): Promise<Judged> => {
-        const [human, theirs] = logProbs[i] as [Float32Array, Float32Array?];
+        const [human, own, theirs] = logProbs[i] as [Float32Array, Float32Array, Float32Array?];
         const scores: Record<string, number> = {};
         for (const [name, score] of answerScorers) {
           scores[name] = await score({ ...row, answer: greedy[i]!.text });
@@ -104,10 +106,10 @@ export async function judge(
           // The pair as training would see it: the human answer against a cut sample is cut as well.
           const length = censor(row.responseIds, opponent.sample).length;
           const real = sum(human.subarray(0, length)) - sum(opponent.human.subarray(0, length));
-          const margin = beta * (real - (sum(theirs) - sum(opponent.sample.logProbs)));
+          const margin = beta * (real - (sum(theirs) - sum(opponent.own)));
           scores['real-vs-generated'] = discrimination([margin]).accuracy.mean;
         }
-        return { id: row.id, greedy: greedy[i]!, sample: samples[i]!, human, scores };
+        return { id: row.id, greedy: greedy[i]!, sample: samples[i]!, human, own, scores };
       }),
     );
   } finally {
@@ -161,10 +163,11 @@ export interface Judgement {
   readonly test: Judged[];
 }
 
-interface JudgedRecord extends Omit<Judged, 'greedy' | 'sample' | 'human'> {
+interface JudgedRecord extends Omit<Judged, 'greedy' | 'sample' | 'human' | 'own'> {
   readonly greedy: CompletionRecord;
   readonly sample: CompletionRecord;
   readonly human: string;
+  readonly own: string;
 }
 type CompletionRecord = Omit<TextCompletion, 'ids' | 'logProbs'> & {
   readonly ids: number[];
@@ -190,6 +193,7 @@ export async function writeJudgement(file: string, { dev, test }: Judgement): Pr
       greedy: packCompletion(row.greedy),
       sample: packCompletion(row.sample),
       human: encodeFloats(row.human),
+      own: encodeFloats(row.own),
     }));
   await writeFileAtomic(file, `${JSON.stringify({ v: 1, dev: pack(dev), test: pack(test) })}\n`);
 }
@@ -204,6 +208,7 @@ export async function readJudgement(file: string): Promise<Judgement | null> {
       greedy: unpackCompletion(row.greedy),
       sample: unpackCompletion(row.sample),
       human: decodeFloats(row.human),
+      own: decodeFloats(row.own),
     }));
   return { dev: unpack(dev), test: unpack(test) };
 }
