@@ -37,7 +37,7 @@ export async function runCli(
   const program = new Command('selfplay')
     .description(
       'Self-play fine-tuning (SPIN) of language models on an ordinary machine: a model that was fine-tuned on ' +
-        'human answers improves by learning to tell them from its own.',
+        'human answers learns to tell them from its own.',
     )
     .version((JSON.parse(readFileSync(PACKAGE, 'utf8')) as Package).version, '--version', 'show the version')
     .helpOption('-h, --help', 'show this text')

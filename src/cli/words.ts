@@ -16,7 +16,7 @@ export interface Words {
 export const RECIPE_WORDS = [
   {
     name: 'run',
-    summary: 'play SPIN: the model improves against its own answers',
+    summary: 'play SPIN: the model learns against its own answers',
     description:
       'Plays SPIN with a fine-tuned model and the data it was fine-tuned on: the model answers every prompt, then ' +
       'learns to tell the human answers from its own, for as many iterations as you like. At the end stands a table ' +
