@@ -11,7 +11,7 @@ import { AWKWARD_TEXTS, realData } from './support.ts';
 const data = realData();
 
 describe.skipIf(data === undefined)('the real tokenizer', () => {
-  const model = join(data as string, 'smollm2-135m-instruct');
+  const model = join(data ?? '', 'smollm2-135m-instruct');
 
   it('encodes 500 questions and answers, and awkward texts, like the native package', async () => {
     const ours = await loadTokenizer(model);
