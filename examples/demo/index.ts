@@ -58,7 +58,7 @@ for (const [i, { question, answer }] of questions.slice(0, 5).entries()) {
 }
 console.log(
   `\nDone in ${((performance.now() - begin) / 1000).toFixed(0)} s. One seed is a look, not evidence: ` +
-    'docs/results.md compares five seeds with the controls.',
+    'docs/results.md compares several with the controls.',
 );
 if (values.out === undefined) rmSync(out, { recursive: true });
 else
