@@ -5,17 +5,19 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { loadModel } from '../../src/checkpoint/index.ts';
-import { type Engine, onnxEngine } from '../../src/engine/index.ts';
+import { onnxEngine } from '../../src/engine/index.ts';
 import { loadScorer } from '../../src/evaluation/index.ts';
+import { openGenerator } from '../../src/generation/index.ts';
 import { fineTune, playSpin, type RecipeContext, sftSchema, spinSchema } from '../../src/index.ts';
 import type { Group, Pair } from '../../src/pairs/index.ts';
 import { type Judged, judge } from '../../src/recipes/judge.ts';
+import { completions } from '../../src/recipes/opponent.ts';
 import { readPairs } from '../../src/recipes/records.ts';
 import { prepareRows, type Rows } from '../../src/recipes/rows.ts';
 import { type ChatTokenizer, loadTokenizer } from '../../src/tokens/index.ts';
 import { shuffled, uniform } from '../../src/util/index.ts';
 import { gameFiles, makeGame } from './game.ts';
-import { contestSizes, continuedRates, scorer, sft, spin } from './settings.ts';
+import { contestSizes, continuedRates, scorer, sft, spin, temperatures } from './settings.ts';
 import { teach, withReference } from './teach.ts';
 
 /** What is kept of a model: one entry per held-out row. */
@@ -26,11 +28,14 @@ export interface Held {
   /** Different right answers among the sampled ones. */
   distinct: number;
 }
+type Sampled = Pick<Held, 'sampled' | 'distinct'>;
 export interface Contest {
   v: 1;
   seed: number;
   seconds: number;
   pairs: number[];
+  /** The temperature that gave the most right answers on dev. */
+  temperatures: Record<string, number>;
   models: Record<string, { dev: Held; test: Held }>;
 }
 
@@ -121,6 +126,14 @@ await control('swapped labels', start, async () => {
   const swapped = pairs[0].map((pair) => both({ ...pair, real: pair.generated, generated: pair.real }));
   await teach(engine, model, await withReference(engine, model, swapped), objective, { seed });
 });
+const chosen: Contest['temperatures'] = {};
+for (const [label, folder] of [
+  ['SFT model', start],
+  ['SPIN, iteration 1', join(played.directory, 'iteration-1', 'model')],
+] as const) {
+  await loadModel(engine, folder);
+  await atBestTemperature(label);
+}
 await engine.dispose();
 
 const contest: Contest = {
@@ -128,6 +141,7 @@ const contest: Contest = {
   seed,
   seconds: (performance.now() - begin) / 1000,
   pairs: pairs.map((list) => list.length),
+  temperatures: chosen,
   models,
 };
 writeFileSync(join(values.out!, `contest-${seed}.json`), `${JSON.stringify(contest)}\n`);
@@ -136,15 +150,42 @@ writeFileSync(join(values.out!, `contest-${seed}.json`), `${JSON.stringify(conte
 async function control(label: string, from: string, train: () => Promise<void>): Promise<void> {
   await loadModel(engine, from);
   await train();
-  models[label] = { dev: await heldOut(engine, rows.dev), test: await heldOut(engine, rows.test) };
+  models[label] = { dev: await heldOut(rows.dev), test: await heldOut(rows.test) };
   quiet.say(`${label}: greedy ${models[label].test.greedy.reduce((a, b) => a + b, 0)} of ${rows.test.length}`);
 }
 
-async function heldOut(at: Engine, split: Rows['test']): Promise<Held> {
+/** Mere sharpening: the weights in the engine, sampled at the temperature that is best on dev. Greedy is as it was. */
+async function atBestTemperature(label: string): Promise<void> {
+  const tried: { temperature: number; dev: Sampled }[] = [];
+  for (const temperature of temperatures) tried.push({ temperature, dev: await sampledAt(temperature, rows.dev) });
+  const right = ({ dev }: (typeof tried)[number]) => dev.sampled.reduce((a, b) => a + b, 0);
+  const best = tried.reduce((a, b) => (right(b) > right(a) ? b : a));
+  chosen[label] = best.temperature;
+  models[`${label}, sampled at its best temperature`] = {
+    dev: { ...models[label]!.dev, ...best.dev },
+    test: { ...models[label]!.test, ...(await sampledAt(best.temperature, rows.test)) },
+  };
+}
+
+async function sampledAt(temperature: number, split: Rows['test']): Promise<Sampled> {
+  const sampling = { temperature, topK: 0, topP: 1 };
+  const generator = await openGenerator(engine, model, { batchSize: spin.generation_batch_size, sampling });
+  const answers = await completions(tools(), generator, tokenizer, split, { iteration: 0xfffe, seed }, () => undefined);
+  await generator.dispose();
+  const score = await loadScorer(scorer);
+  const sampled = await Promise.all(split.map((row, i) => score({ ...row, answer: answers[i]!.text })));
+  const right = split.flatMap((_, i) => (sampled[i] === 1 ? [answers[i]!.text] : []));
+  return { sampled, distinct: new Set(right).size };
+}
+
+function tools() {
+  return { settings, engine, context: quiet, checkSignal: () => undefined };
+}
+
+async function heldOut(split: Rows['test']): Promise<Held> {
   const player = { loaded: { model, config: {}, dir: start }, tokenizer };
-  const tools = { settings, engine: at, context: quiet, checkSignal: () => undefined };
   const scorers = new Map([['score', await loadScorer(scorer)]]);
-  return summary(await judge(tools, player, split, scorers, { label: '', beta: spin.beta }), split);
+  return summary(await judge(tools(), player, split, scorers, { label: '', beta: spin.beta }), split);
 }
 
 function summary(judged: readonly Pick<Judged, 'scores' | 'sample'>[], split: Rows['test']): Held {

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { holm, mean, seedDifference } from '../../src/evaluation/index.ts';
 import type { Contest, Held } from './contest.ts';
-import { continuedRates, spin } from './settings.ts';
+import { continuedRates, spin, temperatures } from './settings.ts';
 
 const { values } = parseArgs({
   options: {
@@ -44,8 +44,8 @@ const test = (contest: Contest, label: string): Held => contest.models[label]!.t
 const minus = (a: readonly number[], b: readonly number[]) => a.map((x, i) => x - b[i]!);
 
 /** Difference of two rows over seeds and prompts: mean, its standard error over seeds, t interval, bootstrap interval. */
-function compare(figure: 'greedy' | 'sampled', against: (contest: Contest) => string) {
-  const differences = contests.map((c) => minus(test(c, SPIN_LAST)[figure], test(c, against(c))[figure]));
+function compare(figure: 'greedy' | 'sampled', against: (contest: Contest) => string, of = SPIN_LAST) {
+  const differences = contests.map((c) => minus(test(c, of)[figure], test(c, against(c))[figure]));
   const { difference, standardError, low, high, seedMeans } = seedDifference(differences, { seed: 0 });
   const t = difference / (standardError ?? Number.NaN);
   return {
@@ -81,6 +81,9 @@ const greedy = compare('greedy', bestControl);
 const sampled = compare('sampled', bestControl);
 const adjusted = holm([greedy.p, sampled.p]);
 const againstSft = compare('greedy', () => 'SFT model');
+const SHARPENED = ', sampled at its best temperature';
+const sharpened = compare('sampled', () => `SFT model${SHARPENED}`);
+const bothSharpened = compare('sampled', () => `SFT model${SHARPENED}`, SPIN_LAST + SHARPENED);
 const wins = greedy.difference > 0 && adjusted[0]! < 0.05;
 const loses = greedy.difference < 0 && adjusted[0]! < 0.05;
 /** 97.5 % points of Student's t for 1 to 7 degrees of freedom. */
@@ -108,7 +111,11 @@ seeds and prompts is too narrow; it stands beside).
 }
 Against the SFT model itself: ${points(againstSft.difference)} points (95 % ${interval(againstSft)}).
 
-| model | greedy | seeds | T=1 | seeds | nats/token | distinct right answers |
+Mere sharpening (temperatures ${temperatures.join(', ')}, each model's best on dev): samples of SPIN's last iteration at T=1 against samples of
+the SFT model at its best temperature: ${points(sharpened.difference)} points (95 % ${interval(sharpened)}); both at their best: ${points(bothSharpened.difference)}
+(95 % ${interval(bothSharpened)}).
+
+| model | greedy | seeds | sampled (T=1) | seeds | nats/token | distinct right answers |
 |---|---|---|---|---|---|---|
 ${labels
   .map((label) => {
@@ -122,7 +129,8 @@ ${labels
 
 Validity in per cent of ${test(contests[0]!, 'SFT model').greedy.length} test prompts (one seed's standard error is about 2 points); nats per token of the human
 answers, lower is better; right answers of different wording among one sample a prompt. Best control by dev, seed by seed:
-${contests.map((c) => `${c.seed}: ${bestControl(c)}`).join('; ')}.
+${contests.map((c) => `${c.seed}: ${bestControl(c)}`).join('; ')}. Best temperatures of the SFT model and of iteration 1:
+${contests.map((c) => `${c.seed}: ${Object.values(c.temperatures).join(' and ')}`).join('; ')}.
 
 SPIN: β ${spin.beta}, AdamW ${spin.learning_rate}, ${spin.batch_size} pairs a step, one epoch, cross-entropy mixed in with weight ${spin.sft_weight}, only pairs that the
 checker of final numbers rejects (${contests.map((c) => c.pairs.join(' and ')).join('; ')} pairs in iterations 0 and 1). Every control takes as many

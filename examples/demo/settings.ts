@@ -45,3 +45,6 @@ export const contestSizes = { train: 6000, dev: 300, test: 500 };
 
 /** SFT continued is tried at each; the best on dev counts. */
 export const continuedRates = [3e-5, 1e-4, 3e-4] as const;
+
+/** Tried on dev to see what mere sharpening gives. */
+export const temperatures = [0.3, 0.5, 0.7, 0.85, 1] as const;

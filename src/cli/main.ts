@@ -1,5 +1,6 @@
-#!/usr/bin/env node
-// The `selfplay` command. Everything is in program.ts; this file only gives it the process.
+#!/usr/bin/env -S GLIBC_TUNABLES=glibc.malloc.hugetlb=1 node
+// The `selfplay` command. Everything is in program.ts; this file only gives it the process: with huge pages on Linux,
+// because a training step touches gigabytes of fresh memory (docs/log.md: 5 to 10 % of a step were page faults).
 import { describeError } from '../util/index.ts';
 import { runCli } from './program.ts';
 

@@ -202,6 +202,7 @@ async function run(machine: Machine, rows: readonly Row[], settings: GenerationS
     await append(seats, sampled);
   }
 
+  await cache.clear();
   while (progress.rows < rows.length) {
     signal?.throwIfAborted();
     if (shouldRefill(slots, slotCount, waiting.length)) await prefillNext();

@@ -66,8 +66,7 @@ const effects: { [K in EffectOp]: Effect<K> } = {
       state.data = operand.kind === 'values' && operand.owned ? values : values.slice();
       return;
     }
-    const sum = state.data;
-    for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!;
+    add(state.data, values);
   },
   zero: (operands) => {
     stateAt(operands, 0).data = null;
@@ -95,46 +94,59 @@ const effects: { [K in EffectOp]: Effect<K> } = {
     const { slot } = cacheStrides(state);
     for (let i = 0; i < from.length; i++) cache.copyWithin(to[i]! * slot, from[i]! * slot, (from[i]! + 1) * slot);
   },
-  adamw: (operands, { beta1, beta2, eps, weightDecay }) => {
-    const [p, g, m, v] = [0, 1, 2, 3].map((i) => valuesOf(stateAt(operands, i))) as [
-      Float32Array,
-      Float32Array,
-      Float32Array,
-      Float32Array,
-    ];
-    const [rate, factor, correction1, correction2] = valuesAt(operands, 4) as unknown as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    const keep = 1 - rate * weightDecay;
-    const step = rate / correction1;
-    const root = 1 / Math.sqrt(correction2);
-    for (let i = 0; i < p.length; i++) {
-      const gradient = g[i]! * factor;
-      const mean = beta1 * m[i]! + (1 - beta1) * gradient;
-      const square = beta2 * v[i]! + (1 - beta2) * gradient * gradient;
-      m[i] = mean;
-      v[i] = square;
-      p[i] = p[i]! * keep - (step * mean) / (Math.sqrt(square) * root + eps);
-    }
+  adamw: (operands, attributes) => {
+    const [p, g, m, v] = [0, 1, 2, 3].map((i) => valuesOf(stateAt(operands, i)));
+    adamw(p!, g!, m!, v!, valuesAt(operands, 4) as Float32Array, attributes);
   },
-  rmsprop: (operands, { alpha, eps }) => {
-    const [p, g, v] = [0, 1, 2].map((i) => valuesOf(stateAt(operands, i))) as [
-      Float32Array,
-      Float32Array,
-      Float32Array,
-    ];
-    const [rate, factor] = valuesAt(operands, 3) as unknown as [number, number];
-    for (let i = 0; i < p.length; i++) {
-      const gradient = g[i]! * factor;
-      const square = alpha * v[i]! + (1 - alpha) * gradient * gradient;
-      v[i] = square;
-      p[i] = p[i]! - (rate * gradient) / (Math.sqrt(square) + eps);
-    }
+  rmsprop: (operands, attributes) => {
+    const [p, g, v] = [0, 1, 2].map((i) => valuesOf(stateAt(operands, i)));
+    rmsprop(p!, g!, v!, valuesAt(operands, 3) as Float32Array, attributes);
   },
 };
+
+// The loops over whole states are functions of their own: V8 makes them twice as fast as the same loops inside the table.
+
+function add(sum: Float32Array, values: Float32Array): void {
+  for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!;
+}
+
+function adamw(
+  p: Float32Array,
+  g: Float32Array,
+  m: Float32Array,
+  v: Float32Array,
+  scalars: Float32Array,
+  { beta1, beta2, eps, weightDecay }: OpAttributes['adamw'],
+): void {
+  const [rate, factor, correction1, correction2] = scalars as unknown as [number, number, number, number];
+  const keep = 1 - rate * weightDecay;
+  const step = rate / correction1;
+  const root = 1 / Math.sqrt(correction2);
+  for (let i = 0; i < p.length; i++) {
+    const gradient = g[i]! * factor;
+    const mean = beta1 * m[i]! + (1 - beta1) * gradient;
+    const square = beta2 * v[i]! + (1 - beta2) * gradient * gradient;
+    m[i] = mean;
+    v[i] = square;
+    p[i] = p[i]! * keep - (step * mean) / (Math.sqrt(square) * root + eps);
+  }
+}
+
+function rmsprop(
+  p: Float32Array,
+  g: Float32Array,
+  v: Float32Array,
+  scalars: Float32Array,
+  { alpha, eps }: OpAttributes['rmsprop'],
+): void {
+  const [rate, factor] = scalars as unknown as [number, number];
+  for (let i = 0; i < p.length; i++) {
+    const gradient = g[i]! * factor;
+    const square = alpha * v[i]! + (1 - alpha) * gradient * gradient;
+    v[i] = square;
+    p[i] = p[i]! - (rate * gradient) / (Math.sqrt(square) + eps);
+  }
+}
 
 /** Applies one effect. Indices were checked by `checkIndices` before the first effect of a run. */
 export function applyEffect<K extends EffectOp>(

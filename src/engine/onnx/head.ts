@@ -5,28 +5,28 @@
 import type { OpAttributes } from '../../graph/index.ts';
 import type { Emitter } from './emitter.ts';
 
-/** Bytes of one chunk of logits. */
-const CHUNK_BYTES = 48 * 2 ** 20;
+/** Most bytes of one chunk of logits: products with few rows are slower, and each round copies the gradient once. */
+const CHUNK_BYTES = 96 * 2 ** 20;
 
 /** Largest fp32 below 1, as a factor. */
 const JUST_BELOW = 1 - 2 ** -23;
 
+/** Most rows of a chunk. */
 function chunkRows(vocabulary: number): number {
   return Math.max(16, Math.floor(CHUNK_BYTES / 4 / vocabulary));
 }
 
-/** Rounds over the rows of h, `chunk` at a time: their number, and the bounds of one round. */
-function chunks(e: Emitter, h: string, chunk: number) {
+/** Rounds over the rows of h, at most `most` at a time and all alike: their number, and the bounds of one round. */
+function chunks(e: Emitter, h: string, most: number) {
   const total = e.op('Shape', [h], { start: 0n, end: 1n });
-  const rounds = e.op('Squeeze', [e.op('Div', [e.op('Add', [total, e.i64(chunk - 1)]), e.i64(chunk)])]);
+  const roundsFor = (size: string) => e.op('Div', [e.op('Sub', [e.op('Add', [total, size]), e.i64(1)]), size]);
+  const rounds = e.op('Max', [roundsFor(e.i64(most)), e.i64(1)]);
+  const chunk = roundsFor(rounds);
   const bounds = (inner: Emitter, round: string) => {
-    const from = inner.op('Unsqueeze', [
-      inner.op('Mul', [round, inner.op('Squeeze', [inner.i64(chunk)])]),
-      inner.i64(0),
-    ]);
-    const to = inner.op('Min', [inner.op('Add', [from, inner.i64(chunk)]), total]);
+    const from = inner.op('Unsqueeze', [inner.op('Mul', [round, inner.op('Squeeze', [chunk])]), inner.i64(0)]);
+    const to = inner.op('Min', [inner.op('Add', [from, chunk]), total]);
     const pad = (tensor: string) => {
-      const missing = inner.op('Sub', [inner.i64(chunk), inner.op('Sub', [to, from])]);
+      const missing = inner.op('Sub', [chunk, inner.op('Sub', [to, from])]);
       return inner.op('Pad', [tensor, inner.op('Concat', [inner.i64(0, 0), missing, inner.i64(0)], { axis: 0n })]);
     };
     return { slice: (tensor: string) => inner.op('Slice', [tensor, from, to, inner.i64(0)]), pad };
@@ -34,7 +34,7 @@ function chunks(e: Emitter, h: string, chunk: number) {
   /** [rounds, chunk, width] -> [R, width] */
   const join = (stacked: string, width: number) =>
     e.op('Slice', [e.op('Reshape', [stacked, e.i64(-1, width)]), e.i64(0), total, e.i64(0)]);
-  return { rounds, bounds, join };
+  return { rounds: e.op('Squeeze', [rounds]), bounds, join };
 }
 
 export function tokenLogProbs(e: Emitter, h: string, w: string, targets: string, vocabulary: number): string {

@@ -156,17 +156,27 @@ async function run(
   );
 }
 
+/**
+ * Moves the state's rows to their places in the new shape, in the memory that the state has when they fit: a cache that
+ * shrinks between calls and grows again takes no new memory.
+ */
 function resize(state: State, axis: number, size: number): void {
   const old = state.shape;
   const shape = old.with(axis, size);
   if (state.data) {
     const inner = sizeOf(old.slice(axis + 1));
     const outer = sizeOf(old.slice(0, axis));
-    const kept = Math.min(old[axis]!, size) * inner;
-    const data = new Float32Array(sizeOf(shape));
+    const [stride, newStride] = [old[axis]! * inner, size * inner];
+    const kept = Math.min(stride, newStride);
+    const room = new Float32Array(state.data.buffer);
+    const fits = sizeOf(shape) <= room.length;
+    const data = fits ? room.subarray(0, sizeOf(shape)) : new Float32Array(sizeOf(shape));
     for (let i = 0; i < outer; i++) {
-      const from = i * old[axis]! * inner;
-      data.set(state.data.subarray(from, from + kept), i * size * inner);
+      // In place: last row first when rows move apart, first row first when they move together.
+      const row = size > old[axis]! ? outer - 1 - i : i;
+      const [from, to] = [row * stride, row * newStride];
+      if (fits) room.copyWithin(to, from, from + kept).fill(0, to + kept, to + newStride);
+      else data.set(state.data.subarray(from, from + kept), to);
     }
     state.data = data;
   }
