@@ -1,6 +1,5 @@
-#!/usr/bin/env -S GLIBC_TUNABLES=glibc.malloc.hugetlb=1 node
-// The `selfplay` command. Everything is in program.ts; this file only gives it the process: with huge pages on Linux,
-// because a training step touches gigabytes of fresh memory (docs/log.md: 5 to 10 % of a step were page faults).
+#!/usr/bin/env node
+// The `selfplay` command. Everything is in program.ts; this file only gives it the process.
 import { describeError } from '../util/index.ts';
 import { runCli } from './program.ts';
 
