@@ -4,20 +4,22 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { evalSchema, generateSchema, sftSchema, spinSchema } from '../src/index.ts';
+import { evalSchema, generateSchema, resumeSchema, sftSchema, spinSchema } from '../src/index.ts';
 
 interface Property {
   default?: unknown;
   description?: string;
   enum?: string[];
+  examples?: string[];
   type?: string;
 }
 
 function table(schema: z.ZodType): string {
   const { properties } = z.toJSONSchema(schema, { io: 'input' }) as { properties: Record<string, Property> };
-  const rows = Object.entries(properties).map(([key, { default: value, description, enum: choices }]) => {
+  const rows = Object.entries(properties).map(([key, { default: value, description, enum: choices, examples }]) => {
     const shown = value === undefined ? '' : `\`${value}\``;
-    return `| \`${key}\` | ${shown} | ${description}${choices ? ` (${choices.join(', ')})` : ''} |`;
+    const listed = choices ?? examples;
+    return `| \`${key}\` | ${shown} | ${description}${listed ? ` (${listed.join(', ')})` : ''} |`;
   });
   return ['| key | default | |', '|---|---|---|', ...rows].join('\n');
 }
@@ -50,6 +52,13 @@ ${table(generateSchema)}
 ## selfplay eval
 
 ${table(evalSchema)}
+
+## selfplay resume
+
+A run keeps its settings and its engine: what \`auto\` chose is in its manifest. Where that engine is not there any more the
+resume stops, unless one of these says what to go on with.
+
+${table(resumeSchema)}
 `;
 }
 

@@ -58,6 +58,18 @@ export function recipeCommands(recipes: Recipes): RecipeCommand[] {
   ];
 }
 
+/** `selfplay resume`: what it can change, and the work on the run in a directory. */
+export function resumeCommand({ resumeSchema: schema, resumeRun }: Recipes) {
+  const settings = settingsOf(schema);
+  return {
+    settings,
+    prepare(directory: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
+      const changes = checkSettings({ command: 'resume', schema, settings, commandsWith }, given);
+      return async (context: RecipeContext) => runOutcome(await resumeRun(directory, context, changes));
+    },
+  };
+}
+
 function recipe<Schema extends z.ZodType>(
   name: RecipeCommand['name'],
   schema: Schema,

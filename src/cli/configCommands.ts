@@ -54,8 +54,9 @@ export function printedConfig(
   return { text: `${lines.join('\n')}\n`, json };
 }
 
-function commentOf({ description, required, choices }: Setting): string {
-  if (choices.length > 0) return `${description}: ${choices.join(', ')}`;
+function commentOf({ description, required, choices, forms }: Setting): string {
+  const listed = [...choices, ...forms];
+  if (listed.length > 0) return `${description}: ${listed.join(', ')}`;
   return required ? `${description} (required)` : description;
 }
 

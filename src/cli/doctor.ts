@@ -1,104 +1,131 @@
-// `selfplay doctor`: what this machine has, whether the engine works on it and how fast, and what to mind. It measures
-// through the same engine that trains; each measurement takes about a second and reports the best of its tries.
+// `selfplay doctor`: what this machine has, which engines work on it and how fast, which one would be chosen and why, and
+// what to mind. It measures through the engines that train; each measurement takes a second or two.
 import { statfs } from 'node:fs/promises';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
-import { type EngineInfo, onnxEngine } from '../engine/index.ts';
-import { graphBuilder } from '../graph/index.ts';
+import {
+  chooseEngine,
+  type EngineChoice,
+  type EngineFacts,
+  type EngineInfo,
+  engineFacts,
+  gemmPeak,
+  installSize,
+  openChoice,
+  readBandwidth,
+  type TorchLibrary,
+} from '../engine/index.ts';
 import { describeError } from '../util/index.ts';
 
+type Env = Readonly<Record<string, string | undefined>>;
+
 const GIB = 2 ** 30;
-/** Side of the square matrices that are multiplied. */
-const SIDE = 1024;
-const COPIED_FLOATS = 1 << 24;
-const MEASURE_MS = 1000;
 /** fp32 weights, gradients and the two moments of AdamW. */
 const BYTES_PER_PARAMETER = 16;
 /** The rest is for activations, the opponent and the system. */
 const SHARE_FOR_PARAMETERS = 0.6;
 
+/** An engine on a device in a dtype: its speed, or why it does not work. */
+export type EngineFinding = Pick<EngineChoice, 'engine' | 'device' | 'dtype'> &
+  (
+    | {
+        readonly info: EngineInfo;
+        /** 1e9 FLOP/s of matrix products. */
+        readonly gemmGflops: number;
+        /** 1e9 bytes/s of reading a weight matrix. */
+        readonly readGigabytesPerSecond: number;
+      }
+    | { readonly problem: string }
+  );
+
 export interface Diagnosis {
   readonly node: string;
   readonly system: string;
   readonly processor: string;
+  /** The processor's instructions for bf16, fastest first. */
+  readonly bf16: readonly string[];
+  /** Whether NVIDIA's driver is here. */
+  readonly gpu: boolean;
   /** Bytes, as far as the system or a container allows. */
   readonly memory: { readonly total: number; readonly available: number };
   /** Bytes free where runs would be written. */
   readonly disk: { readonly directory: string; readonly free: number };
-  /** Null when the engine does not work; then `problem` says why. */
-  readonly engine: (EngineInfo & { readonly gemmGflops: number }) | null;
+  readonly torch: TorchLibrary | null;
+  readonly engines: readonly EngineFinding[];
+  /** What `--engine auto --device auto --dtype auto` means here. */
+  readonly choice: EngineChoice | null;
+  /** What does not work though it should; null when all is well. */
   readonly problem: string | null;
-  /** Bytes read plus bytes written per second by one thread, in 1e9. */
-  readonly copyGigabytesPerSecond: number;
   readonly hints: readonly string[];
 }
 
 /** Looks and measures. A broken engine is a finding, not an error. */
-export async function diagnose(directory: string): Promise<Diagnosis> {
+export async function diagnose(directory: string, env: Env): Promise<Diagnosis> {
   const { bavail, bsize } = await statfs(directory);
   const limit = process.constrainedMemory();
   const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
-  let engine: Diagnosis['engine'] = null;
-  let problem: string | null = null;
-  try {
-    engine = await measureEngine();
-  } catch (error) {
-    problem = describeError(error);
-  }
+  const { facts, library, problem } = await look(env);
+  const engines: EngineFinding[] = [];
+  for (const combination of combinationsOn(facts)) engines.push(await measure(combination, library));
+  const broken = engines.find((finding) => 'problem' in finding);
   const found = {
     node: process.versions.node,
     system: `${platform()} ${release()}, ${arch()}`,
     processor: `${cpus()[0]?.model.trim() ?? 'unknown'}, ${cpus().length} cores`,
+    bf16: facts.bf16,
+    gpu: facts.gpu,
     memory: { total, available: Math.min(total, process.availableMemory()) },
     disk: { directory, free: bavail * bsize },
-    engine,
-    problem,
-    copyGigabytesPerSecond: measureCopy(),
+    torch: library ?? null,
+    engines,
+    choice: problem === null ? chooseEngine({ engine: 'auto', device: 'auto', dtype: 'auto' }, facts) : null,
+    problem: problem ?? broken?.problem ?? null,
   };
   return { ...found, hints: hintsOn(found) };
 }
 
-/** GFLOP/s of the matrix product that training consists of, on all threads. */
-async function measureEngine(): Promise<Diagnosis['engine']> {
-  const engine = await onnxEngine();
+/** The facts; with a torch that the user named wrongly, those without torch, and what is wrong. */
+async function look(env: Env) {
   try {
-    const graph = graphBuilder();
-    const [a, b] = [graph.state('a', [SIDE, SIDE]), graph.state('b', [SIDE, SIDE])];
-    // One number leaves the engine, so that copying the product out is not part of the time.
-    graph.output('sum', graph.sumSquares(graph.matmul(a, b, { transposeB: true })));
-    for (const name of ['a', 'b']) {
-      await engine.createState(name, [SIDE, SIDE]);
-      await engine.writeState(name, new Float32Array(SIDE * SIDE).fill(1 / SIDE));
+    return { ...(await engineFacts({ engine: 'auto', device: 'auto' }, env)), problem: null };
+  } catch (error) {
+    return { ...(await engineFacts({ engine: 'onnx', device: 'auto' }, env)), problem: describeError(error) };
+  }
+}
+
+type Combination = Pick<EngineChoice, 'engine' | 'device' | 'dtype'>;
+
+/** What is worth measuring here. */
+export function combinationsOn({ torch, gpu, bf16, apple }: EngineFacts): Combination[] {
+  const found: Combination[] = [{ engine: 'onnx', device: 'cpu', dtype: 'f32' }];
+  if (!torch) return found;
+  const add = (device: Combination['device'], ...dtypes: Combination['dtype'][]) => {
+    for (const dtype of dtypes) found.push({ engine: 'torch', device, dtype });
+  };
+  add('cpu', 'f32');
+  if (bf16.length > 0) add('cpu', 'bf16');
+  if (gpu && torch.cuda) add('cuda', 'f32', 'bf16');
+  if (apple) add('mps', 'f32');
+  return found;
+}
+
+async function measure(combination: Combination, library: TorchLibrary | undefined): Promise<EngineFinding> {
+  try {
+    const engine = await openChoice(combination, library, undefined);
+    try {
+      const gemm = await gemmPeak(engine, [[1024, 1024, 1024]]);
+      const bandwidth = await readBandwidth(engine, combination.dtype === 'f32' ? 4 : 2);
+      return {
+        ...combination,
+        info: engine.info,
+        gemmGflops: gemm / 1e9,
+        readGigabytesPerSecond: bandwidth / 1e9,
+      };
+    } finally {
+      await engine.dispose();
     }
-    const program = await engine.compile(graph.build());
-    const seconds = await fastest(() => program.run({}));
-    return { ...engine.info, gemmGflops: (2 * SIDE ** 3) / seconds / 1e9 };
-  } finally {
-    await engine.dispose();
+  } catch (error) {
+    return { ...combination, problem: describeError(error) };
   }
-}
-
-function measureCopy(): number {
-  const [from, to] = [new Float32Array(COPIED_FLOATS).fill(1), new Float32Array(COPIED_FLOATS)];
-  let best = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < 5; i++) {
-    const start = performance.now();
-    to.set(from);
-    best = Math.min(best, performance.now() - start);
-  }
-  return (2 * from.byteLength) / (best / 1000) / 1e9;
-}
-
-/** Seconds of the fastest of some runs, after one that does not count. */
-async function fastest(run: () => Promise<unknown>): Promise<number> {
-  await run();
-  const end = performance.now() + MEASURE_MS;
-  let best = Number.POSITIVE_INFINITY;
-  do {
-    const start = performance.now();
-    await run();
-    best = Math.min(best, performance.now() - start);
-  } while (performance.now() < end);
-  return best / 1000;
 }
 
 /** What to mind, in whole sentences. */
@@ -106,8 +133,20 @@ export function hintsOn(found: Omit<Diagnosis, 'hints'>): string[] {
   const hints: string[] = [];
   const [major = 0, minor = 0] = found.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19)) hints.push('Node.js 20.19 or newer is needed: install it first.');
-  if (found.engine === null) {
-    hints.push('The engine does not work here, so no model can run: reinstall with `npm install`, on a 64-bit system.');
+  if (found.engines.every((finding) => 'problem' in finding)) {
+    hints.push('No engine works here, so no model can run: reinstall with `npm install`, on a 64-bit system.');
+  }
+  const size = installSize();
+  const [fastest] = found.bf16;
+  if (!found.torch && size && fastest !== undefined) {
+    const megabytes = Math.ceil(size.packed / 1e6);
+    hints.push(
+      `The processor has ${fastest}, which engine onnx does not use and torch does: ` +
+        `\`selfplay engine install torch\` (${megabytes} MB).`,
+    );
+  }
+  if (found.gpu && !found.torch?.cuda) {
+    hints.push('The GPU is not used: install torch with CUDA in a Python environment, then `selfplay engine use DIR`.');
   }
   const millions = (found.memory.available * SHARE_FOR_PARAMETERS) / BYTES_PER_PARAMETER / 1e6;
   const rounded = Number(millions.toPrecision(1));
@@ -122,24 +161,30 @@ export function hintsOn(found: Omit<Diagnosis, 'hints'>): string[] {
 
 /** The findings as lines of text. */
 export function diagnosisText(found: Diagnosis): string {
-  const { engine, memory, disk } = found;
+  const { memory, disk, torch, choice } = found;
   const gib = (bytes: number): string => `${(bytes / GIB).toFixed(1)} GiB`;
   const rows: [string, string][] = [
     ['Node.js', found.node],
     ['System', found.system],
-    ['Processor', found.processor],
+    ['Processor', `${found.processor}, ${found.bf16.length > 0 ? found.bf16.join(' and ') : 'no bf16'}`],
+    ['GPU', found.gpu ? "NVIDIA's driver is here" : 'none found'],
     ['Memory', `${gib(memory.available)} free of ${gib(memory.total)}`],
     ['Disk', `${gib(disk.free)} free in ${disk.directory}`],
+    ['torch', torch ? `${torch.version} (${torch.source}) in ${torch.directory}` : 'none found'],
+    ...found.engines.map(engineRow),
   ];
-  if (engine === null) {
-    rows.push(['Engine', `does not work: ${found.problem}`]);
-  } else {
-    rows.push([
-      'Engine',
-      `onnxruntime ${engine.version} on the ${engine.device}, ${engine.dtype}, ${engine.threads} threads`,
-    ]);
-    rows.push(['Matrix product', `${engine.gemmGflops.toFixed(0)} GFLOP/s`]);
+  if (choice) {
+    const reasons = choice.reasons.length > 0 ? ` (${choice.reasons.join('; ')})` : '';
+    rows.push(['Chosen', `${choice.engine} on the ${choice.device} in ${choice.dtype}${reasons}`]);
   }
-  rows.push(['Memory copy', `${found.copyGigabytesPerSecond.toFixed(1)} GB/s read and written, one thread`]);
+  if (found.problem !== null) rows.push(['Problem', found.problem]);
   return [...rows.map(([name, value]) => `${name.padEnd(15)} ${value}`), '', ...found.hints].join('\n');
+}
+
+function engineRow(finding: EngineFinding): [string, string] {
+  const name = `${finding.engine} ${finding.device} ${finding.dtype}`;
+  if ('problem' in finding) return [name, 'does not work'];
+  const { info, gemmGflops, readGigabytesPerSecond } = finding;
+  const speeds = `matrix product ${gemmGflops.toFixed(0)} GFLOP/s, reading ${readGigabytesPerSecond.toFixed(1)} GB/s`;
+  return [name, `${speeds}, ${info.threads} threads (version ${info.version})`];
 }

@@ -44,7 +44,19 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'evaluations',
     ],
   ],
-  ['Machine', ['threads', 'micro_batch_tokens', 'generation_batch_size', 'shard_size', 'checkpoint_seconds']],
+  [
+    'Machine',
+    [
+      'engine',
+      'device',
+      'dtype',
+      'threads',
+      'micro_batch_tokens',
+      'generation_batch_size',
+      'shard_size',
+      'checkpoint_seconds',
+    ],
+  ],
 ];
 
 /** Headings that read better for one command than the usual ones. */
@@ -82,8 +94,8 @@ function optionsOf(setting: Setting): Option[] {
   return [new Option(`${setting.flag} ${placeholderOf(setting)}`, description)];
 }
 
-function placeholderOf({ key, kind, choices }: Setting): string {
-  if (choices.length > 0) return '<choice>';
+function placeholderOf({ key, kind, choices, forms }: Setting): string {
+  if (choices.length + forms.length > 0) return '<choice>';
   if (kind === 'integer') return '<n>';
   if (kind === 'number') return '<x>';
   if (key === 'model') return '<dir>';
@@ -91,9 +103,10 @@ function placeholderOf({ key, kind, choices }: Setting): string {
   return '<path>';
 }
 
-function describe({ description, choices, required, default: preset }: Setting): string {
+function describe({ description, choices, forms, required, default: preset }: Setting): string {
   const remarks: string[] = [];
-  if (choices.length > 0) remarks.push(choices.join(', '));
+  const listed = [...choices, ...forms];
+  if (listed.length > 0) remarks.push(listed.join(', '));
   if (required) remarks.push('required');
   if (preset !== undefined) remarks.push(`default: ${preset === true ? 'yes' : preset === false ? 'no' : preset}`);
   return remarks.length === 0 ? description : `${description} (${remarks.join('; ')})`;

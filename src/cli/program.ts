@@ -3,9 +3,10 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from '@commander-js/extra-typings';
 import type { Given } from './check.ts';
-import { type RecipeCommand, recipeCommands, runOutcome } from './commands.ts';
+import { type RecipeCommand, recipeCommands, resumeCommand } from './commands.ts';
 import { configSchema, printedConfig } from './configCommands.ts';
 import { defaultConfig, readConfig } from './configFile.ts';
+import { addEngineCommands } from './engineCommands.ts';
 import { flagsOf, givenFlags, optionTerm } from './flags.ts';
 import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
@@ -83,26 +84,27 @@ export async function runCli(
   }
 
   const resume = declare(program, RESUME_WORDS);
+  const resuming = recipes === undefined ? undefined : resumeCommand(recipes);
+  for (const flag of resuming === undefined ? [] : flagsOf('resume', resuming.settings)) resume.addOption(flag);
   addOutput(resume);
-  resume
-    .argument('<run>', 'directory of the run')
-    .action((directory) =>
-      perform(
-        RESUME_WORDS,
-        resume.opts(),
-        async () => async (context) => runOutcome(await recipes!.resumeRun(directory, context)),
-      ),
+  resume.argument('<run>', 'directory of the run').action((directory) => {
+    const options: Record<string, unknown> = resume.opts();
+    return perform(RESUME_WORDS, options, async () =>
+      resuming!.prepare(directory, givenFlags(resuming!.settings, options), commandsWith),
     );
+  });
 
   const doctor = declare(program, DOCTOR_WORDS);
   addOutput(doctor);
   doctor.action(() =>
     perform(DOCTOR_WORDS, doctor.opts(), async () => async () => {
       const { diagnose, diagnosisText } = await import('./doctor.ts');
-      const found = await diagnose(io.directory);
+      const found = await diagnose(io.directory, io.env);
       return { json: found, text: diagnosisText(found), sentences: [], status: found.problem === null ? 0 : 1 };
     }),
   );
+
+  addEngineCommands(program, { io, declare, addOutput, perform });
 
   const config = program
     .command('config')

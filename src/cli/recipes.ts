@@ -8,6 +8,7 @@ export type Recipes = Pick<
   | 'sftSchema'
   | 'generateSchema'
   | 'evalSchema'
+  | 'resumeSchema'
   | 'playSpin'
   | 'fineTune'
   | 'resumeRun'

@@ -9,6 +9,8 @@ export interface Setting {
   readonly flag: string;
   readonly kind: 'string' | 'integer' | 'number' | 'boolean';
   readonly choices: readonly string[];
+  /** Forms of a value where there are too many to choose from: cpu, cuda:N. */
+  readonly forms: readonly string[];
   readonly description: string;
   readonly required: boolean;
   /** Undefined where there is none. */
@@ -23,6 +25,8 @@ interface Property {
   readonly description?: string;
   readonly default?: unknown;
   readonly enum?: readonly string[];
+  /** Forms of a value that no list can hold. */
+  readonly examples?: readonly string[];
   readonly minLength?: number;
   readonly minimum?: number;
   readonly exclusiveMinimum?: number;
@@ -39,6 +43,7 @@ export function settingsOf(schema: z.ZodType): ReadonlyMap<string, Setting> {
       flag: `--${key.replaceAll('_', '-')}`,
       kind: property.type,
       choices: property.enum ?? [],
+      forms: property.examples ?? [],
       description: property.description ?? '',
       required: required.includes(key),
       default: property.default,
@@ -49,7 +54,8 @@ export function settingsOf(schema: z.ZodType): ReadonlyMap<string, Setting> {
 }
 
 function allowedBy(property: Property): string {
-  if (property.enum !== undefined) return `one of ${property.enum.join(', ')}`;
+  const listed = property.enum ?? property.examples;
+  if (listed !== undefined) return `one of ${listed.join(', ')}`;
   if (property.type === 'boolean') return 'true or false';
   if (property.type === 'string') return property.minLength === undefined ? 'a text' : 'a text that is not empty';
   const { minimum, exclusiveMinimum, maximum = Number.MAX_SAFE_INTEGER } = property;

@@ -63,7 +63,8 @@ export const RESUME_WORDS = {
   summary: 'go on with an interrupted run',
   description:
     'Goes on with a run of `selfplay run` or `selfplay sft` where it stopped: by Ctrl-C, a crash or a power cut. The ' +
-    'outcome is the same as without the interruption; settings are those of the run.',
+    'outcome is the same as without the interruption; settings are those of the run, and so is the engine, unless you ' +
+    'let it go on with another.',
   usage: 'RUN [options]',
   example: 'selfplay resume runs/spin',
   saves: true,

@@ -32,10 +32,19 @@ export interface CompileOptions {
   readonly freeze?: boolean;
 }
 
+export interface StateOptions {
+  /**
+   * 'compute': the state may be stored in the dtype that the engine computes with, so that reading it gives rounded
+   * values (a KV cache). Otherwise it holds f32, whatever the engine computes with.
+   */
+  readonly precision?: 'f32' | 'compute';
+}
+
 export interface Program {
   /**
    * Runs once. Throws a failure naming the input when one is missing, unknown, or has another shape or type than the
-   * graph says, and changes no state then.
+   * graph says, and changes no state then. Throws one, with the code 'out-of-memory' where that is why, when the
+   * arithmetic fails: then states that `accumulate` would have added to may be lost and must be created or zeroed anew.
    */
   run(inputs: Readonly<Record<string, Tensor>>): Promise<Record<string, Tensor>>;
   /** Releases what compiling allocated. States stay. */
@@ -45,7 +54,7 @@ export interface Program {
 export interface Engine {
   readonly info: EngineInfo;
   /** Creates the state, filled with zeros; replaces one of that name. The shape has no symbols here. */
-  createState(name: string, shape: readonly number[]): Promise<void>;
+  createState(name: string, shape: readonly number[], options?: StateOptions): Promise<void>;
   /**
    * Gives the state another size along one axis (a KV cache that must grow), keeping the values at the indices that
    * exist in both; new ones are zero.

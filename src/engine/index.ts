@@ -1,4 +1,6 @@
 /** The engine contract and the engines behind it. */
+
+export { chooseEngine, type DeviceName, type EngineAsked, type EngineChoice, type EngineFacts } from './choose.ts';
 export {
   type CompileOptions,
   type Engine,
@@ -6,6 +8,12 @@ export {
   floats,
   ints,
   type Program,
+  type StateOptions,
   type Tensor,
 } from './contract.ts';
+export { gemmPeak, readBandwidth } from './measure.ts';
 export { onnxEngine } from './onnx/engine.ts';
+export { engineFacts, type OpenOptions, openChoice, openEngine } from './open.ts';
+export { chooseTorch, findTorch, type TorchLibrary, type TorchPlace, torchPlaces } from './torch/library/find.ts';
+export { type InstallOptions, installSize, installTorch } from './torch/library/install.ts';
+export { TORCH_VERSION } from './torch/library/pins.ts';

@@ -1,6 +1,7 @@
 /** What a recipe is given besides its settings: where to report, and how to be stopped. */
 import type { Progress, RunEvent } from '../report/index.ts';
 import { SelfplayError } from '../util/index.ts';
+import type { OpenEngine } from './engines.ts';
 
 export interface RecipeContext {
   /** Starts a progress display for a long stage. */
@@ -11,6 +12,8 @@ export interface RecipeContext {
   readonly onEvent?: (event: RunEvent) => void;
   /** Aborted: the recipe finishes its step, saves and throws Interrupted. */
   readonly signal?: AbortSignal;
+  /** Opens engines in place of the usual ones. */
+  readonly openEngine?: OpenEngine;
 }
 
 /** Thrown when a signal stopped a recipe; everything done so far is on disk. */

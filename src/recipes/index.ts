@@ -1,5 +1,6 @@
 /** The recipes, each read from top to bottom: spin, sft, generate, evaluate. */
 export { Interrupted, type RecipeContext } from './context.ts';
+export type { OpenEngine, OpenedEngine } from './engines.ts';
 export type { RunOutcome } from './outcome.ts';
 export { resumeRun } from './resume.ts';
 export {
@@ -7,6 +8,8 @@ export {
   evalSchema,
   type GenerateSettings,
   generateSchema,
+  type ResumeChanges,
+  resumeSchema,
   type SftInput,
   type SftSettings,
   type SpinInput,

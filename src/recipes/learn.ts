@@ -13,9 +13,10 @@ import {
 } from '../checkpoint/index.ts';
 import { readTensorF32 } from '../formats/index.ts';
 import { type Group, packedLength } from '../pairs/index.ts';
-import { learningRateAt, type Objective, openTrainer, type Trainer } from '../training/index.ts';
-import { shuffled } from '../util/index.ts';
+import { learningRateAt, type Objective, openTrainer, type StepFigures, type Trainer } from '../training/index.ts';
+import { failure, isOutOfMemory, shuffled } from '../util/index.ts';
 import { Interrupted } from './context.ts';
+import { microBatchTokens, reducedTokens } from './memory.ts';
 import { CHECKPOINTS, type Run } from './run.ts';
 import { optimizerOf } from './settings.ts';
 
@@ -48,6 +49,19 @@ export function stepsOf(groups: number, { batch_size, num_train_epochs }: Run['s
   return Math.ceil(groups / batch_size) * num_train_epochs;
 }
 
+/** The batches of an epoch. Neighbours of like length share a micro-batch; the step as a whole is the same. */
+export function batchesOf<T>(
+  items: readonly T[],
+  length: (item: T) => number,
+  { seed, batch_size }: Pick<Run['settings'], 'seed' | 'batch_size'>,
+  { iteration, epoch }: { readonly iteration: number | null; readonly epoch: number },
+): T[][] {
+  const order = shuffled(items, seed, `batches ${iteration ?? 'sft'} epoch ${epoch}`);
+  return Array.from({ length: Math.ceil(items.length / batch_size) }, (_, i) =>
+    order.slice(i * batch_size, (i + 1) * batch_size).toSorted((a, b) => length(a) - length(b)),
+  );
+}
+
 /** Trains the weights in the engine; on return they are θ_{t+1}. Throws Interrupted after a checkpoint. */
 export async function learn(
   run: Run,
@@ -56,7 +70,7 @@ export async function learn(
 ): Promise<{ steps: number; tokens: number }> {
   const { settings, engine, context } = run;
   const { iteration, groups, objective, memory = {} } = lesson;
-  const batches = Math.ceil(groups.length / settings.batch_size);
+  const perEpoch = Math.ceil(groups.length / settings.batch_size);
   const steps = stepsOf(groups.length, settings);
   const folder = run.path(lesson.folder, CHECKPOINTS);
   await mkdir(folder, { recursive: true });
@@ -79,9 +93,7 @@ export async function learn(
   }
   const label = iteration === null ? 'fine-tuning' : `iteration ${iteration}: the main player learns`;
   const progress = context.progress(label, steps - done, 'steps');
-  const shuffledFor = (epoch: number) =>
-    shuffled(groups, settings.seed, `batches ${iteration ?? 'sft'} epoch ${epoch}`);
-  let order: Group[] = [];
+  let batches: Group[][] = [];
   let tokens = tokensBefore;
   let lastSave = performance.now();
   let saveSeconds = 0;
@@ -104,11 +116,12 @@ export async function learn(
   };
   try {
     for (let step = done; step < steps; step++) {
-      if (step === done || step % batches === 0) order = shuffledFor(Math.floor(step / batches));
-      const at = (step % batches) * settings.batch_size;
+      if (step === done || step % perEpoch === 0) {
+        batches = batchesOf(groups, packedLength, settings, { iteration, epoch: Math.floor(step / perEpoch) });
+      }
       const start = performance.now();
       const rate = learningRateAt(schedule, step, steps);
-      const figures = await trainer.step(inLengthOrder(order.slice(at, at + settings.batch_size)), step + 1, rate);
+      const figures = await stepThatFits(run, trainer, batches[step % perEpoch]!, { iteration, step: step + 1, rate });
       tokens += figures.tokens;
       await run.emit({
         iteration,
@@ -140,9 +153,33 @@ export async function learn(
   return { steps, tokens };
 }
 
-/** Neighbours of like length share a micro-batch; the step as a whole is the same. */
-function inLengthOrder(groups: readonly Group[]): Group[] {
-  return groups.toSorted((a, b) => packedLength(a) - packedLength(b));
+/** One step, with as many tokens at once as the memory allows. */
+async function stepThatFits(
+  run: Run,
+  trainer: Trainer,
+  batch: readonly Group[],
+  at: { readonly iteration: number | null; readonly step: number; readonly rate: number },
+): Promise<StepFigures> {
+  const { iteration, step, rate } = at;
+  for (;;) {
+    const before = microBatchTokens(run.settings.micro_batch_tokens, run.reductions, at);
+    try {
+      return await trainer.step(batch, step, rate, before);
+    } catch (error) {
+      if (!isOutOfMemory(error)) throw error;
+      const tokens = reducedTokens(batch, before);
+      if (tokens === undefined) {
+        throw failure({
+          what: `not even the longest item of step ${step} fits into memory alone: ${error.what}`,
+          fix: 'give a lower --max-length or a smaller model, or free memory; then `selfplay resume` goes on',
+          cause: error,
+        });
+      }
+      run.reductions.push({ iteration, step, tokens });
+      await run.emit({ iteration, stage: 'train', type: 'micro-batch.reduced', step, before, tokens });
+      run.context.say(`Memory is short: from step ${step} on at most ${tokens} tokens are computed at once.`);
+    }
+  }
 }
 
 /** Puts the newest sound checkpoint into the engine; returns what it has behind it. */

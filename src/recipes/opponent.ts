@@ -7,9 +7,11 @@ import { mkdir, rm } from 'node:fs/promises';
 import type { LoadedModel } from '../checkpoint/index.ts';
 import { scorers } from '../evaluation/index.ts';
 import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
-import { censor, exclusion, type Group, type Pair, type ScoredPair } from '../pairs/index.ts';
+import { censor, exclusion, type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { openScorer, type Scorer } from '../training/index.ts';
+import { batchesOf } from './learn.ts';
+import { microBatchTokens } from './memory.ts';
 import {
   type PairRecord,
   readLogProbs,
@@ -200,10 +202,19 @@ const answerName = (pair: Pair, role: 'real' | 'generated') => `${role}/${pair.i
 /** log p_θt of the opponent's answers as its sampler gave them. */
 const samplerFile = (run: Run<'run'>, t: number) => run.path(iterationName(t), 'logprobs', 'sampler.safetensors');
 
+/** Answers of a pair that the scoring pass scores. */
+type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
+
 /**
- * log p_θt of both answers of every pair, under the opponent θt that is in the engine. Its own answers have theirs from
- * the sampler; human answers are scored in one pass, and so are both answers of pairs from the iteration before, whose
- * opponent was another.
+ * log p_θt of both answers of every pair, under the opponent θt that is in the engine.
+ *
+ * In f32 its own answers have theirs from the sampler; human answers are scored in one pass, and so are both answers of
+ * pairs from the iteration before, whose opponent was another.
+ *
+ * In reduced precision a log-prob carries rounding that depends on the graph and on what shares its micro-batch. There
+ * both answers of every pair are scored, in the very micro-batches of the first epoch of training: the same products of
+ * the same numbers, so that every margin is 0 until the weights move (unless lack of memory makes training split its
+ * batches further). A run that ever computed in reduced precision keeps to this.
  */
 export async function scoreUnderOpponent(
   run: Run<'run'>,
@@ -212,28 +223,40 @@ export async function scoreUnderOpponent(
   t: number,
   opponent: string,
 ): Promise<ScoredPair[]> {
-  const { settings } = run;
-  const folder = run.path(iterationName(t), 'logprobs', opponent.slice(0, 16));
+  const { settings, inFull } = run;
+  const hash = opponent.slice(0, 16);
+  const folder = run.path(iterationName(t), 'logprobs', inFull ? hash : `${hash}-${run.engine.info.dtype}`);
   await mkdir(folder, { recursive: true });
-  const fromSampler = await readLogProbs(samplerFile(run, t));
-  const shards = inShards(pairs, settings.shard_size);
+  const fromSampler = inFull ? await readLogProbs(samplerFile(run, t)) : null;
+  const isSampled = (pair: Pair) => inFull && pair.iteration === t;
+  const roles: Roles = (pair) => (isSampled(pair) ? ['real'] : ['real', 'generated']);
+  const first = { iteration: t, epoch: 0 };
+  const batches = inFull ? [] : batchesOf(pairs, (pair) => packedLength(pairGroup(pair)), settings, first);
+  const shards = inFull
+    ? inShards(pairs, settings.shard_size).map((shard) => [shard])
+    : inShards(batches, Math.max(1, Math.floor(settings.shard_size / settings.batch_size)));
+  const budget = microBatchTokens(settings.micro_batch_tokens, run.reductions, { iteration: t, step: 1 });
   const progress = run.context.progress(`iteration ${t}: log-probs of the opponent`, pairs.length, 'pairs');
   let scorer: Scorer | undefined;
-  const scored: ScoredPair[] = [];
+  const scores = new Map<string, Float32Array>();
   await stage(run, { iteration: t, stage: 'reference' }, async () => {
     try {
       for (const [i, shard] of shards.entries()) {
         run.checkSignal();
         const file = `${folder}/${shardName(i)}.safetensors`;
+        const count = shard.reduce((n, { length }) => n + length, 0);
         let logProbs = await readLogProbs(file);
-        if (logProbs) progress.advance(shard.length);
+        if (logProbs) progress.advance(count);
         else {
           const start = performance.now();
           scorer ??= await openScorer(run.engine, loaded.model);
-          logProbs = await scoreShard(scorer, shard, t, settings.micro_batch_tokens, progress.advance);
+          logProbs = new Map();
+          for (const batch of shard) {
+            const scored = await scoreBatch(scorer, batch, roles, budget, progress.advance);
+            for (const [name, values] of scored) logProbs.set(name, values);
+          }
           await writeLogProbs(file, logProbs);
           const seconds = (performance.now() - start) / 1000;
-          const counts = { pairs: shard.length };
           await run.emit({
             iteration: t,
             stage: 'reference',
@@ -241,44 +264,39 @@ export async function scoreUnderOpponent(
             shard: i,
             shards: shards.length,
             seconds,
-            counts,
+            counts: { pairs: count },
           });
         }
-        for (const pair of shard) {
-          const generated =
-            pair.iteration === t ? fromSampler?.get(sampleName(pair)) : logProbs.get(answerName(pair, 'generated'));
-          scored.push({
-            ...pair,
-            realReference: logProbs.get(answerName(pair, 'real'))!,
-            generatedReference: generated!,
-          });
-        }
+        for (const [name, values] of logProbs) scores.set(name, values);
       }
     } finally {
       progress.done();
       await scorer?.dispose();
     }
-    return { counts: { pairs: scored.length } };
+    return { counts: { pairs: pairs.length } };
   });
-  return scored;
+  return pairs.map((pair) => ({
+    ...pair,
+    realReference: scores.get(answerName(pair, 'real'))!,
+    generatedReference: isSampled(pair)
+      ? fromSampler!.get(sampleName(pair))!
+      : scores.get(answerName(pair, 'generated'))!,
+  }));
 }
 
-async function scoreShard(
+async function scoreBatch(
   scorer: Scorer,
   pairs: readonly Pair[],
-  t: number,
+  roles: Roles,
   budget: number,
   onBatch: (count: number) => void,
-): Promise<Map<string, Float32Array>> {
-  const roles = (pair: Pair) => (pair.iteration === t ? (['real'] as const) : (['real', 'generated'] as const));
+): Promise<[string, Float32Array][]> {
   const groups: Group[] = pairs.map((pair) => ({
     promptIds: pair.promptIds,
     responses: roles(pair).map((role) => ({ ids: pair[role] })),
   }));
   const scores = await scorer.score(groups, budget, onBatch);
-  return new Map(
-    pairs.flatMap((pair, i) =>
-      roles(pair).map((role, j): [string, Float32Array] => [answerName(pair, role), scores[i]![j]!]),
-    ),
+  return pairs.flatMap((pair, i) =>
+    roles(pair).map((role, j): [string, Float32Array] => [answerName(pair, role), scores[i]![j]!]),
   );
 }

@@ -5,7 +5,7 @@
 import { type Example, readExamples, splitExamples, take } from '../data/index.ts';
 import type { LanguageModel } from '../models/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
-import { SelfplayError, usageError } from '../util/index.ts';
+import { canonicalJson, SelfplayError, usageError } from '../util/index.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** An example with its ids; `responseIds` ends with the only end id. */
@@ -23,6 +23,7 @@ export interface Rows {
   readonly test: Row[];
   /** Plain sentences about what was read and skipped. */
   readonly notes: string[];
+  readonly warnings: string[];
 }
 
 interface Encoded {
@@ -111,7 +112,21 @@ export async function prepareRows(
   ];
   const unseen = Math.max(0, dataset.skipped.length - 3) + Math.max(0, skipped.length - 3);
   if (unseen > 0) notes.push(`skipped ${unseen} more rows`);
-  return { train: encoded.train.rows, dev: encoded.dev.rows, test: encoded.test.rows, notes };
+  const rows = { train: encoded.train.rows, dev: encoded.dev.rows, test: encoded.test.rows };
+  return { ...rows, notes, warnings: seenInTraining(rows, settings.eval_data) };
+}
+
+/** Held-out rows of another file should be news to the model. */
+function seenInTraining({ train, test }: Pick<Rows, 'train' | 'test'>, file: string | undefined): string[] {
+  if (file === undefined) return [];
+  const promptOf = ({ prompt }: Row) => canonicalJson(prompt);
+  const known = new Set(train.map(promptOf));
+  const seen = test.filter((row) => known.has(promptOf(row))).length;
+  if (seen === 0) return [];
+  return [
+    `${seen} of the ${test.length} test rows from ${file} have a prompt that is also trained on: the table will look ` +
+      'better than the model is.',
+  ];
 }
 
 /** Encodes examples; `skipped` says file, line and reason of those that cannot be used. */

@@ -4,11 +4,18 @@
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { hashModelDirectory, newestVerified } from '../checkpoint/index.ts';
-import { type Engine, type EngineInfo, onnxEngine } from '../engine/index.ts';
-import { type NewEvent, openRunLog, type RunEvent, type RunLog, readRunLog, type Stage } from '../report/index.ts';
+import { type Engine, type OpenOptions, openEngine } from '../engine/index.ts';
+import {
+  LASTING,
+  type NewEvent,
+  openRunLog,
+  type RunEvent,
+  type RunLog,
+  readRunLog,
+  type Stage,
+} from '../report/index.ts';
 import {
   failure,
   hashFile,
@@ -20,7 +27,20 @@ import {
 } from '../util/index.ts';
 
 import { Interrupted, type RecipeContext } from './context.ts';
-import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
+import {
+  changed,
+  type EarlierEngine,
+  engineSentence,
+  type FrozenEngine,
+  frozen,
+  isSame,
+  type OpenedEngine,
+  requestFor,
+  unavailable,
+  withEngine,
+} from './engines.ts';
+import { type Reduction, reductionsOf } from './memory.ts';
+import { type ResumeChanges, type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
 
 type Settings = { readonly run: SpinSettings; readonly sft: SftSettings };
 export type RunCommand = keyof Settings;
@@ -32,8 +52,10 @@ interface Manifest<C extends RunCommand = RunCommand> {
   readonly version: string;
   readonly created: string;
   readonly settings: Settings[C];
-  /** Automatic choices, frozen. */
-  readonly engine: EngineInfo;
+  /** Automatic choices, frozen until the user says otherwise. */
+  readonly engine: FrozenEngine;
+  /** Those before it, the first one first. */
+  readonly earlier_engines: readonly EarlierEngine[];
   /** SHA-256 of what the run stands on. */
   readonly hashes: { readonly model: string; readonly data: string; readonly eval_data: string | null };
 }
@@ -44,6 +66,10 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly settings: Settings[C];
   readonly context: RecipeContext;
   readonly engine: Engine;
+  /** Whether every engine of the run so far computed in f32. */
+  readonly inFull: boolean;
+  /** What lack of memory changed, in this process and before. */
+  readonly reductions: Reduction[];
   readonly log: RunLog;
   readonly path: (...parts: string[]) => string;
   /** Stages that the log has as finished (see `stageKey`): going through one again from disk is not logged again. */
@@ -97,32 +123,39 @@ export async function startRun<C extends RunCommand, T>(
     throw usageError({ what: 'the output directory is not empty', where: directory, fix: 'give another --out' });
   }
   const hashes = await hashesOf(settings);
-  await mkdir(directory, { recursive: true }).catch((error) => Promise.reject(cannot(error)));
-  const threads = settings.threads ?? availableParallelism();
-  let ours = false;
-  const work = inDirectory(directory, context, threads, async (tools) => {
-    ours = true;
-    const manifest: Manifest<C> = {
-      v: 1,
-      command,
-      version: VERSION,
-      created: new Date().toISOString(),
-      settings,
-      engine: tools.engine.info,
-      hashes,
-    };
-    await writeFileAtomic(join(directory, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`);
-    const run = openTools(directory, settings, context, tools, new Set());
-    context.say(`Writing to ${directory}`);
-    await run.emit({ type: 'run.started', command, version: VERSION });
-    return body(run);
+  return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
+    await mkdir(directory, { recursive: true }).catch((error) => Promise.reject(cannot(error)));
+    let ours = false;
+    const work = inDirectory(directory, context, async (log) => {
+      ours = true;
+      const manifest: Manifest<C> = {
+        v: 1,
+        command,
+        version: VERSION,
+        created: new Date().toISOString(),
+        settings,
+        engine: frozen(opened),
+        earlier_engines: [],
+        hashes,
+      };
+      await writeManifest(directory, manifest);
+      const run = openTools(manifest, directory, context, { ...opened, log }, []);
+      context.say(`Writing to ${directory}`);
+      await run.emit({ type: 'run.started', command, version: VERSION });
+      await run.say(engineSentence(manifest.engine));
+      return body(run);
+    });
+    try {
+      return await work;
+    } catch (error) {
+      if (ours && !(error instanceof Interrupted)) await removeUnlessWorkedIn(directory, isNew);
+      throw error;
+    }
   });
-  try {
-    return await work;
-  } catch (error) {
-    if (ours && !(error instanceof Interrupted)) await removeUnlessWorkedIn(directory, isNew);
-    throw error;
-  }
+}
+
+async function writeManifest(directory: string, manifest: Manifest): Promise<void> {
+  await writeFileAtomic(join(directory, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`);
 }
 
 /** After bad input: a run that made nothing yet leaves nothing, so that the same command works once it is mended. */
@@ -146,10 +179,11 @@ function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S
   };
 }
 
-/** Opens a run directory again; the bodies find there what is done. */
+/** Opens a run directory again, with its engine or what `changes` say instead; the bodies find there what is done. */
 export async function reopenRun<T>(
   directory: string,
   context: RecipeContext,
+  changes: ResumeChanges,
   bodies: { readonly [C in RunCommand]: (run: Run<C>) => Promise<T> },
 ): Promise<T> {
   const manifest = await readManifest(directory);
@@ -162,42 +196,46 @@ export async function reopenRun<T>(
       fix: 'bring the old files back, or start a new run',
     });
   }
-  return inDirectory(directory, context, manifest.engine.threads, async (tools) => {
-    if (tools.engine.info.version !== manifest.engine.version) {
-      context.say(
-        `The run began with ${manifest.engine.name} ${manifest.engine.version}, this is ${tools.engine.info.version}: ` +
-          'it goes on, but not bit for bit as it would have.',
-      );
-    }
-    await removeLeftovers(directory);
-    const supersedesFrom = await lastDurable(directory, tools.log.nextSeq());
-    const kept = (await readRunLog(directory)).filter(
-      ({ seq, type }) => seq < supersedesFrom && type === 'stage.finished',
+  const was = manifest.engine;
+  const asked = Object.values(changes).some((value) => value !== undefined);
+  const open = (options: OpenOptions) =>
+    (context.openEngine ?? openEngine)(options).catch((error: unknown) =>
+      Promise.reject(asked ? error : unavailable(was, directory, error)),
     );
-    const run = openTools(directory, manifest.settings, context, tools, new Set(kept.map(stageKey)));
-    await run.emit({ type: 'run.resumed', supersedesFrom });
-    return manifest.command === 'run' ? bodies.run(run as Run<'run'>) : bodies.sft(run as Run<'sft'>);
+  return withEngine(open, requestFor(was, changes), (opened) => {
+    const { info } = opened.engine;
+    const same = isSame(was, info);
+    if (!same && !asked) throw changed(was, info, directory);
+    return inDirectory(directory, context, async (log) => {
+      await removeLeftovers(directory);
+      const supersedesFrom = await lastDurable(directory, log.nextSeq());
+      const kept = await readRunLog(directory);
+      const before = kept.filter(({ seq, type }) => seq < supersedesFrom || LASTING.has(type));
+      const earlier = [...manifest.earlier_engines, { ...was, until: new Date().toISOString() }];
+      const now = same ? manifest : { ...manifest, engine: frozen(opened), earlier_engines: earlier };
+      const run = openTools(now, directory, context, { ...opened, log }, before);
+      await run.emit({ type: 'run.resumed', supersedesFrom });
+      if (!same) {
+        await writeManifest(directory, now);
+        await run.emit({ type: 'engine.changed', from: was, to: info, reasons: [...now.engine.reasons] });
+      }
+      await run.say(engineSentence(now.engine));
+      return manifest.command === 'run' ? bodies.run(run as Run<'run'>) : bodies.sft(run as Run<'sft'>);
+    });
   });
 }
 
-interface Tools {
-  readonly engine: Engine;
-  readonly log: RunLog;
-}
-
-/** Lock, log and engine around a body; errors are logged, and everything is closed. */
+/** Lock and log around a body; errors are logged, and everything is closed. */
 async function inDirectory<T>(
   directory: string,
   context: RecipeContext,
-  threads: number,
-  body: (tools: Tools) => Promise<T>,
+  body: (log: RunLog) => Promise<T>,
 ): Promise<T> {
   const lock = await lockDirectory(directory);
   try {
     const log = await openRunLog(directory, context.onEvent ? { onEvent: context.onEvent } : {});
-    const engine = await onnxEngine({ threads });
     try {
-      return await body({ engine, log });
+      return await body(log);
     } catch (error) {
       const none = { iteration: null, attempt: null, stage: null };
       const message = error instanceof Error ? error.message : String(error);
@@ -211,7 +249,6 @@ async function inDirectory<T>(
         .catch(() => undefined);
       throw error;
     } finally {
-      await engine.dispose();
       await log.close();
     }
   } finally {
@@ -219,13 +256,15 @@ async function inDirectory<T>(
   }
 }
 
+/** @param before events that count, from the processes before this one */
 function openTools<C extends RunCommand>(
+  { settings, engine: now, earlier_engines }: Manifest<C>,
   directory: string,
-  settings: Settings[C],
   context: RecipeContext,
-  { engine, log }: Tools,
-  finished: ReadonlySet<string>,
+  { engine, log }: OpenedEngine & { readonly log: RunLog },
+  before: readonly RunEvent[],
 ): Run<C> {
+  const finished = before.filter(({ type }) => type === 'stage.finished');
   const emit: Run['emit'] = async (event) => {
     await log.emit({ iteration: null, attempt: event.iteration == null ? null : 0, stage: null, ...event } as NewEvent);
   };
@@ -234,8 +273,10 @@ function openTools<C extends RunCommand>(
     settings,
     context,
     engine,
+    inFull: [...earlier_engines, now].every(({ dtype }) => dtype === 'f32'),
+    reductions: reductionsOf(before),
     log,
-    finished,
+    finished: new Set(finished.map(stageKey)),
     emit,
     path: (...parts) => join(directory, ...parts),
     say: async (message) => {
@@ -276,7 +317,9 @@ async function readManifest(directory: string): Promise<Manifest> {
       fix: manifest?.version === undefined ? 'start a new run' : `resume with selfplay ${manifest.version}`,
     });
   }
-  return { ...manifest, settings: settings.data };
+  // Runs of the first version say neither why they have their engine nor that they had no other.
+  const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
+  return { ...manifest, settings: settings.data, engine, earlier_engines: manifest.earlier_engines ?? [] };
 }
 
 async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest['hashes']> {

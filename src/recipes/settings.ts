@@ -33,7 +33,33 @@ const rows = {
   seed: seed.default(0).describe('Seed of every random choice'),
 };
 
+const devices = { examples: ['auto', 'cpu', 'cuda', 'cuda:N', 'mps'] };
+
+const engine = {
+  engine: z.enum(['auto', 'onnx', 'torch']).default('auto').describe('What computes'),
+  device: z
+    .string()
+    .regex(/^(auto|cpu|cuda(:\d+)?|mps)$/)
+    .default('auto')
+    .meta({ ...devices, description: 'Where it computes; mps is experimental' }),
+  dtype: z
+    .enum(['auto', 'f32', 'bf16', 'f16'])
+    .default('auto')
+    .describe('How precisely it computes; weights and optimizer are kept in f32'),
+};
+
+/** What `selfplay resume` lets a run go on with; without any of it the run keeps its engine. */
+export const resumeSchema = z.strictObject({
+  engine: engine.engine.unwrap().optional().describe('Go on with another engine'),
+  device: engine.device
+    .unwrap()
+    .optional()
+    .meta({ ...devices, description: 'Go on on another device' }),
+  dtype: engine.dtype.unwrap().optional().describe('Go on in another precision'),
+});
+
 const machine = {
+  ...engine,
   threads: count.optional().describe('Threads for the arithmetic (default: all cores)'),
   micro_batch_tokens: count.default(2048).describe('Tokens trained on at once: less memory or more speed, same result'),
   checkpoint_seconds: z.number().min(0).default(120).describe('Least time between two training checkpoints'),
@@ -119,6 +145,7 @@ export const generateSchema = z.strictObject({
   temperature: z.number().min(0).default(0).describe('0 takes the most probable token'),
   top_k: z.int().min(0).default(0).describe('Sample from the k most probable tokens; 0 is off'),
   top_p: z.number().gt(0).max(1).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
+  ...engine,
   threads: machine.threads,
 });
 
@@ -132,8 +159,9 @@ export const evalSchema = z.strictObject({
   seed: rows.seed,
   ...sampling,
   ...scoring,
-  micro_batch_tokens: machine.micro_batch_tokens,
+  ...engine,
   threads: machine.threads,
+  micro_batch_tokens: machine.micro_batch_tokens,
 });
 
 export type SpinSettings = z.output<typeof spinSchema>;
@@ -142,6 +170,8 @@ export type SftSettings = z.output<typeof sftSchema>;
 export type SftInput = z.input<typeof sftSchema>;
 export type GenerateSettings = z.output<typeof generateSchema>;
 export type EvalSettings = z.output<typeof evalSchema>;
+export type EngineSettings = Pick<SpinSettings, keyof typeof engine>;
+export type ResumeChanges = z.output<typeof resumeSchema>;
 
 /** The optimizer that settings describe. */
 export function optimizerOf(settings: Pick<SpinSettings, OptimizerKey>): OptimizerSettings {

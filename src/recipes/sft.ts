@@ -47,6 +47,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
     });
   }
   for (const note of rows.notes) await run.say(note);
+  for (const warning of rows.warnings) await run.warn(warning);
   const steps = stepsOf(rows.train.length, settings);
   await run.say(
     `Fine-tuning ${settings.model} on ${rows.train.length} answers in ${steps} steps (${settings.optimizer}, learning rate ` +

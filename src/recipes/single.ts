@@ -1,38 +1,39 @@
 /** The two commands that need no run directory: answers of a model to prompts, and its held-out figures. */
 import { loadModel } from '../checkpoint/index.ts';
 import { readExamples, take } from '../data/index.ts';
-import { type Engine, onnxEngine } from '../engine/index.ts';
+import { type Engine, openEngine } from '../engine/index.ts';
 import { openGenerator } from '../generation/index.ts';
 import { type ResultRow, resultRow } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { failure, writeFileAtomic } from '../util/index.ts';
+import { checkWritable, failure, writeFileAtomic } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
+import { engineSentence, frozen, withEngine } from './engines.ts';
 import { itemsOf, judge, scorersFor } from './judge.ts';
 import { completions, type Player } from './opponent.ts';
 import { columnsOf, encodeRows, type Row, refuseUnusable } from './rows.ts';
 import type { EvalSettings, GenerateSettings } from './settings.ts';
 
-/** Model, tokenizer and encoded rows around a body. */
+/** Model, tokenizer and encoded rows around a body. What would fail at the end fails at the start. */
 async function withModel<T>(
   settings: EvalSettings | GenerateSettings,
   context: RecipeContext,
   body: (engine: Engine, player: Player, rows: Row[]) => Promise<T>,
 ): Promise<T> {
+  if (settings.out !== undefined) await checkWritable(settings.out);
   const tokenizer = await loadTokenizer(settings.model);
   const dataset = await readExamples(settings.data, columnsOf(settings));
   const { limit, seed } = settings;
   const examples = take(dataset.examples, { seed, ...(limit === undefined ? {} : { limit }) });
-  const engine = await onnxEngine(settings.threads === undefined ? {} : { threads: settings.threads });
-  try {
+  return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
+    const { engine } = opened;
+    context.say(engineSentence(frozen(opened)));
     const loaded = await loadModel(engine, settings.model);
     const encoded = encodeRows(examples, settings.data, tokenizer, loaded.model);
     refuseUnusable([encoded], settings.data);
     const { rows, skipped } = encoded;
     for (const problem of skipped) context.say(`skipped ${problem}`);
-    return await body(engine, { loaded, tokenizer }, rows);
-  } finally {
-    await engine.dispose();
-  }
+    return body(engine, { loaded, tokenizer }, rows);
+  });
 }
 
 const stopper =

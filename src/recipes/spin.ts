@@ -102,15 +102,15 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
 
 /** Says in plain words what is about to happen, to which rows. */
 async function announce(run: Run<'run'>, rows: Rows, { model }: LoadedModel): Promise<void> {
-  const { settings, engine } = run;
+  const { settings } = run;
   const million = (model.parameters.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0) / 1e6).toFixed(1);
   for (const note of rows.notes) await run.say(note);
+  for (const warning of rows.warnings) await run.warn(warning);
   await run.say(
     `Playing ${settings.iterations} iteration(s) of SPIN with ${settings.model} (${model.modelType}, ${million} million ` +
       `parameters) on ${rows.train.length} prompts: it answers each in at most ${settings.max_new_tokens} tokens, then ` +
       `learns to tell the human answers from its own (β ${settings.beta}, ${settings.optimizer}, learning rate ` +
-      `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step). ` +
-      `Engine ${engine.info.name} ${engine.info.version}, ${engine.info.dtype}, ${engine.info.threads} thread(s).`,
+      `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step).`,
   );
 }
 

@@ -23,6 +23,15 @@ const common = {
   stage: z.enum(STAGES).nullable(),
 };
 
+/** What computes: an engine, the version of its library, where and how precisely. */
+const engine = z.object({
+  name: z.string(),
+  version: z.string(),
+  device: z.string(),
+  dtype: z.string(),
+  threads: count,
+});
+
 const estimate = z.object({ mean: z.number(), standardError: z.number().nullable(), n: count });
 
 const events = {
@@ -57,6 +66,10 @@ const events = {
     tokens: count,
     seconds,
   },
+  /** Memory was short: from this step on (repeated by a resume) at most `tokens` are computed at once. */
+  'micro-batch.reduced': { step: count, before: count, tokens: count },
+  /** The user let the run go on with another engine. */
+  'engine.changed': { from: engine, to: engine, reasons: z.array(z.string()) },
   /** Figures of one model on a held-out split; `model` as in results.json. */
   evaluation: {
     split: z.enum(['train', 'dev', 'test']),
@@ -82,6 +95,8 @@ export const runEvent = z.discriminatedUnion('type', [
   event('stage.finished'),
   event('shard.finished'),
   event('train.step'),
+  event('micro-batch.reduced'),
+  event('engine.changed'),
   event('evaluation'),
   event('note'),
   event('warning'),
@@ -89,6 +104,9 @@ export const runEvent = z.discriminatedUnion('type', [
 
 /** One event of a run. */
 export type RunEvent = z.infer<typeof runEvent>;
+
+/** Events that stay true when the work around them is done again: no resume supersedes them. */
+export const LASTING: ReadonlySet<RunEvent['type']> = new Set(['micro-batch.reduced', 'engine.changed']);
 
 /** Name of a stage. */
 export type Stage = (typeof STAGES)[number];

@@ -1,5 +1,5 @@
 // Report: what a run says about itself while it goes (events, progress) and when it is over (results, table).
-export type { NewEvent, RunEvent, Stage } from './events.ts';
+export { LASTING, type NewEvent, type RunEvent, type Stage } from './events.ts';
 export { type Progress, type ProgressOptions, type ProgressStream, progress } from './progress.ts';
 export {
   type ItemScores,

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { openAppender, readJsonLines } from '../formats/index.ts';
 import { failure } from '../util/index.ts';
-import { type NewEvent, type RunEvent, runEvent } from './events.ts';
+import { LASTING, type NewEvent, type RunEvent, runEvent } from './events.ts';
 
 const FILE = 'events.jsonl';
 
@@ -59,15 +59,15 @@ export async function openRunLog(dir: string, { onEvent, now = Date.now }: RunLo
 }
 
 /**
- * The events of a run that count, in order: without those that a later `run.resumed` supersedes (the markers stay). May
+ * The events of a run that count, in order: without those that a later `run.resumed` supersedes (the markers and LASTING events stay). May
  * be called while the run is going; a line that is only half written is left out.
  * @throws SelfplayError naming the line of a damaged or unknown event, or if there is no log
  */
 export async function readRunLog(dir: string): Promise<RunEvent[]> {
-  const kept: RunEvent[] = [];
+  let kept: RunEvent[] = [];
   for await (const event of eventsOf(join(dir, FILE))) {
     if (event.type === 'run.resumed') {
-      while (kept.length > 0 && kept.at(-1)!.seq >= event.supersedesFrom) kept.pop();
+      kept = kept.filter(({ seq, type }) => seq < event.supersedesFrom || LASTING.has(type));
     }
     kept.push(event);
   }

@@ -2,9 +2,9 @@
 import type { Engine } from '../engine/index.ts';
 import type { LanguageModel } from '../models/index.ts';
 import { type Group, packedLength, packGroups, splitByTokens } from '../pairs/index.ts';
-import { failure } from '../util/index.ts';
+import { failure, isOutOfMemory } from '../util/index.ts';
 import { type OptimizerSettings, openOptimizer } from './optimizer.ts';
-import { type BatchTotals, type Objective, trainGraph, trainInputs } from './programs.ts';
+import { type BatchTotals, gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';
 
 /** Means over the pairs of the batch; rewards are β·log[p_θ/p_θt], log-probs are sums per answer. */
 export interface PairFigures {
@@ -34,9 +34,11 @@ export interface Trainer {
    * One step on one whole batch.
    * @param batch for SPIN: [real, generated] with their references; for SFT: one response each
    * @param step 1-based within the iteration
-   * Throws a failure when the loss or a gradient is not finite; weights are as before then.
+   * @param microBatchTokens tokens computed at once, if not as many as the settings say
+   * Throws a failure when the loss or a gradient is not finite, or when a micro-batch does not fit into memory (see
+   * `isOutOfMemory`: the step may be called again with fewer tokens at once); weights are as before then.
    */
-  step(batch: readonly Group[], step: number, learningRate: number): Promise<StepFigures>;
+  step(batch: readonly Group[], step: number, learningRate: number, microBatchTokens?: number): Promise<StepFigures>;
   dispose(): Promise<void>;
 }
 
@@ -52,14 +54,19 @@ export interface TrainerSettings {
 export async function openTrainer(
   engine: Engine,
   model: LanguageModel,
-  { objective, optimizer: optimizerSettings, maxGradNorm, microBatchTokens }: TrainerSettings,
+  { objective, optimizer: optimizerSettings, maxGradNorm, microBatchTokens: usualTokens }: TrainerSettings,
 ): Promise<Trainer> {
   const optimizer = await openOptimizer(engine, model, optimizerSettings);
   const program = await engine.compile(trainGraph(model, objective));
 
+  /** Forgets the micro-batches of a step that cannot be finished. */
+  async function clearGradients(): Promise<void> {
+    for (const { name, shape } of model.parameters) await engine.createState(gradientName(name), shape);
+  }
+
   return {
     states: [...model.parameters.map(({ name }) => name), ...optimizer.moments],
-    step: async (batch, step, learningRate) => {
+    step: async (batch, step, learningRate, microBatchTokens = usualTokens) => {
       const totals: BatchTotals = {
         pairs: batch.length,
         realTokens: batch.reduce((n, { responses }) => n + responses[0]!.ids.length, 0),
@@ -70,7 +77,10 @@ export async function openTrainer(
       for (const micro of splitByTokens(batch, packedLength, microBatchTokens)) {
         const packed = packGroups(micro);
         tokens += packed.ids.length;
-        const results = await program.run(trainInputs(packed, objective, totals));
+        const results = await program.run(trainInputs(packed, objective, totals)).catch(async (error: unknown) => {
+          if (isOutOfMemory(error)) await clearGradients();
+          throw error;
+        });
         loss += results['loss']!.data[0]!;
         if (!Number.isFinite(loss)) {
           const bad = await firstBadWeight(engine, model);
@@ -86,7 +96,16 @@ export async function openTrainer(
           pairs.add(real!, generated!, logps!);
         }
       }
-      const gradNorm = await optimizer.update(step, learningRate, maxGradNorm);
+      const gradNorm = await optimizer.update(step, learningRate, maxGradNorm).catch((error: unknown) => {
+        // Fewer tokens at once would not help, and weights may have moved: nothing to try again.
+        throw isOutOfMemory(error)
+          ? failure({
+              what: error.what,
+              fix: 'choose a smaller model, or rmsprop, which keeps less than adamw',
+              cause: error,
+            })
+          : error;
+      });
       return { loss, gradNorm, tokens, ...(objective.kind === 'spin' ? { pairs: pairs.means() } : {}) };
     },
     dispose: async () => {

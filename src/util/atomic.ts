@@ -5,7 +5,7 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 import { basename, dirname, join, resolve } from 'node:path';
-import { failure, SelfplayError } from './errors.ts';
+import { failure, SelfplayError, usageError } from './errors.ts';
 import { diskIo, type Io, type IoFile, withFile, writeAll } from './io.ts';
 import { currentProcess, isRunning } from './processes.ts';
 
@@ -50,6 +50,21 @@ export async function writeFileAtomic(
   } catch (error) {
     await io.rm(temporary).catch(() => undefined);
     throw saveError(error, target);
+  }
+}
+
+/** Finds out at the start whether `writeFileAtomic` can write the file `path` at the end. Throws a usage error if not. */
+export async function checkWritable(path: string, io: Io = diskIo): Promise<void> {
+  const target = resolve(path);
+  const probe = besides(target, 'tmp');
+  const cannot = (what: string, cause?: unknown) =>
+    usageError({ what: `cannot write here: ${what}`, where: target, fix: 'give another file', cause });
+  if ((await io.stat(target).catch(() => undefined))?.type === 'directory') throw cannot('it is a directory');
+  try {
+    await withFile(io, probe, 'wx', async () => undefined);
+    await io.rm(probe);
+  } catch (error) {
+    throw cannot(messageOf(error), error);
   }
 }
 

@@ -3,11 +3,15 @@
 
 export type ErrorKind = 'usage' | 'failure';
 
+/** A failure that a caller can do something about. */
+export type ErrorCode = 'out-of-memory';
+
 /** What an error is made of. `where` is file:line:key as far as known; `fix` is the next step for the reader. */
 export interface ErrorParts {
   readonly what: string;
   readonly where?: string | undefined;
   readonly fix?: string | undefined;
+  readonly code?: ErrorCode | undefined;
   readonly cause?: unknown;
 }
 
@@ -17,6 +21,7 @@ export class SelfplayError extends Error {
   readonly what: string;
   readonly where?: string;
   readonly fix?: string;
+  readonly code?: ErrorCode;
 
   constructor(kind: ErrorKind, parts: ErrorParts) {
     const lines = [parts.what];
@@ -28,6 +33,7 @@ export class SelfplayError extends Error {
     this.what = parts.what;
     if (parts.where !== undefined) this.where = parts.where;
     if (parts.fix !== undefined) this.fix = parts.fix;
+    if (parts.code !== undefined) this.code = parts.code;
   }
 }
 
@@ -39,6 +45,11 @@ export function usageError(parts: ErrorParts): SelfplayError {
 /** Something outside the user's request went wrong (damaged file, full disk, dead worker): exit status 1. */
 export function failure(parts: ErrorParts): SelfplayError {
   return new SelfplayError('failure', parts);
+}
+
+/** Whether an engine had too little memory for what it was asked to compute; its states are as before. */
+export function isOutOfMemory(error: unknown): error is SelfplayError {
+  return error instanceof SelfplayError && error.code === 'out-of-memory';
 }
 
 /** Process exit status for an error: 2 for usage errors, 1 for everything else. */

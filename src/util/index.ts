@@ -1,5 +1,6 @@
 // util: errors, seeded random numbers, atomic saving, locking, identities of values. Imports nothing of the project.
 export {
+  checkWritable,
   hashFile,
   MANIFEST_NAME,
   type ManifestFile,
@@ -12,10 +13,12 @@ export {
 } from './atomic.ts';
 export {
   describeError,
+  type ErrorCode,
   type ErrorKind,
   type ErrorParts,
   exitCode,
   failure,
+  isOutOfMemory,
   SelfplayError,
   usageError,
 } from './errors.ts';

@@ -91,6 +91,22 @@ describe('flags from the schemas', () => {
     expect((await settingsFor('--no-replay', '--replay')).replay).toBe(true);
   });
 
+  it('says which forms a device has, and takes no other', async () => {
+    for (const device of ['cpu', 'cuda', 'cuda:3', 'mps']) {
+      expect((await settingsFor('--device', device)).device).toBe(device);
+    }
+    for (const device of ['gpu', 'cuda:', 'cuda:x', '']) {
+      const { status, stderr } = await cli(['run', ...GIVEN, '--device', device]);
+      expect(status).toBe(2);
+      expect(stderr).toContain('--device');
+      expect(stderr).toContain('one of auto, cpu, cuda, cuda:N, mps');
+    }
+    const { stdout } = await cli(['eval', '--help']);
+    expect(stdout.replaceAll(/\s+/g, ' ')).toContain(
+      '--device <choice> Where it computes; mps is experimental (auto, cpu, cuda, cuda:N, mps; default: auto)',
+    );
+  });
+
   it('gives each command its own schema', async () => {
     let seen: SftSettings | undefined;
     const { status } = await cli(['sft', ...GIVEN, '--evaluations', '2'], {

@@ -101,6 +101,21 @@ describe('the other commands', () => {
     expect(JSON.parse(stdout)).toEqual(outcome());
   });
 
+  it('resume hands over what the run shall go on with, and nothing else', async () => {
+    const seen: unknown[] = [];
+    const resumeRun = async (_: string, __: RecipeContext, changes: unknown) => {
+      seen.push(changes);
+      return outcome();
+    };
+    await cli(['resume', 'runs/one'], { recipes: { resumeRun } });
+    await cli(['resume', 'runs/one', '--engine', 'torch', '--device=cuda:1'], { recipes: { resumeRun } });
+    expect(seen).toEqual([{}, { engine: 'torch', device: 'cuda:1' }]);
+    const { status, stderr } = await cli(['resume', 'runs/one', '--dtype', 'f8']);
+    expect(status).toBe(2);
+    expect(stderr).toContain('dtype must be one of auto, f32, bf16, f16, got "f8"');
+    expect((await cli(['resume', 'runs/one', '--beta', '1'])).status).toBe(2);
+  });
+
   it('resume without a run is wrong usage', async () => {
     const { status, stderr } = await cli(['resume']);
     expect(status).toBe(2);

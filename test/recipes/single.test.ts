@@ -1,7 +1,7 @@
 // The commands without a run directory: answers of a model, and its figures.
 
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(home, { recursive: true, force: true }));
 
-const base = () => ({ model: game.model, data: game.data, max_new_tokens: 6, threads: 1 });
+const base = () => ({ model: game.model, data: game.data, max_new_tokens: 6, engine: 'onnx' as const, threads: 1 });
 interface Line {
   id: string;
   prompt: { role: string; content: string }[];
@@ -50,6 +50,17 @@ describe('generateAnswers', () => {
     expect(sampled).not.toEqual(answers);
     expect(await answersOf('warm2.jsonl', { temperature: 1, seed: 9, generation_batch_size: 5 })).toEqual(sampled);
     expect(await answersOf('limit.jsonl', { limit: 7 })).toEqual(answers.slice(0, 7));
+  });
+
+  it('finds out first whether the answers can be written, and leaves nothing', async () => {
+    for (const out of [home, join(home, 'nowhere/answers.jsonl'), join(game.data, 'answers.jsonl')]) {
+      const { context, said } = listener();
+      const error: unknown = await generateAnswers(generateSchema.parse({ ...base(), out }), context).catch((e) => e);
+      expect(error).toMatchObject({ kind: 'usage', where: out, what: expect.stringContaining('cannot write here') });
+      await expect(evaluateModel(evalSchema.parse({ ...base(), out }), context)).rejects.toMatchObject({ where: out });
+      expect(said).toEqual([]);
+    }
+    expect((await readdir(home)).filter((name) => name.startsWith('.'))).toEqual([]);
   });
 
   it('writes no file when it was stopped', async () => {

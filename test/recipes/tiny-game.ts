@@ -110,6 +110,7 @@ export function tinySettings(game: TinyGame, out: string, changes: Partial<SpinI
     learning_rate: 1e-3,
     checkpoint_seconds: 0,
     micro_batch_tokens: 100,
+    engine: 'onnx',
     threads: 1,
     ...changes,
   } satisfies SpinInput);
@@ -128,6 +129,7 @@ export function tinySft(game: TinyGame, out: string, changes: Partial<SftInput> 
     test_size: 6,
     checkpoint_seconds: 0,
     micro_batch_tokens: 100,
+    engine: 'onnx',
     threads: 1,
     ...changes,
   } satisfies SftInput);

@@ -137,6 +137,12 @@ describe('readRunLog', () => {
     expect(readFileSync(file, 'utf8').trimEnd().split('\n')).toHaveLength(8);
   });
 
+  it('keeps what stays true when the work is done again', async () => {
+    const reduced: NewEvent = { ...at, type: 'micro-batch.reduced', step: 2, before: 100, tokens: 50 };
+    await write([step(1), reduced, step(2), resumed(1), step(2), resumed(0), step(1)]);
+    expect(story(await readRunLog(dir))).toEqual(['micro-batch.reduced', 'run.resumed', 1]);
+  });
+
   it('takes resumes of resumes: a marker can supersede earlier markers', async () => {
     await write([step(1), step(2), step(3)]);
     await write([resumed(2), step(3)]);

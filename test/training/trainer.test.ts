@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type Engine, onnxEngine } from '../../src/engine/index.ts';
 import { gradientName, openTrainer, type TrainerSettings } from '../../src/training/index.ts';
-import { SelfplayError } from '../../src/util/index.ts';
+import { failure, isOutOfMemory, SelfplayError } from '../../src/util/index.ts';
 import { tinyModel, writeWeights } from '../generation/tiny.ts';
 import { gradientOf, relativeError, tinyPairs } from './tiny-pairs.ts';
 
@@ -123,6 +123,61 @@ describe('a step', () => {
     expect(pairs!['rewards/accuracies']).toBe(0.5);
     expect(pairs!['rewards/margins']).toBe(0);
     expect(loss).toBeCloseTo(Math.LN2, 6);
+    await trainer.dispose();
+  });
+});
+
+describe('memory that runs out', () => {
+  /** The engine without memory in the given runs of programs, counted from 0, that match. */
+  function poor(matches: (inputs: object) => boolean, ...failing: number[]): Engine {
+    let runs = 0;
+    return {
+      ...engine,
+      compile: async (graph, options) => {
+        const program = await engine.compile(graph, options);
+        return {
+          ...program,
+          run: async (inputs) => {
+            if (matches(inputs) && failing.includes(runs++)) {
+              throw failure({ what: 'no memory', code: 'out-of-memory' });
+            }
+            return program.run(inputs);
+          },
+        };
+      },
+    };
+  }
+
+  it('in a micro-batch: nothing is left of the step, which may be called again with fewer tokens at once', async () => {
+    const known = await openTrainer(engine, tinyModel, { ...rmsprop, microBatchTokens: 1 });
+    const expected = await known.step(tinyPairs, 1, 0.01);
+    const result = await weights();
+    await known.dispose();
+    await writeWeights(engine);
+    const before = await weights();
+    // The second of several micro-batches fails: the first one's gradient is there by then.
+    const trainer = await openTrainer(
+      poor((inputs) => 'pairWeight' in inputs, 1),
+      tinyModel,
+      rmsprop,
+    );
+    const error: unknown = await trainer.step(tinyPairs, 1, 0.01).catch((reason: unknown) => reason);
+    expect(isOutOfMemory(error)).toBe(true);
+    expect(await weights()).toEqual(before);
+    expect(await trainer.step(tinyPairs, 1, 0.01, 1)).toEqual(expected);
+    expect(await weights()).toEqual(result);
+    await trainer.dispose();
+  });
+
+  it('in the optimizer: fewer tokens would not help, and the error does not say that they would', async () => {
+    const trainer = await openTrainer(
+      poor((inputs) => 'scalars' in inputs, 0),
+      tinyModel,
+      rmsprop,
+    );
+    const error: unknown = await trainer.step(tinyPairs, 1, 0.01).catch((reason: unknown) => reason);
+    expect(isOutOfMemory(error)).toBe(false);
+    expect(error).toMatchObject({ kind: 'failure', what: 'no memory', fix: expect.stringContaining('smaller model') });
     await trainer.dispose();
   });
 });

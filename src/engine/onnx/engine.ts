@@ -1,14 +1,9 @@
-/**
- * The engine on onnxruntime: fp32 on CPUs, nothing to install. This is the side of the caller: it checks names, shapes
- * and types, and hands everything to the worker.
- */
+/** The engine on onnxruntime: fp32 on CPUs, nothing to install. */
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
-import { bindShape, effectOps, type Graph, isEffect, isNode, type TensorType } from '../../graph/index.ts';
-import { failure } from '../../util/index.ts';
-import type { CompileOptions, Engine, Program, Tensor } from '../contract.ts';
+import type { Engine } from '../contract.ts';
+import { remoteEngine } from '../remote.ts';
 import { lower } from './lower.ts';
-import type { Reply, Request, Results, WorkerSettings } from './messages.ts';
+import type { WorkerSettings } from './settings.ts';
 
 /** Version of the package that computes; a test compares it with package.json. */
 const ONNXRUNTIME_VERSION = '1.30.0';
@@ -17,175 +12,16 @@ const ONNXRUNTIME_VERSION = '1.30.0';
  * Starts the engine in a worker thread.
  * @param threads for the arithmetic; default: as many as the machine offers
  */
-export async function onnxEngine({ threads = availableParallelism() }: { threads?: number } = {}): Promise<Engine> {
-  const { call, close } = startWorker({ threads });
-  const shapes = new Map<string, readonly number[]>();
-  /** How many living programs rely on a state staying as it is. */
-  const frozen = new Map<string, number>();
-  let programs = 0;
-
-  const shapeOf = (name: string): readonly number[] => {
-    const shape = shapes.get(name);
-    if (!shape) throw failure({ what: `there is no state "${name}"` });
-    return shape;
-  };
-  const demandThawed = (name: string) => {
-    if ((frozen.get(name) ?? 0) > 0) {
-      throw failure({ what: `state "${name}" is frozen by a compiled program`, fix: 'dispose of that program first' });
-    }
-  };
-
-  async function compile(graph: Graph, { freeze = false }: CompileOptions = {}): Promise<Program> {
-    const plan = lower(graph, freeze);
-    const program = programs++;
-    const inputs = new Map<string, TensorType>();
-    const states = new Map<string, TensorType>();
-    const changed = new Set<string>();
-    for (const node of graph.nodes) {
-      if (isNode(node, 'input')) inputs.set(node.attributes.name, node.attributes.type);
-      if (isNode(node, 'state')) states.set(node.attributes.name, node.attributes.type);
-      if (!isEffect(node.op)) continue;
-      for (const { node: target } of node.inputs.slice(0, effectOps[node.op])) {
-        if (isNode(target, 'state')) changed.add(target.attributes.name);
-      }
-    }
-    const bindStates = (bindings: Map<string, number>) => {
-      for (const [name, { shape }] of states) bindShape(`state "${name}"`, shape, shapeOf(name), bindings);
-    };
-    bindStates(new Map());
-    await call({ kind: 'compile', program, plan });
-    const held = plan.weights.map(({ state }) => state);
-    for (const name of held) frozen.set(name, (frozen.get(name) ?? 0) + 1);
-    let alive = true;
-
-    return {
-      run: async (given) => {
-        if (!alive) throw failure({ what: 'the program was disposed of' });
-        const bindings = new Map<string, number>();
-        bindStates(bindings);
-        for (const [name, { shape, dtype }] of inputs) {
-          const tensor = given[name];
-          if (!tensor) throw failure({ what: `input "${name}" is missing` });
-          checkTensor(name, tensor, dtype);
-          bindShape(`input "${name}"`, shape, tensor.shape, bindings);
-        }
-        const unknown = Object.keys(given).find((name) => !inputs.has(name));
-        if (unknown !== undefined) throw failure({ what: `the program has no input "${unknown}"` });
-        changed.forEach(demandThawed);
-        return call(
-          { kind: 'run', program, inputs: given, bindings },
-          Object.values(given).map(({ data }) => data),
-        );
-      },
-      dispose: async () => {
-        if (!alive) return;
-        alive = false;
-        for (const name of held) frozen.set(name, frozen.get(name)! - 1);
-        await call({ kind: 'disposeProgram', program });
-      },
-    };
-  }
-
-  return {
-    info: { name: 'onnx', version: ONNXRUNTIME_VERSION, device: 'cpu', dtype: 'f32', threads },
-    compile,
-    createState: async (name, shape) => {
-      demandThawed(name);
-      shapes.set(name, [...shape]);
-      await call({ kind: 'createState', name, shape });
+export function onnxEngine({ threads = availableParallelism() }: { threads?: number } = {}): Promise<Engine> {
+  const settings: WorkerSettings = { threads };
+  return remoteEngine({
+    name: 'onnx',
+    worker: new URL('./worker.ts', import.meta.url),
+    settings,
+    info: () => ({ name: 'onnx', version: ONNXRUNTIME_VERSION, device: 'cpu', dtype: 'f32', threads }),
+    prepare: (graph, freeze) => {
+      const plan = lower(graph, freeze);
+      return { plan, held: plan.weights.map(({ state }) => state) };
     },
-    resizeState: async (name, axis, size) => {
-      demandThawed(name);
-      const shape = shapeOf(name);
-      if (!(axis in shape)) throw failure({ what: `state "${name}" has no axis ${axis}` });
-      shapes.set(name, shape.with(axis, size));
-      await call({ kind: 'resizeState', name, axis, size });
-    },
-    writeState: async (name, data) => {
-      demandThawed(name);
-      const shape = shapeOf(name);
-      if (data.length !== shape.reduce((n, dim) => n * dim, 1)) {
-        throw failure({ what: `state "${name}" has shape [${shape}], got ${data.length} values` });
-      }
-      await call({ kind: 'writeState', name, data }, [data]);
-    },
-    readState: async (name) => {
-      shapeOf(name);
-      return call({ kind: 'readState', name });
-    },
-    dropState: async (name) => {
-      demandThawed(name);
-      shapeOf(name);
-      shapes.delete(name);
-      await call({ kind: 'dropState', name });
-    },
-    states: async () => {
-      await call({ kind: 'ping' });
-      return new Map(shapes);
-    },
-    dispose: close,
-  };
-}
-
-function checkTensor(name: string, { shape, data }: Tensor, dtype: string): void {
-  const given = data instanceof Int32Array ? 'i32' : 'f32';
-  if (given !== dtype) throw failure({ what: `input "${name}" is ${given}, expected ${dtype}` });
-  if (data.length !== shape.reduce((n, dim) => n * dim, 1)) {
-    throw failure({ what: `input "${name}" has shape [${shape}] but ${data.length} values` });
-  }
-}
-
-/** The thread. From TypeScript sources (tests, examples) it first registers the loader that its parent runs with. */
-function openWorker(workerData: WorkerSettings): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./worker.js', import.meta.url), { workerData });
-  const [loader, source] = [import.meta.resolve('tsx/esm/api'), new URL('./worker.ts', import.meta.url).href];
-  const code = `import('${loader}').then(({ register }) => { register(); return import('${source}'); });`;
-  return new Worker(code, { workerData, eval: true });
-}
-
-/** The worker as a function: one request, one promise. */
-function startWorker(settings: WorkerSettings) {
-  const worker = openWorker(settings);
-  const pending = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
-  let ended: Error | undefined;
-  let sent = 0;
-
-  function end(reason: Error): void {
-    ended ??= reason;
-    for (const { reject } of pending.values()) reject(ended);
-    pending.clear();
-  }
-  worker.on('message', ({ id, result, error }: Reply) => {
-    const waiting = pending.get(id);
-    pending.delete(id);
-    if (error === undefined) waiting?.resolve(result as never);
-    else waiting?.reject(failure({ what: `engine onnx: ${error}` }));
-    if (pending.size === 0) worker.unref();
   });
-  worker.on('error', (cause) => end(failure({ what: `the engine's thread failed: ${cause.message}`, cause })));
-  worker.on('exit', (code) => end(failure({ what: `the engine's thread ended (code ${code})` })));
-
-  function call<K extends Request['kind']>(
-    request: Request & { kind: K },
-    arrays: readonly (Float32Array | Int32Array)[] = [],
-  ): Promise<Results[K]> {
-    if (ended) return Promise.reject(ended);
-    const id = sent++;
-    worker.ref();
-    return new Promise((resolve, reject) => {
-      pending.set(id, { resolve, reject });
-      worker.postMessage({ id, request }, [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))]);
-    });
-  }
-  return {
-    call,
-    close: async () => {
-      if (ended) return;
-      const exited = new Promise((resolve) => worker.once('exit', resolve));
-      await call({ kind: 'close' });
-      end(failure({ what: 'the engine was disposed of' }));
-      worker.ref();
-      await exited;
-    },
-  };
 }

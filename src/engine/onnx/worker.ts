@@ -4,14 +4,15 @@
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { parentPort, workerData } from 'node:worker_threads';
+import { workerData } from 'node:worker_threads';
 import * as ort from 'onnxruntime-node';
 import { failure } from '../../util/index.ts';
 import type { Tensor } from '../contract.ts';
+import { serve } from '../serve.ts';
 import { applyEffect, checkIndices, type Operand, type State, sizeOf, valuesOf } from './effects.ts';
-import type { Reply, Request, Results, WorkerSettings } from './messages.ts';
 import type { FeedSource, OperandSource, Plan } from './plan.ts';
 import { CHUNK_COLUMNS, layoutSegments, type SegmentLayout } from './segments.ts';
+import type { WorkerSettings } from './settings.ts';
 
 interface Compiled {
   readonly plan: Plan;
@@ -183,58 +184,26 @@ function resize(state: State, axis: number, size: number): void {
   state.shape = shape;
 }
 
-async function answer(request: Request): Promise<Results[Request['kind']]> {
-  switch (request.kind) {
-    case 'createState':
-      states.set(request.name, { shape: request.shape, data: null });
-      return undefined;
-    case 'resizeState':
-      resize(stateNamed(request.name), request.axis, request.size);
-      return undefined;
-    case 'writeState':
-      stateNamed(request.name).data = request.data;
-      return undefined;
-    case 'readState':
-      return valuesOf(stateNamed(request.name)).slice();
-    case 'dropState':
-      states.delete(request.name);
-      return undefined;
-    case 'compile':
-      programs.set(request.program, await compile(request.plan));
-      return undefined;
-    case 'run':
-      return run(programs.get(request.program)!, request.inputs, request.bindings);
-    case 'disposeProgram':
-      await programs.get(request.program)?.session?.release();
-      programs.delete(request.program);
-      return undefined;
-    case 'ping':
-      return undefined;
-    case 'close':
+await serve<Plan, undefined>(() => ({
+  hello: undefined,
+  handlers: {
+    createState: ({ name, shape }) => void states.set(name, { shape, data: null }),
+    resizeState: ({ name, axis, size }) => resize(stateNamed(name), axis, size),
+    writeState: ({ name, data }) => {
+      stateNamed(name).data = data;
+    },
+    readState: ({ name }) => valuesOf(stateNamed(name)).slice(),
+    dropState: ({ name }) => void states.delete(name),
+    compile: async ({ program, plan }) => void programs.set(program, await compile(plan)),
+    run: ({ program, inputs, bindings }) => run(programs.get(program)!, inputs, bindings),
+    disposeProgram: async ({ program }) => {
+      await programs.get(program)?.session?.release();
+      programs.delete(program);
+    },
+    ping: () => undefined,
+    close: async () => {
       for (const { session } of programs.values()) await session?.release();
       states.clear();
-      return undefined;
-  }
-}
-
-/** Buffers of a result, each once, to be handed over instead of copied. */
-function buffersOf(result: Results[Request['kind']]): ArrayBuffer[] {
-  const arrays = result instanceof Float32Array ? [result] : Object.values(result ?? {}).map(({ data }) => data);
-  return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
-}
-
-const port = parentPort!;
-let queue = Promise.resolve();
-port.on('message', ({ id, request }: { id: number; request: Request }) => {
-  queue = queue.then(async () => {
-    try {
-      const result = await answer(request);
-      const reply: Reply = { id, result };
-      port.postMessage(reply, buffersOf(result));
-    } catch (error) {
-      const reply: Reply = { id, error: error instanceof Error ? error.message : String(error) };
-      port.postMessage(reply);
-    }
-    if (request.kind === 'close') port.close();
-  });
-});
+    },
+  },
+}));

@@ -1,0 +1,4 @@
+/** What the worker is started with. */
+export interface WorkerSettings {
+  readonly threads: number;
+}

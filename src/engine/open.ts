@@ -1,0 +1,48 @@
+// Settings -> an open engine: looks at the machine, finds the library, chooses, opens.
+import { chooseEngine, type EngineAsked, type EngineChoice, type EngineFacts } from './choose.ts';
+import type { Engine } from './contract.ts';
+import { bf16Instructions, hasGpu, isAppleSilicon } from './facts.ts';
+import { onnxEngine } from './onnx/engine.ts';
+import { findTorch, type TorchLibrary } from './torch/library/find.ts';
+import type { Env } from './torch/library/locations.ts';
+
+/** What is asked for; `threads` absent: as many as the machine offers. */
+export interface OpenOptions extends EngineAsked {
+  readonly threads?: number;
+}
+
+/**
+ * The facts that the choice depends on, and the library if there is one.
+ * @throws usage error when the user named a folder without a usable torch; not when only onnx is asked for
+ */
+export async function engineFacts(
+  { engine, device }: Pick<EngineAsked, 'engine' | 'device'>,
+  env: Env = process.env,
+): Promise<{ facts: EngineFacts; library: TorchLibrary | undefined }> {
+  const [gpu, bf16] = await Promise.all([hasGpu(), bf16Instructions()]);
+  const cuda = device === 'auto' ? gpu : device.startsWith('cuda');
+  const library = engine === 'onnx' ? undefined : await findTorch({ env, cuda });
+  return { facts: { torch: library, gpu, bf16, apple: isAppleSilicon() }, library };
+}
+
+/**
+ * Chooses and opens.
+ * @throws usage error when what is asked for cannot be had; failure when the library does not work
+ */
+export async function openEngine(asked: OpenOptions): Promise<{ engine: Engine; choice: EngineChoice }> {
+  const { facts, library } = await engineFacts(asked);
+  const choice = chooseEngine(asked, facts);
+  return { engine: await openChoice(choice, library, asked.threads), choice };
+}
+
+/** Opens what was chosen. */
+export async function openChoice(
+  { engine, device, dtype }: Pick<EngineChoice, 'engine' | 'device' | 'dtype'>,
+  library: TorchLibrary | undefined,
+  threads: number | undefined,
+): Promise<Engine> {
+  const limit = threads === undefined ? {} : { threads };
+  if (engine === 'onnx') return onnxEngine(limit);
+  const { torchEngine } = await import(`./torch/${'engine'}.ts`); // TEMPORARY until torch/engine.ts is there
+  return torchEngine({ library: library!, device, dtype, ...limit });
+}
