@@ -5,9 +5,17 @@ import type { Engine } from '../src/engine/index.ts';
 import { gameSampling, openGenerator } from '../src/generation/index.ts';
 import { lengths, parameterCounts, randomModel, randomPairs } from './shape.ts';
 
-const NEW_TOKENS = 128;
+export const NEW_TOKENS = 128;
 
-export async function benchDecoding(engine: Engine, peaks: { gemm: number; bandwidth: number }): Promise<void> {
+/**
+ * Prints the figures and returns the tokens/s by batch size.
+ * @param peaks FLOP/s in the engine's dtype, bytes/s of reading memory, bytes of an element
+ */
+export async function benchDecoding(
+  engine: Engine,
+  peaks: { gemm: number; bandwidth: number; bytes: number },
+): Promise<Map<number, number>> {
+  const rates = new Map<number, number>();
   const { model } = await randomModel(engine);
   const { body, head } = parameterCounts(model);
   for (const batchSize of [1, 16, 32, 64]) {
@@ -28,13 +36,16 @@ export async function benchDecoding(engine: Engine, peaks: { gemm: number; bandw
     const context = lengths.prompt + NEW_TOKENS / 2;
     const attention = 4 * model.layers * 9 * model.headDim * context;
     const flops = batchSize * (2 * (body + head) + attention);
-    const bytes = 4 * (body + head) + batchSize * context * 2 * model.layers * model.keyValueHeads * model.headDim * 4;
+    const cached = batchSize * context * 2 * model.layers * model.keyValueHeads * model.headDim;
+    const bytes = peaks.bytes * (body + head + cached);
     const [compute, memory] = [flops / peaks.gemm, bytes / peaks.bandwidth];
     const roof = batchSize / Math.max(compute, memory);
     console.log(
       `decode batch ${batchSize}: median ${rate.toFixed(0)} tokens/s of 3 (${runs[0]!.toFixed(0)} to ${runs[2]!.toFixed(0)}), ` +
         `${((100 * rate) / roof).toFixed(0)} % of the ${compute > memory ? 'compute' : 'bandwidth'} roofline of ${roof.toFixed(0)}`,
     );
+    rates.set(batchSize, rate);
     await generator.dispose();
   }
+  return rates;
 }

@@ -1,34 +1,61 @@
-// npm run bench: every figure as a ratio to something measured in the same process. Nothing else should be running.
-//   npm run bench [-- --threads 2] [--only training|decoding]
-import { spawnSync } from 'node:child_process';
+// npm run bench: every figure as a ratio to something measured in the same run. Nothing else should be running.
+//   npm run bench [-- --engine onnx|torch] [--dtype f32|bf16] [--threads 2] [--only training|decoding]
+// With SELFPLAY_PYTHON (a Python with torch and transformers) plain torch is measured beside the torch engine.
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
-import { gemmPeak, onnxEngine, readBandwidth } from '../src/engine/index.ts';
-import { benchDecoding } from './decoding.ts';
+import { gemmPeak, openEngine, readBandwidth } from '../src/engine/index.ts';
+import { benchDecoding, NEW_TOKENS } from './decoding.ts';
+import { measurePeer } from './peers.ts';
 import { benchTraining } from './training.ts';
-
-// As the selfplay command runs (src/cli/main.ts); it must be set before a process starts.
-const HUGE_PAGES = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' };
-if (process.env['GLIBC_TUNABLES'] === undefined) {
-  const again = [...process.execArgv, ...process.argv.slice(1)];
-  const { status } = spawnSync(process.execPath, again, { stdio: 'inherit', env: { ...process.env, ...HUGE_PAGES } });
-  process.exit(status ?? 1);
-}
 
 const { values } = parseArgs({
   options: {
+    engine: { type: 'string', default: 'onnx' },
+    dtype: { type: 'string', default: 'f32' },
     threads: { type: 'string', default: '2' },
     only: { type: 'string' },
     pairs: { type: 'string', default: '8' },
   },
 });
-const engine = await onnxEngine({ threads: Number(values.threads) });
+const threads = Number(values.threads);
+const pairs = Number(values.pairs);
+const dtype = values.dtype as 'f32' | 'bf16';
+const asked = { engine: values.engine as 'onnx' | 'torch', device: 'cpu', threads } as const;
+const { engine, choice } = await openEngine({ ...asked, dtype });
 console.log(
-  `${cpus()[0]?.model}, Node ${process.version}, onnxruntime ${engine.info.version}, ${values.threads} threads, fp32`,
+  `${cpus()[0]?.model}, Node ${process.version}, ${engine.info.name} ${engine.info.version}, ${engine.info.threads} threads, ` +
+    `${engine.info.dtype}${choice.reasons.map((reason) => `; ${reason}`).join('')}`,
 );
-const gemm = await gemmPeak(engine);
-const bandwidth = await readBandwidth(engine, 4);
-console.log(`GEMM peak ${(gemm / 1e9).toFixed(0)} GFLOP/s; reading memory ${(bandwidth / 1e9).toFixed(1)} GB/s`);
-if (values.only !== 'decoding') await benchTraining(engine, { gemm, pairs: Number(values.pairs) });
-if (values.only !== 'training') await benchDecoding(engine, { gemm, bandwidth });
+// The fp32 peak is what necessary FLOPs are compared with, whatever the dtype.
+const reference = dtype === 'f32' ? engine : (await openEngine({ ...asked, dtype: 'f32' })).engine;
+const gemm = await gemmPeak(reference);
+const own = dtype === 'f32' ? gemm : await gemmPeak(engine);
+const bandwidth = await readBandwidth(reference, 4);
+if (reference !== engine) await reference.dispose();
+console.log(
+  `GEMM peak ${(gemm / 1e9).toFixed(0)} GFLOP/s in f32${dtype === 'f32' ? '' : `, ${(own / 1e9).toFixed(0)} in ${dtype}`}; ` +
+    `reading memory ${(bandwidth / 1e9).toFixed(1)} GB/s`,
+);
+const bytes = dtype === 'f32' ? 4 : 2;
+const seconds = values.only === 'decoding' ? undefined : await benchTraining(engine, { gemm, own, pairs, bytes });
+const rates = values.only === 'training' ? undefined : await benchDecoding(engine, { gemm: own, bandwidth, bytes });
 await engine.dispose();
+
+if (values.engine === 'torch') {
+  const python = process.env['SELFPLAY_PYTHON'];
+  if (python === undefined) console.log('left out: plain torch and transformers beside it (set SELFPLAY_PYTHON)');
+  else {
+    const only = seconds === undefined ? 'decode' : rates === undefined ? 'train' : undefined;
+    const peer = measurePeer(python, { dtype, threads, pairs, newTokens: NEW_TOKENS, batches: [32], only });
+    if (seconds !== undefined) {
+      const factor = (peer.stepSeconds / seconds).toFixed(2);
+      console.log(`plain torch, the same step in ${dtype}: median ${peer.stepSeconds.toFixed(2)} s; this engine is ${factor} times faster`);
+    }
+    const [theirs, ours] = [peer.decodeRates.get(32)!, rates?.get(32)];
+    if (ours !== undefined) {
+      console.log(`transformers' generate in ${dtype} at batch 32: median ${theirs.toFixed(0)} tokens/s; this engine ${(ours / theirs).toFixed(2)} times that`);
+    }
+  }
+} else {
+  console.log('left out: the torch engine (npm run bench -- --engine torch)');
+}

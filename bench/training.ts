@@ -20,7 +20,17 @@ function peakMemory(): number {
   }
 }
 
-export async function benchTraining(engine: Engine, { gemm, pairs }: { gemm: number; pairs: number }): Promise<void> {
+export interface TrainingBench {
+  /** FLOP/s of the fp32 GEMM, and of that in the engine's dtype. */
+  readonly gemm: number;
+  readonly own: number;
+  readonly pairs: number;
+  /** Of an element in the engine's dtype. */
+  readonly bytes: number;
+}
+
+/** Prints the figures and returns the median seconds of a step. */
+export async function benchTraining(engine: Engine, { gemm, own, pairs, bytes }: TrainingBench): Promise<number> {
   const { model } = await randomModel(engine);
   const batch = randomPairs(pairs);
   const trainer = await openTrainer(engine, model, {
@@ -43,29 +53,31 @@ export async function benchTraining(engine: Engine, { gemm, pairs }: { gemm: num
   console.log(
     `training step of ${pairs} pairs, ${tokens} tokens in micro-batches of up to ${MICRO_BATCH_TOKENS}, ${(flops / 1e12).toFixed(2)} necessary TFLOP: ` +
       `median ${median.toFixed(2)} s of ${STEPS} (${seconds[0]!.toFixed(2)} to ${seconds.at(-1)!.toFixed(2)}), ` +
-      `${(tokens / median).toFixed(0)} tokens/s, ${share(median)} of the GEMM peak (${share(seconds.at(-1)!)} to ${share(seconds[0]!)})`,
+      `${(tokens / median).toFixed(0)} tokens/s, ${share(median)} of the fp32 GEMM peak (${share(seconds.at(-1)!)} to ${share(seconds[0]!)})` +
+      (own === gemm ? '' : `, ${((100 * flops) / median / own).toFixed(1)} % of that in its own dtype`),
   );
   const largest = Math.max(
     ...splitByTokens(batch, packedLength, MICRO_BATCH_TOKENS).map((m) => m.reduce((n, g) => n + packedLength(g), 0)),
   );
-  const minimum = minimumMemory(parameterCounts(model), largest);
+  const minimum = minimumMemory(parameterCounts(model), largest, bytes);
   const peak = peakMemory();
   console.log(
     `peak memory ${(peak / 1e9).toFixed(2)} GB beside an analytic minimum of ${(minimum / 1e9).toFixed(2)} GB: ` +
       `${(peak / minimum).toFixed(2)} times`,
   );
   await trainer.dispose();
+  return median;
 }
 
 /**
- * Weights, gradients and one moment, the activations that the gradient needs of one micro-batch, one chunk of logits
+ * Weights, gradients and one moment in fp32 (and the weights in the engine's dtype, where that is another), the activations that the gradient needs of one micro-batch, one chunk of logits
  * with its gradient, and 300 MB of runtime. Saved per token and layer (floats): both norms' inputs (2·576), both norms'
  * outputs (2·576), q, k, v (960), attention's output (576), gate, up and their product (3·1536).
  */
-function minimumMemory({ body, head }: { body: number; head: number }, tokens: number): number {
+function minimumMemory({ body, head }: { body: number; head: number }, tokens: number, bytes: number): number {
   const perLayer = 4 * 576 + 960 + 576 + 3 * 1536;
-  const states = 3 * 4 * (body + head);
-  const activations = 4 * 30 * perLayer * tokens;
+  const states = (3 * 4 + (bytes < 4 ? bytes : 0)) * (body + head);
+  const activations = bytes * 30 * perLayer * tokens;
   const logits = 2 * 96 * 2 ** 20;
   return states + activations + logits + 300e6;
 }

@@ -3,6 +3,7 @@ import { chooseEngine, type EngineAsked, type EngineChoice, type EngineFacts } f
 import type { Engine } from './contract.ts';
 import { bf16Instructions, hasGpu, isAppleSilicon } from './facts.ts';
 import { onnxEngine } from './onnx/engine.ts';
+import { torchEngine } from './torch/engine.ts';
 import { findTorch, type TorchLibrary } from './torch/library/find.ts';
 import type { Env } from './torch/library/locations.ts';
 
@@ -43,6 +44,5 @@ export async function openChoice(
 ): Promise<Engine> {
   const limit = threads === undefined ? {} : { threads };
   if (engine === 'onnx') return onnxEngine(limit);
-  const { torchEngine } = await import(`./torch/${'engine'}.ts`); // TEMPORARY until torch/engine.ts is there
   return torchEngine({ library: library!, device, dtype, ...limit });
 }

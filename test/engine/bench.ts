@@ -8,6 +8,8 @@ import { divide } from '../reference/differentiate.ts';
 export type MakeEngine = () => Promise<Engine>;
 
 export interface Bench {
+  /** Relative error that the engine's dtype brings with it: 0 for f32. */
+  readonly rounding: number;
   /** The group's engine, without states when a test begins. */
   readonly engine: Engine;
   /** A program that is disposed of when the test ends. */
@@ -23,10 +25,11 @@ export interface Bench {
 }
 
 /** Call inside a describe: one engine for the group; states and programs end with each test. */
-export function benchOf(makeEngine: MakeEngine): Bench {
+export function benchOf(makeEngine: MakeEngine, rounding = 0): Bench {
   let engine: Engine | undefined;
   const programs: Program[] = [];
   const bench: Bench = {
+    rounding,
     get engine() {
       if (!engine) throw new Error('the engine exists only inside tests');
       return engine;

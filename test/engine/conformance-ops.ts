@@ -56,31 +56,31 @@ function forwardGraph(one: OpCase): Graph {
   });
 }
 
-export function opsConformance(makeEngine: MakeEngine): void {
+export function opsConformance(makeEngine: MakeEngine, rounding: number): void {
   describe('ops', () => {
-    const bench = benchOf(makeEngine);
+    const bench = benchOf(makeEngine, rounding);
     const cases = [...allOpCases.map(({ one }) => one), ...largeCases];
     it.each(cases)('$name', async (one) => {
       const graph = forwardGraph(one);
       const { outputs } = evaluateOn(graph, valuesOf(one));
-      expectOutputs(await bench.runOnce(graph, valuesOf(one)), outputs, one.tolerance ?? FORWARD);
+      expectOutputs(await bench.runOnce(graph, valuesOf(one)), outputs, Math.max(one.tolerance ?? FORWARD, rounding));
     });
   });
 
   describe('gradients', () => {
-    const bench = benchOf(makeEngine);
+    const bench = benchOf(makeEngine, rounding);
     const cases = allOpCases.filter(({ op, one }) => gradientRules[op] && !one.forwardOnly).map(({ one }) => one);
     it.each(cases)('$name', async (one) => {
       const graph = gradientGraph((b) => lossOfCase(b, one));
       const { loss, ...expected } = evaluateOn(graph, valuesOf(one)).outputs;
       const { loss: gotLoss, ...got } = await bench.runOnce(graph, valuesOf(one));
-      expectClose('loss', gotLoss, loss!, GRADIENT, 1);
-      expectOutputs(got, expected, Math.max(GRADIENT, 3 * (one.tolerance ?? 0)));
+      expectClose('loss', gotLoss, loss!, Math.max(GRADIENT, 3 * rounding), 1);
+      expectOutputs(got, expected, Math.max(GRADIENT, 3 * Math.max(one.tolerance ?? 0, rounding)));
     });
   });
 
   describe('whole graphs', () => {
-    const bench = benchOf(makeEngine);
+    const bench = benchOf(makeEngine, rounding);
 
     it.each([
       ['tied', true],
@@ -89,7 +89,7 @@ export function opsConformance(makeEngine: MakeEngine): void {
       const model = tinyLlama(tied);
       const values = { ...pairInputs(model), ...tinyWeights(model) };
       const graph = gradientGraph((b) => pairLoss(b, model));
-      expectOutputs(await bench.runOnce(graph, values), evaluateOn(graph, values).outputs, MODEL);
+      expectOutputs(await bench.runOnce(graph, values), evaluateOn(graph, values).outputs, Math.max(MODEL, 5 * rounding));
     });
 
     it('one program serves all sizes', async () => {
@@ -117,8 +117,8 @@ export function opsConformance(makeEngine: MakeEngine): void {
       for (const values of [one(1, [1]), one(7, [7]), one(64, [30, 1, 33]), one(2, [1, 1]), one(7, [3, 4])]) {
         const expected = evaluateOn(graph, { ...weights, ...values }).outputs;
         const got = await program.run(tensors(graph, values));
-        expectClose('y', got['y'], expected['y']!);
-        expectClose('total', got['total'], expected['total']!, 1e-5, 1);
+        expectClose('y', got['y'], expected['y']!, Math.max(FORWARD, 2 * rounding));
+        expectClose('total', got['total'], expected['total']!, Math.max(FORWARD, 2 * rounding), 1);
       }
     });
 

@@ -6,9 +6,9 @@ import { randomArray, randomIds } from '../reference/random.ts';
 import { benchOf, expectClose, expectState, graphOf, type MakeEngine, tensors } from './bench.ts';
 import { twinOf } from './twin.ts';
 
-export function statesConformance(makeEngine: MakeEngine): void {
+export function statesConformance(makeEngine: MakeEngine, rounding: number): void {
   describe('states', () => {
-    const bench = benchOf(makeEngine);
+    const bench = benchOf(makeEngine, rounding);
 
     it('are created with zeros, written, read, listed, replaced and dropped', async () => {
       const { engine } = bench;
@@ -86,7 +86,7 @@ export function statesConformance(makeEngine: MakeEngine): void {
   });
 
   describe('effects', () => {
-    const bench = benchOf(makeEngine);
+    const bench = benchOf(makeEngine, rounding);
 
     it('run in order, on what earlier ones left', async () => {
       const twin = twinOf(bench);
@@ -242,7 +242,7 @@ export function statesConformance(makeEngine: MakeEngine): void {
   });
 
   describe('caches', () => {
-    const bench = benchOf(makeEngine);
+    const bench = benchOf(makeEngine, rounding);
     const [G, d, slots] = [2, 4, 5];
     const cacheShape = ['slots', G, 'capacity', d];
 

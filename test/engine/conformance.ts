@@ -3,6 +3,8 @@
  * disposal. Call it at the top of a test file with a maker of fresh engines:
  *
  *     conformance('onnx', () => onnxEngine({ threads: 1 }));
+ *
+ * An engine that computes in reduced precision says how much it rounds: the relative error of one op.
  */
 import { describe, expect, it } from 'vitest';
 import type { MakeEngine } from './bench.ts';
@@ -11,7 +13,7 @@ import { programsConformance } from './conformance-programs.ts';
 import { sampleConformance } from './conformance-sample.ts';
 import { statesConformance } from './conformance-states.ts';
 
-export function conformance(name: string, makeEngine: MakeEngine): void {
+export function conformance(name: string, makeEngine: MakeEngine, rounding = 0): void {
   describe(`conformance of the ${name} engine`, () => {
     it('says what it is', async () => {
       const engine = await makeEngine();
@@ -21,9 +23,9 @@ export function conformance(name: string, makeEngine: MakeEngine): void {
       expect(info.version).not.toBe('');
       expect(info.threads).toBeGreaterThanOrEqual(1);
     });
-    opsConformance(makeEngine);
+    opsConformance(makeEngine, rounding);
     sampleConformance(makeEngine);
-    statesConformance(makeEngine);
-    programsConformance(makeEngine);
+    statesConformance(makeEngine, rounding);
+    programsConformance(makeEngine, rounding);
   });
 }

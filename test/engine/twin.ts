@@ -34,13 +34,14 @@ export function twinOf(bench: Bench): Twin {
       return async (inputs = {}) => {
         const got = await program.run(tensors(graph, inputs));
         const expected = Object.entries(await twin.run(tensors(graph, inputs)));
-        expectOutputs(got, Object.fromEntries(expected.map(([name, { shape, data }]) => [name, array(data, shape)])));
+        const outputs = expected.map(([name, { shape, data }]) => [name, array(data, shape)]);
+        expectOutputs(got, Object.fromEntries(outputs), Math.max(1e-5, bench.rounding));
         return got;
       };
     },
     check: async (tolerance) => {
       for (const [name, shape] of await reference.states()) {
-        await expectState(bench.engine, name, array(await reference.readState(name), shape), tolerance);
+        await expectState(bench.engine, name, array(await reference.readState(name), shape), tolerance ?? Math.max(1e-5, bench.rounding));
       }
     },
   };

@@ -26,7 +26,7 @@ import {
 import { type Emitter, emitter } from './emitter.ts';
 import { sample, tokenLogProbs, tokenLogProbsGrad } from './head.ts';
 import type { FeedSource, OperandSource, Plan, SegmentPart } from './plan.ts';
-import { CHUNK_COLUMNS } from './segments.ts';
+import { CHUNK_COLUMNS } from '../segments.ts';
 
 /** What a rule may ask for. */
 interface Context {

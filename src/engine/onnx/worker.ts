@@ -11,7 +11,7 @@ import type { Tensor } from '../contract.ts';
 import { serve } from '../serve.ts';
 import { applyEffect, checkIndices, type Operand, type State, sizeOf, valuesOf } from './effects.ts';
 import type { FeedSource, OperandSource, Plan } from './plan.ts';
-import { CHUNK_COLUMNS, layoutSegments, type SegmentLayout } from './segments.ts';
+import { CHUNK_COLUMNS, layoutSegments, type SegmentLayout } from '../segments.ts';
 import type { WorkerSettings } from './settings.ts';
 
 interface Compiled {
@@ -20,6 +20,9 @@ interface Compiled {
   /** Fetched tensors that exactly one effect and no output uses. */
   readonly owned: ReadonlySet<string>;
 }
+
+/** Keys are padded to whole vectors: then a row's sums do not depend on its neighbours. */
+const KEY_MULTIPLE = 64;
 
 const { threads } = workerData as WorkerSettings;
 const states = new Map<string, State>();
@@ -79,7 +82,7 @@ function feedsOf(plan: Plan, inputs: Readonly<Record<string, Tensor>>, bindings:
     const tokens = bound(source.tokens);
     let layout = layouts.get(source.input);
     if (!layout) {
-      layout = layoutSegments(table, tokens);
+      layout = layoutSegments(table, tokens, KEY_MULTIPLE);
       layouts.set(source.input, layout);
     }
     switch (source.part) {
@@ -188,7 +191,7 @@ await serve<Plan, undefined>(() => ({
   hello: undefined,
   handlers: {
     createState: ({ name, shape }) => void states.set(name, { shape, data: null }),
-    resizeState: ({ name, axis, size }) => resize(stateNamed(name), axis, size),
+    resizeState: ({ name, axis, size }) => void resize(stateNamed(name), axis, size),
     writeState: ({ name, data }) => {
       stateNamed(name).data = data;
     },

@@ -1,15 +1,12 @@
 /**
- * From a segment table (graph/ops.ts) to what the lowered attention needs.
- *
- * Its loop runs over chunks: segments of like length, padded to each other, as many as keep the scores of a chunk in
- * the cache; a long segment is a chunk of its own, so the cost is nearly the sum over segments. Keys are padded to a
- * multiple of 64: then whole vectors are summed, and a row's result does not depend on its neighbours.
+ * From a segment table (graph/ops.ts) to chunks, over which an engine's attention loops: segments of like length,
+ * padded to each other, as many as keep the scores of a chunk in the cache; a long segment is a chunk of its own, so the
+ * cost is nearly the sum over segments.
  */
-import { failure } from '../../util/index.ts';
+import { failure } from '../util/index.ts';
 
 /** Scores of one head in one chunk, at most, unless a single segment has more. */
 const CHUNK_SCORES = 2 ** 16;
-const KEY_MULTIPLE = 64;
 
 /** Columns of the chunk table. */
 export const CHUNK_COLUMNS = 7;
@@ -44,10 +41,13 @@ interface Segment {
   readonly keyCount: number;
 }
 
-/** Checks the table and lays it out. Throws a failure naming the segment. */
-export function layoutSegments(table: Int32Array, tokens: number): SegmentLayout {
+/**
+ * Checks the table and lays it out. Throws a failure naming the segment.
+ * @param keyMultiple to which the keys of a chunk are padded
+ */
+export function layoutSegments(table: Int32Array, tokens: number, keyMultiple: number): SegmentLayout {
   const segments = readTable(table, tokens);
-  const chunks = chunked(segments);
+  const chunks = chunked(segments, keyMultiple);
   const queryStride = Math.max(...chunks.map(({ members, lq }) => members.length * lq));
   const keyStride = Math.max(...chunks.map(({ members, lk }) => members.length * lk)) + 1;
   const uses = new Int32Array(tokens);
@@ -128,7 +128,7 @@ interface Chunk {
 }
 
 /** Segments by falling length, joined while the padded scores stay within the budget. */
-function chunked(segments: readonly Segment[]): Chunk[] {
+function chunked(segments: readonly Segment[], keyMultiple: number): Chunk[] {
   const chunks: Chunk[] = [];
   for (const segment of segments.toSorted((a, b) => b.keyCount - a.keyCount || b.queryCount - a.queryCount)) {
     const chunk = chunks.at(-1);
@@ -137,7 +137,7 @@ function chunked(segments: readonly Segment[]): Chunk[] {
       chunk.members.push(segment);
       chunk.lq = lq;
     } else {
-      const lk = Math.ceil(segment.keyCount / KEY_MULTIPLE) * KEY_MULTIPLE;
+      const lk = Math.ceil(segment.keyCount / keyMultiple) * keyMultiple;
       chunks.push({ members: [segment], lq: segment.queryCount, lk });
     }
   }

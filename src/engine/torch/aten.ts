@@ -1,0 +1,207 @@
+/**
+ * The operators of torch that the kernels are made of, with their shapes checked before every call: what lies behind
+ * the C interface trusts its caller. Names are torch's. Operators with arguments of torch's type Scalar cannot be called
+ * through the dispatcher; those that are needed have a function of their own per kind of device.
+ */
+import { failure } from '../../util/index.ts';
+import type { Slot } from './binding.ts';
+import { type Device, describe, isDense, type Tensor, type TorchDtype } from './tensors.ts';
+
+function fits(ok: boolean, what: string, ...tensors: readonly Tensor[]): void {
+  if (!ok) throw failure({ what: `${what}: the shapes ${tensors.map(describe).join(', ')} do not fit` });
+}
+
+/** Shape of two broadcast shapes. */
+function broadcast(what: string, a: Tensor, b: Tensor): number[] {
+  const rank = Math.max(a.shape.length, b.shape.length);
+  return Array.from({ length: rank }, (_, i) => {
+    const x = a.shape[a.shape.length - rank + i] ?? 1;
+    const y = b.shape[b.shape.length - rank + i] ?? 1;
+    fits(x === y || x === 1 || y === 1, what, a, b);
+    return x === 1 ? y : x;
+  });
+}
+
+const same = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((dim, i) => dim === b[i]);
+
+export type Aten = ReturnType<typeof atenOn>;
+
+export function atenOn(device: Device) {
+  const { library, adopt, empty, kind } = device;
+  const fresh = (tensor: Tensor): number => {
+    library.call('aoti_torch_new_tensor_handle', 'pp', tensor.handle, library.result);
+    return library.written();
+  };
+  /** Calls an operator whose first results are tensors; tensors among the arguments are handed over as new handles. */
+  type Argument = Tensor | Slot | readonly Tensor[];
+  const isTensor = (value: Argument): value is Tensor => typeof value === 'object' && value !== null && 'handle' in value;
+  function dispatch(name: string, overload: string, args: readonly Argument[], results: number): readonly number[] {
+    const slots = args.map((value): Slot => {
+      if (Array.isArray(value)) return { list: (value as readonly Tensor[]).map(fresh) };
+      return isTensor(value) ? fresh(value) : (value as Slot);
+    });
+    return library.dispatch(`aten::${name}`, overload, slots, results);
+  }
+  /** An operator that changes one of its arguments: the handle that it returns is of no use. */
+  function change(name: string, overload: string, args: readonly Argument[]): void {
+    for (const handle of dispatch(name, overload, args, 1)) library.call('aoti_torch_delete_tensor_object', 'p', handle);
+  }
+  /** An operator with one result of this shape, into `out` or new memory. */
+  function into(
+    out: Tensor | undefined,
+    [name, overload]: readonly [string, string],
+    args: readonly Argument[],
+    shape: readonly number[],
+    dtype: TorchDtype,
+  ): Tensor {
+    const result = out ?? empty(shape, dtype);
+    fits(same(result.shape, shape) && result.dtype === dtype, name, result);
+    change(name, overload, [...args, result]);
+    return result;
+  }
+  const own = (name: string) => `aoti_torch_${kind}_${name}`;
+  const wider = (a: Tensor, b: Tensor): TorchDtype => (a.dtype === b.dtype ? a.dtype : 'f32');
+  const alike = (name: string) => (x: Tensor, out?: Tensor) => into(out, [name, 'out'], [x], x.shape, x.dtype);
+
+  return {
+    /** a [M,K], b [K,N] -> [M,N] */
+    mm: (a: Tensor, b: Tensor, out?: Tensor) => {
+      fits(a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === b.shape[0], 'mm', a, b);
+      fits(a.dtype === b.dtype, 'mm', a, b);
+      return into(out, ['mm', 'out'], [a, b], [a.shape[0]!, b.shape[1]!], a.dtype);
+    },
+    /** out = beta·self + alpha·a·b; `self` may be `out`. */
+    addmm: (out: Tensor, self: Tensor, a: Tensor, b: Tensor, beta = 1, alpha = 1) => {
+      const shape = [a.shape[0]!, b.shape[1]!];
+      fits(a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === b.shape[0], 'addmm', a, b);
+      fits(same(out.shape, shape) && same(self.shape, shape), 'addmm', out, self, a, b);
+      fits([out, self, b].every(({ dtype }) => dtype === a.dtype), 'addmm', out, self, a, b);
+      library.call(own('addmm_out'), 'ppppdd', out.handle, self.handle, a.handle, b.handle, beta, alpha);
+      return out;
+    },
+    /** a [N,M,K], b [N,K,P] -> [N,M,P] */
+    bmm: (a: Tensor, b: Tensor, out?: Tensor) => {
+      const [n, m, k] = a.shape;
+      fits(a.shape.length === 3 && b.shape.length === 3 && b.shape[0] === n && b.shape[1] === k, 'bmm', a, b);
+      fits(a.dtype === b.dtype, 'bmm', a, b);
+      return into(out, ['bmm', 'out'], [a, b], [n!, m!, b.shape[2]!], a.dtype);
+    },
+    /** out = beta·out + alpha·a·b, of batches */
+    baddbmm: (out: Tensor, a: Tensor, b: Tensor, beta: number, alpha: number) => {
+      const [n, m, k] = a.shape;
+      fits(a.shape.length === 3 && b.shape.length === 3 && b.shape[0] === n && b.shape[1] === k, 'baddbmm', a, b);
+      fits(same(out.shape, [n!, m!, b.shape[2]!]), 'baddbmm', out, a, b);
+      fits(a.dtype === b.dtype && out.dtype === a.dtype, 'baddbmm', out, a, b);
+      library.call(own('baddbmm_out'), 'ppppdd', out.handle, out.handle, a.handle, b.handle, beta, alpha);
+      return out;
+    },
+    /** a + alpha·b with broadcasting; of different dtypes in f32 */
+    add: (a: Tensor, b: Tensor, alpha = 1) => {
+      fits(isDense(a) && isDense(b), 'add', a, b); // or the result would not be dense
+      const shape = broadcast('add', a, b);
+      library.call(own('add_Tensor'), 'ppdp', a.handle, b.handle, alpha, library.result);
+      return adopt(library.written(), shape, wider(a, b));
+    },
+    addScalar: (a: Tensor, value: number) => {
+      fits(isDense(a), 'add', a);
+      library.call(own('add_Scalar'), 'pddp', a.handle, value, 1, library.result);
+      return adopt(library.written(), a.shape, a.dtype);
+    },
+    mulScalar: (a: Tensor, value: number) => {
+      fits(isDense(a), 'mul', a);
+      library.call(own('mul_Scalar'), 'pdp', a.handle, value, library.result);
+      return adopt(library.written(), a.shape, a.dtype);
+    },
+    /** a·b with broadcasting; of different dtypes in f32 */
+    mul: (a: Tensor, b: Tensor, out?: Tensor) =>
+      into(out, ['mul', 'out'], [a, b], broadcast('mul', a, b), out?.dtype ?? wider(a, b)),
+    div: (a: Tensor, b: Tensor, out?: Tensor) =>
+      into(out, ['div', 'out'], [a, b], broadcast('div', a, b), out?.dtype ?? wider(a, b)),
+    logaddexp: (a: Tensor, b: Tensor) => into(undefined, ['logaddexp', 'out'], [a, b], broadcast('', a, b), a.dtype),
+    minimum: (a: Tensor, b: Tensor) => into(undefined, ['minimum', 'out'], [a, b], broadcast('', a, b), a.dtype),
+    /** self += scale·a·b, a and b broadcast to self */
+    addcmul: (self: Tensor, a: Tensor, b: Tensor, scale: number) => {
+      for (const other of [a, b]) fits(same(broadcast('addcmul', self, other), self.shape), 'addcmul', self, other);
+      const scales = device.view(device.scalar(scale), [1]);
+      dispatch('_foreach_addcmul_', 'Tensor', [[self], [a], [b], scales], 0);
+    },
+    sigmoid: alike('sigmoid'),
+    silu: alike('silu'),
+    exp: alike('exp'),
+    sqrt: alike('sqrt'),
+    rsqrt: alike('rsqrt'),
+    /** dy·silu'(x) */
+    siluBackward: (dy: Tensor, x: Tensor, out?: Tensor) => {
+      fits(same(dy.shape, x.shape) && dy.dtype === x.dtype, 'silu_backward', dy, x);
+      return into(out, ['silu_backward', 'grad_input'], [dy, x], x.shape, x.dtype);
+    },
+    /** Over the last dimension; `out` may be `x`. */
+    softmax: (x: Tensor, out?: Tensor) =>
+      into(out, ['_softmax', 'out'], [x, x.shape.length - 1, 0], x.shape, x.dtype),
+    logSoftmax: (x: Tensor, out?: Tensor) =>
+      into(out, ['_log_softmax', 'out'], [x, x.shape.length - 1, 0], x.shape, x.dtype),
+    /** p∘(dp − rowsum(p∘dp)) over the last dimension, in the place of dp */
+    softmaxBackward: (dp: Tensor, p: Tensor) => {
+      fits(same(dp.shape, p.shape) && dp.dtype === p.dtype, '_softmax_backward_data', dp, p);
+      const dtype = library.constant(p.dtype === 'f32' ? 'dtype_float32' : `dtype_${p.dtype === 'bf16' ? 'b' : ''}float16`);
+      return into(dp, ['_softmax_backward_data', 'out'], [dp, p, p.shape.length - 1, dtype], p.shape, p.dtype);
+    },
+    /** All elements, without dimensions. */
+    sum: (x: Tensor) => adopt(dispatch('sum', '', [x, null], 1)[0]!, [], x.dtype),
+    /** Rows of x [N,…] at ids i64 [M] */
+    indexSelect: (x: Tensor, ids: Tensor, out?: Tensor) => {
+      fits(ids.shape.length === 1 && x.shape.length >= 1, 'index_select', x, ids);
+      return into(out, ['index_select', 'out'], [x, 0, ids], x.shape.with(0, ids.shape[0]!), x.dtype);
+    },
+    /** to[ids[i]] = from[i], along the first dimension */
+    indexCopy: (to: Tensor, ids: Tensor, from: Tensor) => {
+      fits(same(from.shape, to.shape.with(0, ids.shape[0]!)) && from.dtype === to.dtype, 'index_copy_', to, ids, from);
+      change('index_copy_', '', [to, 0, ids, from]);
+    },
+    /** to[ids[i]] += from[i] for to [V,D], ids [T], from [T,D], in the order of i */
+    scatterAddRows: (to: Tensor, ids: Tensor, from: Tensor) => {
+      const [rows, width] = from.shape;
+      fits(to.shape.length === 2 && ids.shape[0] === rows && to.shape[1] === width, 'scatter_add_', to, ids, from);
+      if (rows === 0) return;
+      change('scatter_add_', '', [to, 0, device.view(ids, [rows!, width!], [1, 0]), from]);
+    },
+    /** x [N,M], columns i64 [N,1] -> [N,1] */
+    gather: (x: Tensor, columns: Tensor) => {
+      fits(x.shape.length === 2 && same(columns.shape, [x.shape[0]!, 1]), 'gather', x, columns);
+      return into(undefined, ['gather', 'out'], [x, 1, columns, 0], columns.shape, x.dtype);
+    },
+    /** x[i, columns[i]] = values[i]; values [N,1] */
+    scatter: (x: Tensor, columns: Tensor, values: Tensor) => {
+      fits(x.shape.length === 2 && same(columns.shape, [x.shape[0]!, 1]), 'scatter_', x, columns);
+      fits(same(values.shape, columns.shape) && values.dtype === x.dtype, 'scatter_', x, values);
+      change('scatter_', 'src', [x, 1, columns, values]);
+    },
+    /** Along the last dimension. */
+    cumsum: (x: Tensor) => adopt(dispatch('cumsum', '', [x, x.shape.length - 1, null], 1)[0]!, x.shape, x.dtype),
+    /** First column of each row of sorted [N,M] that is above values [N,1], i64 [N,1] */
+    searchAbove: (sorted: Tensor, values: Tensor) => {
+      fits(sorted.shape[0] === values.shape[0] && values.shape[1] === 1, 'searchsorted', sorted, values);
+      return adopt(dispatch('searchsorted', 'Tensor', [sorted, values, 0, 1, null, null], 1)[0]!, values.shape, 'i64');
+    },
+    /** Largest of each row and its first column, [N,1] */
+    max: (x: Tensor) => {
+      const [values, columns] = dispatch('max', 'dim', [x, x.shape.length - 1, 1], 2);
+      const shape = x.shape.with(-1, 1);
+      return { values: adopt(values!, shape, x.dtype), columns: adopt(columns!, shape, 'i64') };
+    },
+    /** The k largest of each row, falling. */
+    topk: (x: Tensor, k: number) => {
+      fits(k >= 1 && k <= x.shape.at(-1)!, 'topk', x);
+      const [values, columns] = dispatch('topk', '', [x, k, x.shape.length - 1, 1, 1], 2);
+      const shape = x.shape.with(-1, k);
+      return { values: adopt(values!, shape, x.dtype), columns: adopt(columns!, shape, 'i64') };
+    },
+    cat: (tensors: readonly Tensor[]) => {
+      const [first] = tensors;
+      const rows = tensors.reduce((n, { shape }) => n + shape[0]!, 0);
+      for (const one of tensors) fits(same(one.shape.slice(1), first!.shape.slice(1)), 'cat', first!, one);
+      return adopt(dispatch('cat', '', [tensors, 0], 1)[0]!, first!.shape.with(0, rows), first!.dtype);
+    },
+    zero: (x: Tensor) => change('zero_', '', [x]),
+  };
+}

@@ -1,0 +1,191 @@
+/**
+ * libtorch's C interface, called from JavaScript: the functions of torch ≥ 2.11 that keep their binary interface
+ * (torch/csrc/stable/c/shim.h and torch/csrc/inductor/aoti_torch). Nothing here knows tensors.
+ *
+ * Every pointer is a number; what a call writes goes into one block of memory whose address was taken once. A call
+ * returns 0 or has left a message; `Library` turns that into an error. Cost: 0.1 µs a direct call, about 1.3 µs through
+ * the dispatcher.
+ */
+import { join } from 'node:path';
+import { failure } from '../../util/index.ts';
+
+/** Of one argument of a C function: pointer or handle, int64, int32 (flags too), float, double. */
+type ArgumentType = 'p' | 'l' | 'i' | 'f' | 'd';
+const C_TYPES: Readonly<Record<ArgumentType, string>> = { p: 'uint64_t', l: 'int64_t', i: 'int32_t', f: 'float', d: 'double' };
+
+type Call = (...values: number[]) => number;
+
+/** A 64-bit slot: an integer, a handle, a double, a list of handles (which the call takes over), or nothing. */
+export type Slot = number | { readonly double: number } | { readonly list: readonly number[] } | null;
+
+export interface Library {
+  readonly version: string;
+  /** Threads of the arithmetic on the CPU. */
+  readonly threads: number;
+  /** Value of a constant such as "dtype_float32". */
+  constant(name: string): number;
+  /** Whether a function is there. */
+  has(name: string): boolean;
+  /** Calls a function that returns an error code. `types` as in C, one letter each. */
+  call(name: string, types: string, ...values: number[]): void;
+  /**
+   * Calls an operator by its schema, with EVERY argument. Handles are taken over: pass fresh ones.
+   * @returns the first `results` results as handles, owned by the caller
+   */
+  dispatch(name: string, overload: string, slots: readonly Slot[], results: number): readonly number[];
+  /** Address of integers in memory until the next call of `sizes` with the same place (0 or 1). */
+  sizes(place: 0 | 1, values: readonly number[]): number;
+  /** Where a call may write a result; `written` reads it. */
+  readonly result: number;
+  written(): number;
+  copyIn(address: number, data: Float32Array | Int32Array | BigInt64Array): void;
+  copyOut(data: Float32Array | Int32Array | BigInt64Array, address: number): void;
+}
+
+/** What an operator complained of; the caller says which one it was. */
+export class KernelError extends Error {}
+
+const WORDS = 1024;
+/** Places in the block of memory, in 64-bit words. */
+const STACK = 0;
+const RESULT = 128;
+const SIZES = [256, 320] as const;
+const LONGEST = 64;
+
+/**
+ * Loads the library from the folder that holds it.
+ * @param file name of the library within it
+ */
+export async function loadLibrary(directory: string, file: string, threads: number): Promise<Library> {
+  const { default: koffi } = await import('koffi').catch((cause: unknown) => {
+    throw failure({
+      what: 'the package koffi, through which torch is called, is not installed',
+      fix: 'install again without --omit=optional',
+      cause,
+    });
+  });
+  const path = join(directory, file);
+  const open = () => {
+    try {
+      return koffi.load(path, { lazy: true });
+    } catch (cause) {
+      throw failure({
+        what: `torch cannot be loaded: ${(cause as Error).message}`,
+        where: path,
+        fix: 'install it again: `selfplay engine install torch`; or choose another: `selfplay engine use DIR`',
+        cause,
+      });
+    }
+  };
+  const library = open();
+  const memory = new ArrayBuffer(8 * WORDS);
+  const words = new Uint32Array(memory);
+  const doubles = new Float64Array(memory);
+  const address = Number(koffi.address(memory));
+  const write = (word: number, value: number) => {
+    words[2 * word] = value;
+    words[2 * word + 1] = Math.floor(value / 2 ** 32);
+  };
+  const read = (word: number) => words[2 * word]! + words[2 * word + 1]! * 2 ** 32;
+
+  /** Zero-terminated names, kept for good. */
+  const names = new Map<string, { bytes: Uint8Array; address: number }>();
+  const nameAt = (name: string): number => {
+    let known = names.get(name);
+    if (!known) {
+      const bytes = new Uint8Array(new TextEncoder().encode(`${name}\0`).buffer.slice(0));
+      known = { bytes, address: Number(koffi.address(bytes.buffer)) };
+      names.set(name, known);
+    }
+    return known.address;
+  };
+
+  const functions = new Map<string, Call>();
+  const bind = (name: string, types: string, result = 'int32_t'): Call => {
+    let call = functions.get(name);
+    if (!call) {
+      const args = [...types].map((letter) => C_TYPES[letter as ArgumentType]).join(', ');
+      try {
+        call = library.func(`${result} ${name}(${args})`) as Call;
+      } catch (cause) {
+        throw failure({
+          what: `this torch has no function ${name}`,
+          where: path,
+          fix: 'torch 2.11 or newer is needed: `selfplay engine install torch`',
+          cause,
+        });
+      }
+      functions.set(name, call);
+    }
+    return call;
+  };
+  const has = (name: string) => {
+    try {
+      library.func(`void ${name}()`);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+
+  // Not in torch 2.11 and 2.12; there a failed call has no words.
+  const lastError = has('torch_exception_get_what_without_backtrace')
+    ? (library.func('const char *torch_exception_get_what_without_backtrace()') as () => string)
+    : () => 'it failed, and this version of torch does not say why';
+  const check = (code: number) => {
+    if (code !== 0) throw new KernelError(lastError().split('\n')[0]);
+  };
+
+  const memcpyLibrary = koffi.load(process.platform === 'win32' ? 'msvcrt.dll' : null);
+  const copyTo = memcpyLibrary.func('void *memcpy(uint64_t to, const void *from, size_t count)');
+  const copyFrom = memcpyLibrary.func('void *memcpy(_Out_ void *to, uint64_t from, size_t count)');
+
+  const abi = (library.func('uint64_t aoti_torch_abi_version()') as () => bigint)();
+  // From the top, a byte each: major, minor, patch.
+  const version = [56n, 48n, 40n].map((shift) => (abi >> shift) & 0xffn).join('.');
+  const dispatch = bind('torch_call_dispatcher', 'pppp') as (...values: (number | bigint)[]) => number;
+  // at::set_num_threads(int), the only way to have as many threads in each of several engines of a process.
+  if (has('_ZN2at15set_num_threadsEi')) bind('_ZN2at15set_num_threadsEi', 'i', 'void')(threads);
+  const threadCount = bind('torch_get_num_threads', 'p');
+  const newList = bind('torch_new_list_reserve_size', 'pp');
+  const pushBack = bind('torch_list_push_back', 'pp');
+
+  const put = (word: number, slot: Slot) => {
+    if (slot === null) write(word, 0);
+    else if (typeof slot === 'number') write(word, slot < 0 ? 0 : slot);
+    else if ('double' in slot) doubles[word] = slot.double;
+    else {
+      check(newList(slot.list.length, address + 8 * RESULT));
+      const list = read(RESULT);
+      for (const item of slot.list) check(pushBack(list, item));
+      write(word, list);
+    }
+    if (typeof slot === 'number' && slot < 0) {
+      words[2 * word] = slot | 0;
+      words[2 * word + 1] = 0xffffffff;
+    }
+  };
+
+  check(threadCount(address + 8 * RESULT));
+  return {
+    version,
+    threads: words[2 * RESULT]!,
+    has,
+    constant: (name) => bind(`aoti_torch_${name}`, '')(),
+    call: (name, types, ...values) => check(bind(name, types)(...values)),
+    dispatch: (name, overload, slots, results) => {
+      for (let i = 0; i < slots.length; i++) put(STACK + i, slots[i]!);
+      check(dispatch(nameAt(name), nameAt(overload), address + 8 * STACK, abi));
+      return Array.from({ length: results }, (_, i) => read(STACK + i));
+    },
+    sizes: (place, values) => {
+      if (values.length > LONGEST) throw failure({ what: `a tensor of ${values.length} dimensions` });
+      for (let i = 0; i < values.length; i++) write(SIZES[place] + i, values[i]!);
+      return address + 8 * SIZES[place];
+    },
+    result: address + 8 * RESULT,
+    written: () => read(RESULT),
+    copyIn: (to, data) => void copyTo(to, data, data.byteLength),
+    copyOut: (data, from) => void copyFrom(data, from, data.byteLength),
+  };
+}

@@ -1,0 +1,45 @@
+/** The engine on libtorch: f32, bf16 and f16, on CPUs and GPUs, through its C interface. */
+import { availableParallelism } from 'node:os';
+import type { ComputeDtype, DeviceName } from '../choose.ts';
+import type { Engine } from '../contract.ts';
+import { remoteEngine } from '../remote.ts';
+import { keepMemory } from './allocator.ts';
+import type { TorchLibrary } from './library/find.ts';
+import { libraryNames } from './library/locations.ts';
+import { type Plan, planGraph } from './plan.ts';
+import type { Hello, WorkerSettings } from './worker.ts';
+
+export interface TorchOptions {
+  readonly library: TorchLibrary;
+  readonly device: DeviceName;
+  readonly dtype: ComputeDtype;
+  /** For the arithmetic on the CPU; default: as many as the machine offers. */
+  readonly threads?: number;
+}
+
+/** Starts the engine in a worker thread. Throws a failure when the library or the device does not work. */
+export async function torchEngine({ library, device, dtype, threads = availableParallelism() }: TorchOptions): Promise<Engine> {
+  const names = libraryNames(process);
+  const file = device.startsWith('cuda') ? names.cuda : names.cpu;
+  const settings: WorkerSettings = { directory: library.directory, file, device, dtype, threads };
+  if (device === 'cpu') await keepMemory();
+  return remoteEngine<Plan, Hello>({
+    name: 'torch',
+    worker: new URL('./worker.ts', import.meta.url),
+    settings,
+    info: (hello) => ({ name: 'torch', version: hello.version, device, dtype, threads: hello.threads }),
+    prepare: (graph, freeze) => {
+      const plan = planGraph(graph);
+      return { plan, held: freeze ? heldStates(plan) : [] };
+    },
+  });
+}
+
+/** States that a program reads and none of its effects change. */
+function heldStates({ steps }: Plan): string[] {
+  const read = new Set(steps.flatMap(({ operands }) => operands.flatMap((ref) => (ref.kind === 'state' ? [ref.name] : []))));
+  for (const step of steps) {
+    for (const name of step.kind === 'effect' ? step.targets : step.sinks) if (name !== null) read.delete(name);
+  }
+  return [...read];
+}

@@ -1,0 +1,143 @@
+/**
+ * The output head on torch: log-probs of targets with their gradient, and sampling. The logits of all rows never exist
+ * together. Logits are computed in f32 whatever the compute dtype: rounded to bf16 they are off by up to 0.06, and a
+ * log-prob with them.
+ */
+import type { OpAttributes } from '../../graph/index.ts';
+import type { Aten } from './aten.ts';
+import type { Device, Tensor } from './tensors.ts';
+
+/** Most bytes of one chunk of logits. */
+const CHUNK_BYTES = 96 * 2 ** 20;
+/** Largest f32 below 1, as a factor. */
+const JUST_BELOW = 1 - 2 ** -23;
+
+/** A gradient to be added to: `fresh` says that what lies there is to be replaced. */
+export interface Sink {
+  readonly tensor: Tensor;
+  fresh: boolean;
+}
+
+export function headOn(device: Device, aten: Aten) {
+  const { view, empty, rows, transposed } = device;
+
+  /** Bounds of chunks of the rows, all of nearly the same size. */
+  function chunks(count: number, vocabulary: number): [number, number][] {
+    const most = Math.max(16, Math.floor(CHUNK_BYTES / 4 / vocabulary));
+    const number = Math.max(1, Math.ceil(count / most));
+    const size = Math.ceil(count / number);
+    return Array.from({ length: number }, (_, i) => [i * size, Math.min(count, (i + 1) * size)]);
+  }
+  const column = (x: Tensor) => view(x, [x.shape[0]!, 1]);
+
+  /** min(x, just below total): the first cumulative sum above it exists and has a positive step. */
+  const inside = (x: Tensor, total: Tensor) => aten.minimum(x, aten.mulScalar(total, JUST_BELOW));
+  const last = (x: Tensor) =>
+    device.dense(view(x, [x.shape[0]!, 1], [x.strides[0]!, 1], x.shape[1]! - 1));
+
+  /** Inverse of the cumulative distribution in two levels: first the block of the vocabulary, then the id within it. */
+  function pick(p: Tensor, u: Tensor): Tensor {
+    const [batch, vocabulary] = p.shape as [number, number];
+    const width = blockWidth(vocabulary);
+    if (width === vocabulary) {
+      const cumulative = aten.cumsum(p);
+      const total = last(cumulative);
+      return aten.searchAbove(cumulative, inside(aten.mul(u, total), total));
+    }
+    const count = vocabulary / width;
+    const blocks = view(p, [batch * count, width]);
+    const sums = view(aten.mm(blocks, device.ones(width)), [batch, count]);
+    const cumulative = aten.cumsum(sums);
+    const total = last(cumulative);
+    const target = inside(aten.mul(u, total), total);
+    const block = aten.searchAbove(cumulative, target);
+    const before = aten.add(aten.gather(cumulative, block), aten.gather(sums, block), -1);
+    const chosen = device.downloadIndices(block);
+    const within = aten.cumsum(aten.indexSelect(blocks, indices(chosen.map((c, b) => b * count + c), [batch])));
+    const place = aten.searchAbove(within, inside(aten.add(target, before, -1), last(within)));
+    return indices(device.downloadIndices(place).map((c, b) => chosen[b]! * width + c), [batch, 1]);
+  }
+  const indices = (ids: Int32Array, shape: readonly number[]) => device.upload(BigInt64Array.from(ids, BigInt), shape);
+
+  /** Keeps the k best and of those the smallest set that reaches topP (the id that crosses it included). */
+  function pickFiltered(scores: Tensor, u: Tensor, k: number, topP: number): Tensor {
+    const { values, columns } = aten.topk(scores, k);
+    let kept = aten.softmax(values);
+    if (topP < 1) {
+      // An id is kept when the sum before it is below topP.
+      const host = device.download(kept);
+      for (let b = 0; b < scores.shape[0]!; b++) {
+        let sum = 0;
+        for (let i = b * k; i < (b + 1) * k; i++) {
+          const p = host[i]!;
+          if (sum >= topP) host[i] = 0;
+          sum += p;
+        }
+      }
+      kept = device.upload(host, kept.shape);
+    }
+    const cumulative = aten.cumsum(kept);
+    const total = last(cumulative);
+    return aten.gather(columns, aten.searchAbove(cumulative, inside(aten.mul(u, total), total)));
+  }
+
+  return {
+    /** h [R,D], w [V,D], targets i64 [R] -> log softmax(h·wᵀ)[target] [R] */
+    logProbs: (h: Tensor, w: Tensor, targets: Tensor): Tensor => {
+      const result = empty([h.shape[0]!], 'f32');
+      for (const [from, to] of chunks(h.shape[0]!, w.shape[0]!)) {
+        device.scoped(() => {
+          const logits = aten.mm(rows(h, from, to), transposed(w));
+          const chosen = aten.gather(aten.logSoftmax(logits, logits), column(rows(targets, from, to)));
+          device.copy(column(rows(result, from, to)), chosen);
+          return [];
+        });
+      }
+      return result;
+    },
+    /**
+     * d log p(target) = onehot(target) − softmax: dlogits = g·(onehot − p), dh = dlogits·W, dW = dlogitsᵀ·h, which is
+     * added to `sink`.
+     */
+    logProbsGrad: (g: Tensor, h: Tensor, w: Tensor, targets: Tensor, sink: Sink): Tensor => {
+      const dh = empty(h.shape, 'f32');
+      for (const [from, to] of chunks(h.shape[0]!, w.shape[0]!)) {
+        device.scoped(() => {
+          const hidden = rows(h, from, to);
+          const logits = aten.mm(hidden, transposed(w));
+          const p = aten.softmax(logits, logits);
+          const [weights, places] = [column(rows(g, from, to)), column(rows(targets, from, to))];
+          const dlogits = aten.mul(p, aten.mulScalar(weights, -1), p);
+          aten.scatter(dlogits, places, aten.add(aten.gather(dlogits, places), weights));
+          aten.mm(dlogits, w, rows(dh, from, to));
+          aten.addmm(sink.tensor, sink.tensor, transposed(dlogits), hidden, sink.fresh ? 0 : 1);
+          sink.fresh = false;
+          return [];
+        });
+      }
+      return dh;
+    },
+    /** logits [B,V], uniforms [B] -> ids i64 [B] and their untempered log-probs [B]. */
+    sample: (logits: Tensor, uniforms: Tensor, { temperature, topK, topP }: OpAttributes['sample']): [Tensor, Tensor] => {
+      const vocabulary = logits.shape[1]!;
+      const logProbs = aten.logSoftmax(logits);
+      const u = column(uniforms);
+      const isPlain = temperature === 1 || temperature === 0;
+      const tempered = isPlain ? logProbs : aten.mulScalar(logProbs, 1 / temperature);
+      const filtered = topP < 1 || (topK > 0 && topK < vocabulary);
+      let ids: Tensor;
+      if (temperature === 0) ids = aten.max(logits).columns;
+      else if (filtered) ids = pickFiltered(tempered, u, topK > 0 ? Math.min(topK, vocabulary) : vocabulary, topP);
+      else ids = pick(temperature === 1 ? aten.exp(logProbs) : aten.softmax(tempered), u);
+      const count = logits.shape[0]!;
+      return [view(ids, [count]), view(aten.gather(logProbs, ids), [count])];
+    },
+  };
+}
+
+/** A divisor of the vocabulary's size near its square root where there is one, else all of it. */
+function blockWidth(vocabulary: number): number {
+  const root = Math.ceil(Math.sqrt(vocabulary));
+  for (let width = root; width <= 8 * root; width++) if (vocabulary % width === 0) return width;
+  return vocabulary;
+}

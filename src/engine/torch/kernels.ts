@@ -1,0 +1,355 @@
+/**
+ * The table of ops on torch: total over the graph's ops, like every pass. A kernel gets the op's operands and returns
+ * its results as new tensors.
+ *
+ * Mixed precision. With a compute dtype of bf16 or f16 the products of the layers, attention and the gate are computed
+ * and stored in it; what is summed over layers or tokens (the residual stream, norms, softmax statistics, losses, the
+ * head) is f32, and so are all states. A kernel asks for the dtype that it needs: `f32` and `low` convert where an operand
+ * has the other one. With f32 nothing converts.
+ */
+import type { Dim, OpAttributes, OpName, Shape } from '../../graph/index.ts';
+import { failure } from '../../util/index.ts';
+import type { Aten } from './aten.ts';
+import { attentionOn, decodePlaces, headsOf, type SegmentChunks, segmentChunks } from './attention.ts';
+import { headOn, type Sink } from './head.ts';
+import { type Device, sizeOf, type Tensor, type TorchDtype } from './tensors.ts';
+
+/** Whole numbers: they come from the host, and kernels look at them there. */
+export interface Indices {
+  readonly shape: readonly number[];
+  readonly host: Int32Array;
+}
+/** What an op reads. A state that is wanted in the compute dtype has its copy in `low`. */
+export type Operand = Tensor | Indices | StateOperand;
+export interface StateOperand {
+  readonly state: string;
+  /** Its f32 values, or what it is stored in. */
+  readonly tensor: () => Tensor;
+  /** The same in the compute dtype. */
+  readonly low: () => Tensor;
+}
+
+/** What kernels share during one run. */
+export interface RunContext {
+  /** A size that was bound when the run began. */
+  readonly size: (dim: Dim) => number;
+  /** Makes something once per run; tensors in it live until the run ends. */
+  readonly once: <T>(key: string, make: () => T) => T;
+}
+
+type Kernel<K extends OpName> = (
+  c: RunContext,
+  operands: readonly Operand[],
+  attributes: OpAttributes[K],
+  /** Where result i is to be added to instead of being returned. */
+  sinks: readonly (Sink | undefined)[],
+) => readonly (Tensor | undefined)[];
+
+/** Ops whose result i can be added to a gradient as it is made, without existing on its own. */
+export const SINKS: Partial<Record<OpName, number>> = { matmul: 0, scatterRows: 0, tokenLogProbsGrad: 1 };
+
+/** Rows of a block of elementwise work: several tensors of that many values stay in the cache between its calls. */
+const BLOCK_VALUES = 2 ** 18;
+
+export type Kernels = { readonly [K in OpName]: Kernel<K> | null };
+
+export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernels {
+  const { view, empty, dense, rows, transposed, scalar } = device;
+  const attention = attentionOn(device, aten);
+  const head = headOn(device, aten);
+
+  const isState = (x: Operand): x is StateOperand => 'state' in x;
+  const isIndices = (x: Operand): x is Indices => 'host' in x;
+  const reject = (what: string) => failure({ what: `engine torch: ${what}` });
+  const tensor = (x: Operand | undefined): Tensor => {
+    if (!x || isIndices(x)) throw reject('an operand has no values');
+    return isState(x) ? x.tensor() : x;
+  };
+  const f32 = (x: Operand | undefined): Tensor => dense(tensor(x), 'f32');
+  const low = (x: Operand | undefined): Tensor => {
+    if (x && isState(x)) return x.low();
+    return dense(tensor(x), dtype);
+  };
+  const ids = (x: Operand | undefined): Int32Array => {
+    if (!x || !isIndices(x)) throw reject('indices must be an input of the graph');
+    return x.host;
+  };
+  const sizes = (c: RunContext, shape: Shape) => shape.map(c.size);
+  /** Indices as an i64 tensor, checked against what they index. */
+  const indices = (c: RunContext, x: Operand | undefined, limit: number): Tensor => {
+    const host = ids(x);
+    for (const id of host) if (id < 0 || id >= limit) throw reject(`index ${id} is outside 0..${limit - 1}`);
+    return c.once(`i64 ${keyOf(host)}`, () => device.upload(BigInt64Array.from(host, BigInt), [host.length]));
+  };
+  /** Identifies an input's array within a run. */
+  const keys = new WeakMap<Int32Array, number>();
+  let nextKey = 0;
+  const keyOf = (host: Int32Array): number => {
+    let key = keys.get(host);
+    if (key === undefined) {
+      key = nextKey++;
+      keys.set(host, key);
+    }
+    return key;
+  };
+  const segments = (c: RunContext, table: Operand | undefined, tokens: number): SegmentChunks => {
+    const host = ids(table);
+    return c.once(`segments ${keyOf(host)}`, () => segmentChunks(device, host, tokens, dtype));
+  };
+
+  /** Blocks of rows of matrices with this many columns. */
+  function* blocks(count: number, columns: number): Generator<[number, number]> {
+    const size = Math.max(1, Math.floor(BLOCK_VALUES / columns));
+    for (let from = 0; from < count; from += size) yield [from, Math.min(from + size, count)];
+  }
+  /** A matrix [T,D] made block by block; `body` fills the block's rows of the results. */
+  function byBlocks(shape: readonly number[], body: (block: (x: Tensor) => Tensor) => void): void {
+    for (const [from, to] of blocks(shape[0]!, shape[1]!)) {
+      device.scoped(() => {
+        body((x) => rows(x, from, to));
+        return [];
+      });
+    }
+  }
+  /** Mean over the last dimension, [T,1] */
+  const rowMean = (x: Tensor): Tensor => {
+    const width = x.shape[1]!;
+    return aten.mulScalar(aten.mm(x, device.ones(width)), 1 / width);
+  };
+
+  /** cos and sin of position·frequency for all positions up to the largest so far, [positions, d/2] each. */
+  const turns = new Map<string, { count: number; cos: Tensor; sin: Tensor }>();
+  function turnsUpTo(positions: number, frequencies: readonly number[]): { cos: Tensor; sin: Tensor } {
+    const key = String(frequencies);
+    let known = turns.get(key);
+    if (!known || known.count < positions) {
+      const count = 2 ** Math.ceil(Math.log2(Math.max(positions, 64)));
+      const table = (f: (x: number) => number) => {
+        const values = new Float32Array(count * frequencies.length);
+        for (let p = 0, i = 0; p < count; p++) for (const w of frequencies) values[i++] = f(p * w);
+        return device.keep(device.upload(values, [count, frequencies.length]));
+      };
+      if (known) for (const old of [known.cos, known.sin]) device.free(old);
+      known = { count, cos: table(Math.cos), sin: table(Math.sin) };
+      turns.set(key, known);
+    }
+    return known;
+  }
+
+  const productOf = (a: Tensor, b: Tensor, sink: Sink | undefined): readonly (Tensor | undefined)[] => {
+    if (!sink) return [aten.mm(a, b)];
+    if (a.dtype === 'f32') aten.addmm(sink.tensor, sink.tensor, a, b, sink.fresh ? 0 : 1);
+    else {
+      const product = aten.mm(a, b);
+      if (sink.fresh) device.copy(sink.tensor, product);
+      else aten.addcmul(sink.tensor, dense(product, 'f32'), scalar(1), 1);
+    }
+    sink.fresh = false;
+    return [undefined];
+  };
+
+  return {
+    input: null,
+    state: null,
+    constant: (_, __, { type, values }) => {
+      if (type.dtype === 'i32') throw reject('constants are floats');
+      return [device.upload(Float32Array.from(values), type.shape as number[])];
+    },
+    add: (_, [a, b]) => [aten.add(dense(tensor(a)), dense(tensor(b)))].map((sum) => dense(sum, 'f32')),
+    sub: (_, [a, b]) => [aten.add(f32(a), f32(b), -1)],
+    mul: (_, [a, b]) => [aten.mul(f32(a), f32(b))],
+    affine: (_, [x], { scale, shift }) => {
+      const scaled = aten.mulScalar(f32(x), scale);
+      return [shift === 0 ? scaled : aten.addScalar(scaled, shift)];
+    },
+    sigmoid: (_, [x]) => [aten.sigmoid(f32(x))],
+    softplus: (_, [x]) => [aten.logaddexp(f32(x), scalar(0))],
+    sumTo: (c, [x], { shape }) => {
+      const value = f32(x);
+      const target = sizes(c, shape);
+      if (sizeOf(target) === 1) return [view(aten.sum(value), target)];
+      // The summed dimensions last, then a product with ones.
+      const missing = value.shape.length - target.length;
+      const summed = value.shape.map((dim, i) => i < missing || (target[i - missing] === 1 && dim !== 1));
+      const order = [...summed.keys()].sort((i, j) => Number(summed[i]) - Number(summed[j]) || i - j);
+      const turned = view(
+        value,
+        order.map((i) => value.shape[i]!),
+        order.map((i) => value.strides[i]!),
+      );
+      const count = sizeOf(value.shape) / Math.max(1, sizeOf(target));
+      const flat = view(dense(turned), [sizeOf(target), count]);
+      return [view(aten.mm(flat, device.ones(count)), target)];
+    },
+    broadcastTo: (c, [x], { shape }) => {
+      const value = f32(x);
+      const target = sizes(c, shape);
+      const missing = target.length - value.shape.length;
+      const strides = target.map((_, i) => {
+        const dim = value.shape[i - missing];
+        return dim === undefined || dim === 1 ? 0 : value.strides[i - missing]!;
+      });
+      const result = empty(target, 'f32');
+      device.copy(result, view(value, target, strides));
+      return [result];
+    },
+    reshape: (c, [x], { shape }) => [view(dense(tensor(x)), sizes(c, shape))],
+    // In blocks, each added up on its own: more exact than one long sum, and the squares stay in the cache.
+    sumSquares: (_, [x]) => {
+      const value = f32(x);
+      const flat = view(value, [sizeOf(value.shape), 1]);
+      const count = Math.ceil(flat.shape[0]! / BLOCK_VALUES);
+      const sums = empty([Math.max(1, count)], 'f32');
+      if (count === 0) aten.zero(sums);
+      for (let i = 0; i < count; i++) {
+        device.scoped(() => {
+          const block = rows(flat, i * BLOCK_VALUES, Math.min((i + 1) * BLOCK_VALUES, flat.shape[0]!));
+          device.copy(view(sums, [], [], i), aten.sum(aten.mul(block, block)));
+          return [];
+        });
+      }
+      return [aten.sum(sums)];
+    },
+    matmul: (_, [a, b], { transposeA, transposeB }, [sink]) => {
+      // A gradient of a layer's weights is in the compute dtype, as its operands are; everything else is f32.
+      const [x, y] = sink ? [low(a), low(b)] : [f32(a), f32(b)];
+      return productOf(transposeA ? transposed(x) : x, transposeB ? transposed(y) : y, sink);
+    },
+    linear: (_, [x, ...weights]) => {
+      const input = low(x);
+      return weights.map((w) => aten.mm(input, transposed(low(w))));
+    },
+    linearGradInput: (_, operands) => {
+      const count = operands.length / 2;
+      const [dy, w] = [operands.slice(0, count).map(low), operands.slice(count).map(low)];
+      const sum = aten.mm(dy[0]!, w[0]!);
+      for (let i = 1; i < count; i++) aten.addmm(sum, sum, dy[i]!, w[i]!);
+      return [sum];
+    },
+    gatherRows: (c, [table, at]) => {
+      const value = dense(tensor(table));
+      return [aten.indexSelect(value, indices(c, at, value.shape[0]!))];
+    },
+    scatterRows: (c, [x, at], { count }, [sink]) => {
+      const value = f32(x);
+      const target = sink?.tensor ?? empty([c.size(count), value.shape[1]!], 'f32');
+      if (!sink || sink.fresh) aten.zero(target);
+      if (sink) sink.fresh = false;
+      aten.scatterAddRows(target, indices(c, at, target.shape[0]!), value);
+      return [sink ? undefined : target];
+    },
+    rmsNorm: (_, [x, w], { eps }) => {
+      const [value, weight] = [f32(x), f32(w)];
+      const result = empty(value.shape, dtype);
+      const rstd = empty([value.shape[0]!, 1], 'f32');
+      byBlocks(value.shape, (block) => {
+        const part = block(value);
+        const scale = aten.rsqrt(aten.addScalar(rowMean(aten.mul(part, part)), eps), block(rstd));
+        const normed = aten.mul(part, scale);
+        if (dtype === 'f32') aten.mul(normed, weight, block(result));
+        else device.copy(block(result), aten.mul(normed, weight, normed));
+      });
+      return [result, rstd];
+    },
+    // With n = x·rstd and g = dy·w: dx = rstd·(g − n·mean(g·n)), dw = Σ dy·n
+    rmsNormGrad: (_, [dy, x, w, rstd]) => {
+      const [value, weight, scale, dout] = [f32(x), f32(w), f32(rstd), tensor(dy)];
+      const dx = empty(value.shape, 'f32');
+      const dw = empty([1, value.shape[1]!], 'f32');
+      aten.zero(dw);
+      byBlocks(value.shape, (block) => {
+        const d = dense(block(dout), 'f32');
+        const n = aten.mul(block(value), block(scale));
+        const g = aten.mul(d, weight);
+        const products = aten.mul(g, n);
+        const mean = rowMean(products);
+        aten.addmm(dw, dw, transposed(device.ones(d.shape[0]!)), aten.mul(d, n, products));
+        aten.addcmul(g, n, mean, -1);
+        aten.mul(g, block(scale), block(dx));
+      });
+      return [dx, view(dw, weight.shape)];
+    },
+    rope: (c, [x, positions], { headDim, frequencies, inverse }) => {
+      const value = dense(tensor(x));
+      const host = ids(positions);
+      const { cos, sin } = c.once(`turns ${keyOf(host)} ${frequencies} ${value.dtype}`, () => {
+        const table = turnsUpTo(host.reduce((a, b) => Math.max(a, b), 0) + 1, frequencies);
+        const at = indices(c, positions, table.cos.shape[0]!);
+        const turn = (full: Tensor) => {
+          const chosen = dense(aten.indexSelect(full, at), value.dtype);
+          return view(chosen, [host.length, 1, headDim / 2]);
+        };
+        return { cos: turn(table.cos), sin: turn(table.sin) };
+      });
+      const result = empty(value.shape, value.dtype);
+      const [tokens, width] = value.shape as [number, number];
+      const half = (of: Tensor, which: 0 | 1) =>
+        view(of, [tokens, width / headDim, headDim / 2], [width, headDim, 1], (which * headDim) / 2);
+      const [a, b] = [half(value, 0), half(value, 1)];
+      const turn = inverse ? -1 : 1;
+      aten.addcmul(aten.mul(a, cos, half(result, 0)), b, sin, -turn);
+      aten.addcmul(aten.mul(b, cos, half(result, 1)), a, sin, turn);
+      return [result];
+    },
+    attention: (c, [q, k, v, table], attributes) => {
+      const [queries, keys, values] = [low(q), low(k), low(v)];
+      const chunks = segments(c, table, queries.shape[0]!);
+      return [attention.packed(queries, keys, values, chunks, headsOf(attributes, queries, keys))];
+    },
+    attentionGrad: (c, [dout, q, k, v, table], attributes) => {
+      const [queries, keys, values] = [low(q), low(k), low(v)];
+      const chunks = segments(c, table, queries.shape[0]!);
+      return attention.packedGrad(low(dout), [queries, keys, values], chunks, headsOf(attributes, queries, keys));
+    },
+    swiglu: (_, [gate, up]) => {
+      const [g, u] = [low(gate), low(up)];
+      const result = empty(g.shape, g.dtype);
+      byBlocks(g.shape, (block) => void aten.mul(aten.silu(block(g)), block(u), block(result)));
+      return [result];
+    },
+    // dup = dy·silu(gate), dgate = dy·up·silu'(gate)
+    swigluGrad: (_, [dy, gate, up]) => {
+      const [d, g, u] = [low(dy), low(gate), low(up)];
+      const [dgate, dup] = [empty(g.shape, g.dtype), empty(g.shape, g.dtype)];
+      byBlocks(g.shape, (block) => {
+        aten.mul(block(d), aten.silu(block(g)), block(dup));
+        aten.siluBackward(aten.mul(block(d), block(u)), block(g), block(dgate));
+      });
+      return [dgate, dup];
+    },
+    tokenLogProbs: (c, [h, w, targets]) => {
+      const weights = f32(w);
+      return [head.logProbs(f32(h), weights, indices(c, targets, weights.shape[0]!))];
+    },
+    tokenLogProbsGrad: (c, [dlogprobs, h, w, targets], _, [, sink]) => {
+      const weights = f32(w);
+      const dw: Sink = sink ?? { tensor: empty(weights.shape, 'f32'), fresh: true };
+      const dh = head.logProbsGrad(f32(dlogprobs), f32(h), weights, indices(c, targets, weights.shape[0]!), dw);
+      if (dw.fresh) aten.zero(dw.tensor); // no rows at all
+      return [dh, sink ? undefined : dw.tensor];
+    },
+    decodeAttention: (c, [q, k, v, keys, values, lengths], attributes) => {
+      const [queries, newKeys, newValues] = [low(q), low(k), low(v)];
+      const [keyCache, valueCache] = [tensor(keys), tensor(values)];
+      const [slots, , capacity] = keyCache.shape as [number, number, number];
+      const host = ids(lengths);
+      if (host.length > slots) throw reject(`${host.length} rows and only ${slots} slots in the cache`);
+      for (const length of host) {
+        if (length < 0 || length >= capacity) throw reject(`row of ${length} tokens in a cache for ${capacity}`);
+      }
+      const heads = headsOf(attributes, queries, newKeys);
+      const places = c.once(`decode ${keyOf(host)} ${capacity}`, () =>
+        decodePlaces(device, host, capacity, heads, dtype),
+      );
+      const caches = [dense(keyCache, dtype), dense(valueCache, dtype)] as const;
+      return [attention.decode([queries, newKeys, newValues], caches, places, heads)];
+    },
+    sample: (_, [logits, uniforms], attributes) => head.sample(f32(logits), f32(uniforms), attributes),
+    accumulate: null,
+    zero: null,
+    cacheWrite: null,
+    cacheMove: null,
+    adamw: null,
+    rmsprop: null,
+  };
+}

@@ -1,0 +1,63 @@
+/** The thread that owns a torch device and its states. Requests are answered one after another, in order. */
+import { workerData } from 'node:worker_threads';
+import { failure } from '../../util/index.ts';
+import type { ComputeDtype, DeviceName } from '../choose.ts';
+import { serve } from '../serve.ts';
+import { atenOn } from './aten.ts';
+import { kernelsOn } from './kernels.ts';
+import type { Plan } from './plan.ts';
+import { runPlan, translated } from './program.ts';
+import { statesOn } from './states.ts';
+import { openDevice } from './tensors.ts';
+
+/** What the worker is started with. */
+export interface WorkerSettings {
+  readonly directory: string;
+  readonly file: string;
+  readonly device: DeviceName;
+  readonly dtype: ComputeDtype;
+  readonly threads: number;
+}
+
+/** What it found. */
+export interface Hello {
+  readonly version: string;
+  readonly threads: number;
+}
+
+const { directory, file, device: name, dtype, threads } = workerData as WorkerSettings;
+
+await serve<Plan, Hello>(async () => {
+  const device = await openDevice(directory, file, name, threads);
+  const aten = atenOn(device);
+  const states = statesOn(device, aten, dtype);
+  const tools = { device, kernels: kernelsOn(device, aten, dtype), states };
+  const plans = new Map<number, Plan>();
+  /** Names the request in what torch says. */
+  const doing = <T>(what: string, body: () => T): T => {
+    try {
+      return body();
+    } catch (error) {
+      throw translated(error, what);
+    }
+  };
+  return {
+    hello: { version: device.library.version, threads: device.threads },
+    handlers: {
+      createState: ({ name, shape, options }) => void states.create(name, shape, options),
+      resizeState: ({ name, axis, size }) => void doing(`state "${name}"`, () => states.resize(name, axis, size)),
+      writeState: ({ name, data }) => void doing(`state "${name}"`, () => states.write(name, data)),
+      readState: ({ name }) => doing(`state "${name}"`, () => states.read(name)),
+      dropState: ({ name }) => void states.drop(name),
+      compile: ({ program, plan }) => void plans.set(program, plan),
+      run: ({ program, inputs, bindings }) => {
+        const plan = plans.get(program);
+        if (!plan) throw failure({ what: 'the program was disposed of' });
+        return runPlan(plan, inputs, bindings, tools);
+      },
+      disposeProgram: ({ program }) => void plans.delete(program),
+      ping: () => undefined,
+      close: () => void states.clear(),
+    },
+  };
+});
