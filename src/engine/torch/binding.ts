@@ -45,6 +45,8 @@ export interface Library {
 /** What an operator complained of; the caller says which one it was. */
 export class KernelError extends Error {}
 
+/** The most that koffi allows. */
+const STACK_BYTES = 16 * 2 ** 20;
 const WORDS = 1024;
 /** Places in the block of memory, in 64-bit words. */
 const STACK = 0;
@@ -64,6 +66,8 @@ export async function loadLibrary(directory: string, file: string, threads: numb
       cause,
     });
   });
+  // koffi calls on a stack of its own, by default of 2 MB; MKL's batched products write beyond that, without a word.
+  koffi.config({ sync_stack_size: STACK_BYTES });
   const path = join(directory, file);
   const open = () => {
     try {

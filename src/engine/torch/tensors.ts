@@ -166,7 +166,7 @@ export async function openDevice(
       shape.length,
       library.sizes(0, shape),
       library.sizes(1, strides),
-      start,
+      offset, // torch adds it to where the tensor begins
       library.result,
     );
     return hold({ ...tensor, handle: library.written(), shape, strides, offset: start });
