@@ -49,11 +49,15 @@ if (values.engine === 'torch') {
     const peer = measurePeer(python, { dtype, threads, pairs, newTokens: NEW_TOKENS, batches: [32], only });
     if (seconds !== undefined) {
       const factor = (peer.stepSeconds / seconds).toFixed(2);
-      console.log(`plain torch, the same step in ${dtype}: median ${peer.stepSeconds.toFixed(2)} s; this engine is ${factor} times faster`);
+      console.log(
+        `plain torch, the same step in ${dtype}: median ${peer.stepSeconds.toFixed(2)} s; this engine is ${factor} times faster`,
+      );
     }
     const [theirs, ours] = [peer.decodeRates.get(32)!, rates?.get(32)];
     if (ours !== undefined) {
-      console.log(`transformers' generate in ${dtype} at batch 32: median ${theirs.toFixed(0)} tokens/s; this engine ${(ours / theirs).toFixed(2)} times that`);
+      console.log(
+        `transformers' generate in ${dtype} at batch 32: median ${theirs.toFixed(0)} tokens/s; this engine ${(ours / theirs).toFixed(2)} times that`,
+      );
     }
   }
 } else {

@@ -25,7 +25,10 @@ export interface PeerOptions {
 export const median = (numbers: readonly number[]): number =>
   numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
 
-export function measurePeer(python: string, { dtype, threads, pairs, newTokens, batches, only }: PeerOptions): PeerFigures {
+export function measurePeer(
+  python: string,
+  { dtype, threads, pairs, newTokens, batches, only }: PeerOptions,
+): PeerFigures {
   const folder = mkdtempSync(join(tmpdir(), 'selfplay-peer-'));
   try {
     const rows = randomPairs(Math.max(pairs, 32)).map(({ promptIds, responses: [real, generated] }) => ({
@@ -34,8 +37,12 @@ export function measurePeer(python: string, { dtype, threads, pairs, newTokens, 
       generated: [...generated!.ids],
     }));
     const file = join(folder, 'pairs.json');
-    const write = (count: number) => writeFileSync(file, JSON.stringify({ config, pairs: rows.slice(0, count), newTokens }));
-    const run = (what: 'train' | 'decode', count: number): { seconds: number; batch: number; tokensPerSecond: number }[] => {
+    const write = (count: number) =>
+      writeFileSync(file, JSON.stringify({ config, pairs: rows.slice(0, count), newTokens }));
+    const run = (
+      what: 'train' | 'decode',
+      count: number,
+    ): { seconds: number; batch: number; tokensPerSecond: number }[] => {
       if (only !== undefined && only !== what) return [];
       write(count);
       const script = fileURLToPath(new URL('./peer/step.py', import.meta.url));
@@ -44,7 +51,10 @@ export function measurePeer(python: string, { dtype, threads, pairs, newTokens, 
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'ignore'],
       });
-      return printed.trim().split('\n').map((line) => JSON.parse(line));
+      return printed
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line));
     };
     const steps = run('train', pairs).map(({ seconds }) => seconds);
     const decoded = run('decode', 32);

@@ -89,7 +89,11 @@ export function opsConformance(makeEngine: MakeEngine, rounding: number): void {
       const model = tinyLlama(tied);
       const values = { ...pairInputs(model), ...tinyWeights(model) };
       const graph = gradientGraph((b) => pairLoss(b, model));
-      expectOutputs(await bench.runOnce(graph, values), evaluateOn(graph, values).outputs, Math.max(MODEL, 5 * rounding));
+      expectOutputs(
+        await bench.runOnce(graph, values),
+        evaluateOn(graph, values).outputs,
+        Math.max(MODEL, 5 * rounding),
+      );
     });
 
     it('one program serves all sizes', async () => {

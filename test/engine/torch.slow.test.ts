@@ -1,23 +1,26 @@
-// The torch engine passes the suite that every engine passes. Needs a torch (docs/engines.md): skips loudly without one.
+// The torch engine passes the suite that every engine passes, in f32 and in bf16.
 import { describe, expect, it } from 'vitest';
-import { findTorch } from '../../src/engine/index.ts';
-import { torchEngine } from '../../src/engine/torch/engine.ts';
 import { conformance } from './conformance.ts';
+import { torchForTests } from './torchForTests.ts';
 
 /** One op on operands of bf16, which have 8 significant bits. */
 const BF16 = 1e-2;
 
-const library = await findTorch();
-if (!library) console.warn('WARNING: no torch here: the conformance suite of the torch engine is skipped');
+const torch = await torchForTests('the conformance suite on the torch engine');
 
-describe.skipIf(!library)('with torch', () => {
-  conformance('torch', () => torchEngine({ library: library!, device: 'cpu', dtype: 'f32', threads: 2 }));
-  conformance('torch', () => torchEngine({ library: library!, device: 'cpu', dtype: 'bf16', threads: 2 }), BF16);
+describe.skipIf(!torch)('with torch', () => {
+  conformance('torch', () => torch!('f32'));
+  conformance('torch', () => torch!('bf16'), BF16);
 
-  it('names the version of the library that was found', async () => {
-    const engine = await torchEngine({ library: library!, device: 'cpu', dtype: 'f32', threads: 1 });
-    expect(library!.version.startsWith(engine.info.version)).toBe(true);
-    expect(engine.info.threads).toBe(1);
+  it('says what torch complains of, and goes on', async () => {
+    const engine = await torch!('f32');
+    // 8 TB: nothing has that much memory.
+    await engine.createState('huge', [2 ** 21, 2 ** 20]);
+    await expect(engine.readState('huge')).rejects.toMatchObject({ code: 'out-of-memory' });
+    await engine.dropState('huge');
+    await engine.createState('small', [2]);
+    await engine.writeState('small', Float32Array.of(1, 2));
+    expect(await engine.readState('small')).toEqual(Float32Array.of(1, 2));
     await engine.dispose();
   });
 });

@@ -41,7 +41,12 @@ export function twinOf(bench: Bench): Twin {
     },
     check: async (tolerance) => {
       for (const [name, shape] of await reference.states()) {
-        await expectState(bench.engine, name, array(await reference.readState(name), shape), tolerance ?? Math.max(1e-5, bench.rounding));
+        await expectState(
+          bench.engine,
+          name,
+          array(await reference.readState(name), shape),
+          tolerance ?? Math.max(1e-5, bench.rounding),
+        );
       }
     },
   };

@@ -7,8 +7,8 @@
  * depend on how long the other rows are.
  */
 import type { HeadAttributes } from '../../graph/index.ts';
-import type { Emitter } from './emitter.ts';
 import { CHUNK_COLUMNS } from '../segments.ts';
+import type { Emitter } from './emitter.ts';
 
 /** Tensors that describe a segment table to a loop; see segments.ts for their meaning. */
 export interface SegmentTensors {

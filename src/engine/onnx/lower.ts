@@ -15,6 +15,7 @@ import {
   verifyGraph,
 } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
+import { CHUNK_COLUMNS } from '../segments.ts';
 import {
   decodeAttention,
   decodeMasks,
@@ -26,7 +27,6 @@ import {
 import { type Emitter, emitter } from './emitter.ts';
 import { sample, tokenLogProbs, tokenLogProbsGrad } from './head.ts';
 import type { FeedSource, OperandSource, Plan, SegmentPart } from './plan.ts';
-import { CHUNK_COLUMNS } from '../segments.ts';
 
 /** What a rule may ask for. */
 interface Context {

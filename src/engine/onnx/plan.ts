@@ -4,8 +4,8 @@
  */
 
 import type { Dim, EffectOp, OpAttributes } from '../../graph/index.ts';
-import type { SegmentTensors } from './attention.ts';
 import type { SegmentLayout } from '../segments.ts';
+import type { SegmentTensors } from './attention.ts';
 
 /** Parts of a segment table that its loops and gathers need; see segments.ts. */
 export type SegmentPart = keyof SegmentLayout & keyof SegmentTensors;

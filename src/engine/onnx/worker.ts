@@ -8,10 +8,10 @@ import { workerData } from 'node:worker_threads';
 import * as ort from 'onnxruntime-node';
 import { failure } from '../../util/index.ts';
 import type { Tensor } from '../contract.ts';
+import { CHUNK_COLUMNS, layoutSegments, type SegmentLayout } from '../segments.ts';
 import { serve } from '../serve.ts';
 import { applyEffect, checkIndices, type Operand, type State, sizeOf, valuesOf } from './effects.ts';
 import type { FeedSource, OperandSource, Plan } from './plan.ts';
-import { CHUNK_COLUMNS, layoutSegments, type SegmentLayout } from '../segments.ts';
 import type { WorkerSettings } from './settings.ts';
 
 interface Compiled {

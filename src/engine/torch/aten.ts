@@ -4,7 +4,7 @@
  * through the dispatcher; those that are needed have a function of their own per kind of device.
  */
 import { failure } from '../../util/index.ts';
-import type { Slot } from './binding.ts';
+import { KernelError, type Slot } from './binding.ts';
 import { type Device, describe, isDense, type Tensor, type TorchDtype } from './tensors.ts';
 
 function fits(ok: boolean, what: string, ...tensors: readonly Tensor[]): void {
@@ -34,17 +34,19 @@ export function atenOn(device: Device) {
   };
   /** Calls an operator whose first results are tensors; tensors among the arguments are handed over as new handles. */
   type Argument = Tensor | Slot | readonly Tensor[];
-  const isTensor = (value: Argument): value is Tensor => typeof value === 'object' && value !== null && 'handle' in value;
+  const isTensor = (value: Argument): value is Tensor =>
+    typeof value === 'object' && value !== null && 'handle' in value;
   function dispatch(name: string, overload: string, args: readonly Argument[], results: number): readonly number[] {
     const slots = args.map((value): Slot => {
       if (Array.isArray(value)) return { list: (value as readonly Tensor[]).map(fresh) };
       return isTensor(value) ? fresh(value) : (value as Slot);
     });
-    return library.dispatch(`aten::${name}`, overload, slots, results);
+    return library.dispatch(name.includes('::') ? name : `aten::${name}`, overload, slots, results);
   }
   /** An operator that changes one of its arguments: the handle that it returns is of no use. */
   function change(name: string, overload: string, args: readonly Argument[]): void {
-    for (const handle of dispatch(name, overload, args, 1)) library.call('aoti_torch_delete_tensor_object', 'p', handle);
+    for (const handle of dispatch(name, overload, args, 1))
+      library.call('aoti_torch_delete_tensor_object', 'p', handle);
   }
   /** An operator with one result of this shape, into `out` or new memory. */
   function into(
@@ -63,7 +65,27 @@ export function atenOn(device: Device) {
   const wider = (a: Tensor, b: Tensor): TorchDtype => (a.dtype === b.dtype ? a.dtype : 'f32');
   const alike = (name: string) => (x: Tensor, out?: Tensor) => into(out, [name, 'out'], [x], x.shape, x.dtype);
 
+  const pointwise = (x: Tensor, w: Tensor, columns: number): Tensor => {
+    const [handle] = dispatch('mkldnn::_linear_pointwise', '', [x, w, null, { text: 'none' }, { list: [] }, null], 1);
+    return adopt(handle!, [x.shape[0]!, columns], x.dtype);
+  };
+  /** oneDNN is in most builds for CPUs. On AMD its products of this form are up to 1.4 times as fast as MKL's. */
+  const hasOneDnn = kind === 'cpu' && works(() => pointwise(device.ones(1), device.ones(1), 1));
+
   return {
+    /**
+     * x [M,K], w [N,K] -> x·wᵀ [M,N]
+     * @param packed what `pack` made of w
+     */
+    timesTransposed: (x: Tensor, w: Tensor, packed?: Tensor) => {
+      fits(x.shape.length === 2 && w.shape.length === 2 && x.shape[1] === w.shape[1], 'linear', x, w);
+      fits(x.dtype === w.dtype, 'linear', x, w);
+      if (hasOneDnn && x.shape[0]! > 0) return pointwise(x, packed ?? w, w.shape[0]!);
+      return into(undefined, ['mm', 'out'], [x, device.transposed(w)], [x.shape[0]!, w.shape[0]!], x.dtype);
+    },
+    /** w [N,K] in the order in which `timesTransposed` reads it fastest: opaque, of the same size. Undefined where there is none. */
+    pack: (w: Tensor): Tensor | undefined =>
+      hasOneDnn ? adopt(dispatch('mkldnn::_reorder_linear_weight', '', [w, null], 1)[0]!, w.shape, w.dtype) : undefined,
     /** a [M,K], b [K,N] -> [M,N] */
     mm: (a: Tensor, b: Tensor, out?: Tensor) => {
       fits(a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === b.shape[0], 'mm', a, b);
@@ -75,7 +97,14 @@ export function atenOn(device: Device) {
       const shape = [a.shape[0]!, b.shape[1]!];
       fits(a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === b.shape[0], 'addmm', a, b);
       fits(same(out.shape, shape) && same(self.shape, shape), 'addmm', out, self, a, b);
-      fits([out, self, b].every(({ dtype }) => dtype === a.dtype), 'addmm', out, self, a, b);
+      fits(
+        [out, self, b].every(({ dtype }) => dtype === a.dtype),
+        'addmm',
+        out,
+        self,
+        a,
+        b,
+      );
       library.call(own('addmm_out'), 'ppppdd', out.handle, self.handle, a.handle, b.handle, beta, alpha);
       return out;
     },
@@ -136,14 +165,15 @@ export function atenOn(device: Device) {
       return into(out, ['silu_backward', 'grad_input'], [dy, x], x.shape, x.dtype);
     },
     /** Over the last dimension; `out` may be `x`. */
-    softmax: (x: Tensor, out?: Tensor) =>
-      into(out, ['_softmax', 'out'], [x, x.shape.length - 1, 0], x.shape, x.dtype),
+    softmax: (x: Tensor, out?: Tensor) => into(out, ['_softmax', 'out'], [x, x.shape.length - 1, 0], x.shape, x.dtype),
     logSoftmax: (x: Tensor, out?: Tensor) =>
       into(out, ['_log_softmax', 'out'], [x, x.shape.length - 1, 0], x.shape, x.dtype),
     /** p∘(dp − rowsum(p∘dp)) over the last dimension, in the place of dp */
     softmaxBackward: (dp: Tensor, p: Tensor) => {
       fits(same(dp.shape, p.shape) && dp.dtype === p.dtype, '_softmax_backward_data', dp, p);
-      const dtype = library.constant(p.dtype === 'f32' ? 'dtype_float32' : `dtype_${p.dtype === 'bf16' ? 'b' : ''}float16`);
+      const dtype = library.constant(
+        p.dtype === 'f32' ? 'dtype_float32' : `dtype_${p.dtype === 'bf16' ? 'b' : ''}float16`,
+      );
       return into(dp, ['_softmax_backward_data', 'out'], [dp, p, p.shape.length - 1, dtype], p.shape, p.dtype);
     },
     /** All elements, without dimensions. */
@@ -204,4 +234,14 @@ export function atenOn(device: Device) {
     },
     zero: (x: Tensor) => change('zero_', '', [x]),
   };
+
+  function works(attempt: () => Tensor): boolean {
+    try {
+      device.scoped(() => [void attempt()]);
+      return true;
+    } catch (error) {
+      if (error instanceof KernelError) return false;
+      throw error;
+    }
+  }
 }

@@ -8,7 +8,7 @@ import type { Aten } from './aten.ts';
 import type { Device, Tensor } from './tensors.ts';
 
 /** Longer segments are computed this many queries at a time: each block reads only the keys that it may see. */
-const QUERY_BLOCK = 256;
+const QUERY_BLOCK = 128;
 
 /** Rows of a packed tensor: ranges, or an index per row (for padding row 0, and T where rows are written). */
 type Rows =
@@ -22,7 +22,7 @@ interface Chunk {
   readonly lk: number;
   readonly queries: Rows;
   readonly keys: Rows;
-  /** [n,1,lq,lk]: 0 where a query sees a key, else −∞. */
+  /** [n,1,lq,m]: 0 where a query sees one of the last m keys, else −∞; it sees all keys before. */
   readonly mask: Tensor;
   /** [n·lq,1]: 1 for queries, 0 for padding; undefined where there is none. */
   readonly present: Tensor | undefined;
@@ -49,13 +49,28 @@ export function headsOf({ headDim, scale }: HeadAttributes, q: Tensor, k: Tensor
 }
 
 /** The chunks of a segment table int32 [S,6], with their masks uploaded in the dtype of the scores. */
-export function segmentChunks(device: Device, table: Int32Array, tokens: number, dtype: Tensor['dtype']): SegmentChunks {
+export function segmentChunks(
+  device: Device,
+  table: Int32Array,
+  tokens: number,
+  dtype: Tensor['dtype'],
+): SegmentChunks {
   const { chunks: rows, count, lengths, queryIds, keyIds } = layoutSegments(table, tokens, 1);
   const indices = (ids: Int32Array) => {
     const upload = (list: Int32Array) => device.upload(BigInt64Array.from(list, BigInt), [list.length]);
     return { ids: upload(ids.map((id) => (id < tokens ? id : 0))), writeIds: upload(ids) };
   };
   const upload = (mask: Float32Array, shape: readonly number[]) => device.dense(device.upload(mask, shape), dtype);
+  /** The triangle at the end of a block: query i sees i + 1 of its last keys. */
+  const triangles = new Map<number, Tensor>();
+  const causal = (size: number): Tensor => {
+    let known = triangles.get(size);
+    if (!known) {
+      known = upload(maskOf([{ keys: size, surplus: 0 }], size, size), [1, 1, size, size]);
+      triangles.set(size, known);
+    }
+    return known;
+  };
   const chunks: Chunk[] = [];
   for (let c = 0; c < count; c++) {
     const [n, lq, lk, q0, q1, k0, first] = rows.subarray(c * 7, c * 7 + 7) as unknown as number[] & { length: 7 };
@@ -75,7 +90,7 @@ export function segmentChunks(device: Device, table: Int32Array, tokens: number,
           lk: seen,
           queries: { ranges: rangesOf(queries.subarray(from, to)) },
           keys: { ranges: rangesOf(keys.subarray(0, seen)) },
-          mask: upload(maskOf([{ keys: seen, surplus: from + surplus }], to - from, seen), [1, 1, to - from, seen]),
+          mask: causal(to - from),
           present: undefined,
         });
       }
@@ -151,8 +166,10 @@ export function attentionOn(device: Device, aten: Aten) {
   /** softmax(scale·q·kᵀ + mask) [n·G, shared·lq, lk] */
   function probabilities(q: Tensor, k: Tensor, { n, lq, lk, mask }: Chunk, { groups, shared, scale }: Heads): Tensor {
     const scores = aten.baddbmm(empty([n * groups, shared * lq, lk], q.dtype), q, flipped(k), 0, scale);
-    const masked = aten.add(view(scores, [n, groups * shared, lq, lk]), mask);
-    return view(aten.softmax(masked, masked), scores.shape);
+    const split = view(scores, [n, groups * shared, lq, lk]);
+    const last = mask.shape[3]!;
+    aten.addcmul(view(split, split.shape.with(3, last), split.strides, lk - last), mask, one(), 1);
+    return aten.softmax(scores, scores);
   }
   /** The inverse of stackQueries into rows of `to` [T+1, H·d]; padding goes to row T. */
   function writeQueries(to: Tensor, x: Tensor, chunk: Chunk, { groups, shared, width }: Heads): void {
@@ -242,7 +259,13 @@ export function attentionOn(device: Device, aten: Aten) {
       const capacity = keys.shape[2]!;
       const stack = (cache: Tensor) => view(cache, [batch * groups, capacity, width]);
       const queries = view(q, [batch * groups, shared, width]);
-      const scores = aten.baddbmm(empty([batch * groups, shared, capacity], q.dtype), queries, flipped(stack(keys)), 0, scale);
+      const scores = aten.baddbmm(
+        empty([batch * groups, shared, capacity], q.dtype),
+        queries,
+        flipped(stack(keys)),
+        0,
+        scale,
+      );
       // The new token's own score goes to its place, its probability to its own value instead of what lies there.
       const row = (x: Tensor) => view(x, [batch * groups * shared, x.shape.at(-1)!]);
       const own = aten.baddbmm(

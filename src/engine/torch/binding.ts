@@ -11,12 +11,18 @@ import { failure } from '../../util/index.ts';
 
 /** Of one argument of a C function: pointer or handle, int64, int32 (flags too), float, double. */
 type ArgumentType = 'p' | 'l' | 'i' | 'f' | 'd';
-const C_TYPES: Readonly<Record<ArgumentType, string>> = { p: 'uint64_t', l: 'int64_t', i: 'int32_t', f: 'float', d: 'double' };
+const C_TYPES: Readonly<Record<ArgumentType, string>> = {
+  p: 'uint64_t',
+  l: 'int64_t',
+  i: 'int32_t',
+  f: 'float',
+  d: 'double',
+};
 
 type Call = (...values: number[]) => number;
 
-/** A 64-bit slot: an integer, a handle, a double, a list of handles (which the call takes over), or nothing. */
-export type Slot = number | { readonly double: number } | { readonly list: readonly number[] } | null;
+/** A 64-bit slot: an integer or a handle, a text, a list of either (handles are taken over), or nothing. */
+export type Slot = number | { readonly text: string } | { readonly list: readonly number[] } | null;
 
 export interface Library {
   readonly version: string;
@@ -84,7 +90,6 @@ export async function loadLibrary(directory: string, file: string, threads: numb
   const library = open();
   const memory = new ArrayBuffer(8 * WORDS);
   const words = new Uint32Array(memory);
-  const doubles = new Float64Array(memory);
   const address = Number(koffi.address(memory));
   const write = (word: number, value: number) => {
     words[2 * word] = value;
@@ -153,12 +158,15 @@ export async function loadLibrary(directory: string, file: string, threads: numb
   const threadCount = bind('torch_get_num_threads', 'p');
   const newList = bind('torch_new_list_reserve_size', 'pp');
   const pushBack = bind('torch_list_push_back', 'pp');
+  const newText = bind('torch_new_string_handle', 'ppp');
 
   const put = (word: number, slot: Slot) => {
     if (slot === null) write(word, 0);
     else if (typeof slot === 'number') write(word, slot < 0 ? 0 : slot);
-    else if ('double' in slot) doubles[word] = slot.double;
-    else {
+    else if ('text' in slot) {
+      check(newText(nameAt(slot.text), slot.text.length, address + 8 * RESULT));
+      write(word, read(RESULT));
+    } else {
       check(newList(slot.list.length, address + 8 * RESULT));
       const list = read(RESULT);
       for (const item of slot.list) check(pushBack(list, item));

@@ -18,7 +18,12 @@ export interface TorchOptions {
 }
 
 /** Starts the engine in a worker thread. Throws a failure when the library or the device does not work. */
-export async function torchEngine({ library, device, dtype, threads = availableParallelism() }: TorchOptions): Promise<Engine> {
+export async function torchEngine({
+  library,
+  device,
+  dtype,
+  threads = availableParallelism(),
+}: TorchOptions): Promise<Engine> {
   const names = libraryNames(process);
   const file = device.startsWith('cuda') ? names.cuda : names.cpu;
   const settings: WorkerSettings = { directory: library.directory, file, device, dtype, threads };
@@ -29,17 +34,8 @@ export async function torchEngine({ library, device, dtype, threads = availableP
     settings,
     info: (hello) => ({ name: 'torch', version: hello.version, device, dtype, threads: hello.threads }),
     prepare: (graph, freeze) => {
-      const plan = planGraph(graph);
-      return { plan, held: freeze ? heldStates(plan) : [] };
+      const plan = planGraph(graph, freeze);
+      return { plan, held: plan.frozen };
     },
   });
-}
-
-/** States that a program reads and none of its effects change. */
-function heldStates({ steps }: Plan): string[] {
-  const read = new Set(steps.flatMap(({ operands }) => operands.flatMap((ref) => (ref.kind === 'state' ? [ref.name] : []))));
-  for (const step of steps) {
-    for (const name of step.kind === 'effect' ? step.targets : step.sinks) if (name !== null) read.delete(name);
-  }
-  return [...read];
 }

@@ -32,8 +32,7 @@ export function headOn(device: Device, aten: Aten) {
 
   /** min(x, just below total): the first cumulative sum above it exists and has a positive step. */
   const inside = (x: Tensor, total: Tensor) => aten.minimum(x, aten.mulScalar(total, JUST_BELOW));
-  const last = (x: Tensor) =>
-    device.dense(view(x, [x.shape[0]!, 1], [x.strides[0]!, 1], x.shape[1]! - 1));
+  const last = (x: Tensor) => device.dense(view(x, [x.shape[0]!, 1], [x.strides[0]!, 1], x.shape[1]! - 1));
 
   /** Inverse of the cumulative distribution in two levels: first the block of the vocabulary, then the id within it. */
   function pick(p: Tensor, u: Tensor): Tensor {
@@ -42,7 +41,7 @@ export function headOn(device: Device, aten: Aten) {
     if (width === vocabulary) {
       const cumulative = aten.cumsum(p);
       const total = last(cumulative);
-      return aten.searchAbove(cumulative, inside(aten.mul(u, total), total));
+      return indices(within(aten.searchAbove(cumulative, inside(aten.mul(u, total), total)), vocabulary), [batch, 1]);
     }
     const count = vocabulary / width;
     const blocks = view(p, [batch * count, width]);
@@ -52,11 +51,25 @@ export function headOn(device: Device, aten: Aten) {
     const target = inside(aten.mul(u, total), total);
     const block = aten.searchAbove(cumulative, target);
     const before = aten.add(aten.gather(cumulative, block), aten.gather(sums, block), -1);
-    const chosen = device.downloadIndices(block);
-    const within = aten.cumsum(aten.indexSelect(blocks, indices(chosen.map((c, b) => b * count + c), [batch])));
-    const place = aten.searchAbove(within, inside(aten.add(target, before, -1), last(within)));
-    return indices(device.downloadIndices(place).map((c, b) => chosen[b]! * width + c), [batch, 1]);
+    const chosen = within(block, count);
+    const sumsWithin = aten.cumsum(
+      aten.indexSelect(
+        blocks,
+        indices(
+          chosen.map((c, b) => b * count + c),
+          [batch],
+        ),
+      ),
+    );
+    const place = aten.searchAbove(sumsWithin, inside(aten.add(target, before, -1), last(sumsWithin)));
+    return indices(
+      within(place, width).map((c, b) => chosen[b]! * width + c),
+      [batch, 1],
+    );
   }
+  /** Places on the host; where the numbers are not numbers, any. */
+  const within = (places: Tensor, limit: number) =>
+    device.downloadIndices(places).map((place) => Math.min(place, limit - 1));
   const indices = (ids: Int32Array, shape: readonly number[]) => device.upload(BigInt64Array.from(ids, BigInt), shape);
 
   /** Keeps the k best and of those the smallest set that reaches topP (the id that crosses it included). */
@@ -78,7 +91,8 @@ export function headOn(device: Device, aten: Aten) {
     }
     const cumulative = aten.cumsum(kept);
     const total = last(cumulative);
-    return aten.gather(columns, aten.searchAbove(cumulative, inside(aten.mul(u, total), total)));
+    const places = within(aten.searchAbove(cumulative, inside(aten.mul(u, total), total)), k);
+    return aten.gather(columns, indices(places, [places.length, 1]));
   }
 
   return {
@@ -87,7 +101,7 @@ export function headOn(device: Device, aten: Aten) {
       const result = empty([h.shape[0]!], 'f32');
       for (const [from, to] of chunks(h.shape[0]!, w.shape[0]!)) {
         device.scoped(() => {
-          const logits = aten.mm(rows(h, from, to), transposed(w));
+          const logits = aten.timesTransposed(rows(h, from, to), w);
           const chosen = aten.gather(aten.logSoftmax(logits, logits), column(rows(targets, from, to)));
           device.copy(column(rows(result, from, to)), chosen);
           return [];
@@ -96,21 +110,21 @@ export function headOn(device: Device, aten: Aten) {
       return result;
     },
     /**
-     * d log p(target) = onehot(target) − softmax: dlogits = g·(onehot − p), dh = dlogits·W, dW = dlogitsᵀ·h, which is
-     * added to `sink`.
+     * d log p(target) = onehot(target) − softmax. With e = softmax − onehot: dh = −g∘(e·W), dW = −eᵀ·(g∘h), so that the
+     * gradient g meets the narrow matrices, not the logits. dW is added to `sink`.
      */
     logProbsGrad: (g: Tensor, h: Tensor, w: Tensor, targets: Tensor, sink: Sink): Tensor => {
       const dh = empty(h.shape, 'f32');
       for (const [from, to] of chunks(h.shape[0]!, w.shape[0]!)) {
         device.scoped(() => {
           const hidden = rows(h, from, to);
-          const logits = aten.mm(hidden, transposed(w));
-          const p = aten.softmax(logits, logits);
-          const [weights, places] = [column(rows(g, from, to)), column(rows(targets, from, to))];
-          const dlogits = aten.mul(p, aten.mulScalar(weights, -1), p);
-          aten.scatter(dlogits, places, aten.add(aten.gather(dlogits, places), weights));
-          aten.mm(dlogits, w, rows(dh, from, to));
-          aten.addmm(sink.tensor, sink.tensor, transposed(dlogits), hidden, sink.fresh ? 0 : 1);
+          const logits = aten.timesTransposed(hidden, w);
+          const e = aten.softmax(logits, logits);
+          const places = column(rows(targets, from, to));
+          aten.scatter(e, places, aten.addScalar(aten.gather(e, places), -1));
+          const weights = aten.mulScalar(column(rows(g, from, to)), -1);
+          aten.mul(aten.timesTransposed(e, transposed(w)), weights, rows(dh, from, to));
+          aten.addmm(sink.tensor, sink.tensor, transposed(e), aten.mul(hidden, weights), sink.fresh ? 0 : 1);
           sink.fresh = false;
           return [];
         });
@@ -118,7 +132,11 @@ export function headOn(device: Device, aten: Aten) {
       return dh;
     },
     /** logits [B,V], uniforms [B] -> ids i64 [B] and their untempered log-probs [B]. */
-    sample: (logits: Tensor, uniforms: Tensor, { temperature, topK, topP }: OpAttributes['sample']): [Tensor, Tensor] => {
+    sample: (
+      logits: Tensor,
+      uniforms: Tensor,
+      { temperature, topK, topP }: OpAttributes['sample'],
+    ): [Tensor, Tensor] => {
       const vocabulary = logits.shape[1]!;
       const logProbs = aten.logSoftmax(logits);
       const u = column(uniforms);

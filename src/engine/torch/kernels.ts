@@ -27,12 +27,18 @@ export interface StateOperand {
   readonly tensor: () => Tensor;
   /** The same in the compute dtype. */
   readonly low: () => Tensor;
+  /** The matrix as `Aten.pack` orders it, made from one of the two above and kept until `States.unpack`. */
+  readonly packed: (values: Tensor) => Tensor | undefined;
 }
 
 /** What kernels share during one run. */
 export interface RunContext {
   /** A size that was bound when the run began. */
   readonly size: (dim: Dim) => number;
+  /** Whether the state stays as it is while the program lives. */
+  readonly isFrozen: (state: string) => boolean;
+  /** Identifies an input's array within the run. */
+  readonly keyOf: (host: Int32Array) => number;
   /** Makes something once per run; tensors in it live until the run ends. */
   readonly once: <T>(key: string, make: () => T) => T;
 }
@@ -49,7 +55,7 @@ type Kernel<K extends OpName> = (
 export const SINKS: Partial<Record<OpName, number>> = { matmul: 0, scatterRows: 0, tokenLogProbsGrad: 1 };
 
 /** Rows of a block of elementwise work: several tensors of that many values stay in the cache between its calls. */
-const BLOCK_VALUES = 2 ** 18;
+const BLOCK_VALUES = 2 ** 19;
 
 export type Kernels = { readonly [K in OpName]: Kernel<K> | null };
 
@@ -79,22 +85,11 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
   const indices = (c: RunContext, x: Operand | undefined, limit: number): Tensor => {
     const host = ids(x);
     for (const id of host) if (id < 0 || id >= limit) throw reject(`index ${id} is outside 0..${limit - 1}`);
-    return c.once(`i64 ${keyOf(host)}`, () => device.upload(BigInt64Array.from(host, BigInt), [host.length]));
-  };
-  /** Identifies an input's array within a run. */
-  const keys = new WeakMap<Int32Array, number>();
-  let nextKey = 0;
-  const keyOf = (host: Int32Array): number => {
-    let key = keys.get(host);
-    if (key === undefined) {
-      key = nextKey++;
-      keys.set(host, key);
-    }
-    return key;
+    return c.once(`i64 ${c.keyOf(host)}`, () => device.upload(BigInt64Array.from(host, BigInt), [host.length]));
   };
   const segments = (c: RunContext, table: Operand | undefined, tokens: number): SegmentChunks => {
     const host = ids(table);
-    return c.once(`segments ${keyOf(host)}`, () => segmentChunks(device, host, tokens, dtype));
+    return c.once(`segments ${c.keyOf(host)}`, () => segmentChunks(device, host, tokens, dtype));
   };
 
   /** Blocks of rows of matrices with this many columns. */
@@ -135,6 +130,10 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     }
     return known;
   }
+
+  /** x·Wᵀ [T,N], with the weights packed where they will not change. */
+  const timesTransposed = (c: RunContext, x: Tensor, w: Operand, values: Tensor): Tensor =>
+    aten.timesTransposed(x, values, isState(w) && c.isFrozen(w.state) ? w.packed(values) : undefined);
 
   const productOf = (a: Tensor, b: Tensor, sink: Sink | undefined): readonly (Tensor | undefined)[] => {
     if (!sink) return [aten.mm(a, b)];
@@ -210,19 +209,20 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       }
       return [aten.sum(sums)];
     },
-    matmul: (_, [a, b], { transposeA, transposeB }, [sink]) => {
+    matmul: (c, [a, b], { transposeA, transposeB }, [sink]) => {
       // A gradient of a layer's weights is in the compute dtype, as its operands are; everything else is f32.
       const [x, y] = sink ? [low(a), low(b)] : [f32(a), f32(b)];
+      if (!sink && !transposeA && transposeB) return [timesTransposed(c, x, b!, y)];
       return productOf(transposeA ? transposed(x) : x, transposeB ? transposed(y) : y, sink);
     },
-    linear: (_, [x, ...weights]) => {
+    linear: (c, [x, ...weights]) => {
       const input = low(x);
-      return weights.map((w) => aten.mm(input, transposed(low(w))));
+      return weights.map((w) => timesTransposed(c, input, w, low(w)));
     },
     linearGradInput: (_, operands) => {
       const count = operands.length / 2;
       const [dy, w] = [operands.slice(0, count).map(low), operands.slice(count).map(low)];
-      const sum = aten.mm(dy[0]!, w[0]!);
+      const sum = aten.timesTransposed(dy[0]!, transposed(w[0]!));
       for (let i = 1; i < count; i++) aten.addmm(sum, sum, dy[i]!, w[i]!);
       return [sum];
     },
@@ -272,7 +272,7 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     rope: (c, [x, positions], { headDim, frequencies, inverse }) => {
       const value = dense(tensor(x));
       const host = ids(positions);
-      const { cos, sin } = c.once(`turns ${keyOf(host)} ${frequencies} ${value.dtype}`, () => {
+      const { cos, sin } = c.once(`turns ${c.keyOf(host)} ${frequencies} ${value.dtype}`, () => {
         const table = turnsUpTo(host.reduce((a, b) => Math.max(a, b), 0) + 1, frequencies);
         const at = indices(c, positions, table.cos.shape[0]!);
         const turn = (full: Tensor) => {
@@ -338,7 +338,7 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
         if (length < 0 || length >= capacity) throw reject(`row of ${length} tokens in a cache for ${capacity}`);
       }
       const heads = headsOf(attributes, queries, newKeys);
-      const places = c.once(`decode ${keyOf(host)} ${capacity}`, () =>
+      const places = c.once(`decode ${c.keyOf(host)} ${capacity}`, () =>
         decodePlaces(device, host, capacity, heads, dtype),
       );
       const caches = [dense(keyCache, dtype), dense(valueCache, dtype)] as const;

@@ -51,10 +51,15 @@ export interface Plan {
   /** States whose values at the start are needed after effects changed them. */
   readonly snapshots: readonly string[];
   readonly outputs: readonly { readonly name: string; readonly from: Ref; readonly isIndices: boolean }[];
+  /** States that stay as they are while the program lives. */
+  readonly frozen: readonly string[];
 }
 
-/** Checks the graph and plans it. */
-export function planGraph(graph: Graph): Plan {
+/**
+ * Checks the graph and plans it.
+ * @param freeze states that it only reads stay as they are
+ */
+export function planGraph(graph: Graph, freeze: boolean): Plan {
   verifyGraph(graph);
   const effects = graph.nodes.filter(({ op }) => isEffect(op)) as Node<EffectOp>[];
   const changed = new Set(effects.flatMap(targetsOf));
@@ -138,7 +143,13 @@ export function planGraph(graph: Graph): Plan {
     from: refOf(value, true),
     isIndices: value.dtype === 'i32',
   }));
-  return { steps: withDeaths(steps, outputs), snapshots: [...snapshots], outputs };
+  const read = graph.nodes.flatMap((node) => (isNode(node, 'state') ? [node.attributes.name] : []));
+  return {
+    steps: withDeaths(steps, outputs),
+    snapshots: [...snapshots],
+    outputs,
+    frozen: freeze ? read.filter((name) => !changed.has(name)) : [],
+  };
 }
 
 /** Values whose only use is to be added to a state that nothing else in the graph touches. */

@@ -9,11 +9,12 @@ import type { KernelStep, Plan, Ref } from './plan.ts';
 import type { States } from './states.ts';
 import type { Device, Tensor } from './tensors.ts';
 
-const OUT_OF_MEMORY = /out of memory|not enough memory|can't allocate memory|cannot allocate memory|CUBLAS_STATUS_ALLOC/i;
+const OUT_OF_MEMORY =
+  /out of memory|not enough memory|can't allocate memory|cannot allocate memory|CUBLAS_STATUS_ALLOC/i;
 
 /** Runs the plan once; see `Program.run`. */
 export function runPlan(
-  { steps, snapshots, outputs }: Plan,
+  { steps, snapshots, outputs, frozen }: Plan,
   inputs: Readonly<Record<string, HostTensor>>,
   bindings: ReadonlyMap<string, number>,
   { device, kernels, states }: { device: Device; kernels: Kernels; states: States },
@@ -27,7 +28,13 @@ export function runPlan(
     lasting.push(tensors);
     return result;
   };
+  const keys = new Map<Int32Array, number>();
   const context: RunContext = {
+    isFrozen: (state) => frozen.includes(state),
+    keyOf: (host) => {
+      if (!keys.has(host)) keys.set(host, keys.size);
+      return keys.get(host)!;
+    },
     size: (dim: Dim) => (typeof dim === 'number' ? dim : bindings.get(dim)!),
     once: (key, make) => {
       if (!shared.has(key)) shared.set(key, last(make));
@@ -87,7 +94,7 @@ export function runPlan(
       if (step.kind === 'kernel') runKernel(step);
       else {
         device.scoped(() => {
-          states.apply(step.op, step.targets, step.operands.map(operand), step.attributes);
+          states.apply(step.op, step.targets, step.operands.map(operand), step.attributes, context);
           return [];
         });
       }

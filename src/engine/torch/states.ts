@@ -8,7 +8,7 @@ import { failure } from '../../util/index.ts';
 import type { StateOptions } from '../contract.ts';
 import type { Aten } from './aten.ts';
 import type { Sink } from './head.ts';
-import type { Indices, Operand, StateOperand } from './kernels.ts';
+import type { Indices, Operand, RunContext, StateOperand } from './kernels.ts';
 import { type Device, sizeOf, stridesOf, type Tensor, type TorchDtype } from './tensors.ts';
 
 /** Values of a block of an update: four tensors of them stay in the cache. */
@@ -24,9 +24,16 @@ interface State {
   /** The same in the compute dtype, and whether it still is. */
   low: Tensor | undefined;
   isLowCurrent: boolean;
+  /** By the dtype that was packed; while a program relies on the state staying as it is. */
+  readonly packed: Map<TorchDtype, Tensor | undefined>;
 }
 
-type Effect<K extends EffectOp> = (targets: readonly string[], operands: readonly Operand[], attributes: OpAttributes[K]) => void;
+type Effect<K extends EffectOp> = (
+  targets: readonly string[],
+  operands: readonly Operand[],
+  attributes: OpAttributes[K],
+  c: RunContext,
+) => void;
 
 export interface States {
   create(name: string, shape: readonly number[], options: StateOptions): void;
@@ -34,13 +41,21 @@ export interface States {
   write(name: string, data: Float32Array): void;
   read(name: string): Float32Array;
   drop(name: string): void;
+  /** Forgets what was packed for a program that is gone. */
+  unpack(names: readonly string[]): void;
   clear(): void;
   operand(name: string): StateOperand;
   /** The state as something to be added to. Call `changed` afterwards. */
   sink(name: string): Sink;
   /** After a sink was used. */
   changed(name: string, sink: Sink): void;
-  apply<K extends EffectOp>(op: K, targets: readonly string[], operands: readonly Operand[], attributes: OpAttributes[K]): void;
+  apply<K extends EffectOp>(
+    op: K,
+    targets: readonly string[],
+    operands: readonly Operand[],
+    attributes: OpAttributes[K],
+    c: RunContext,
+  ): void;
 }
 
 export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States {
@@ -64,11 +79,17 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
     state.isZero = false;
     return tensor;
   };
-  const release = ({ tensor, low }: State) => {
-    for (const one of [tensor, low]) if (one) device.free(one);
+  const unpack = ({ packed }: State) => {
+    for (const one of packed.values()) if (one) device.free(one);
+    packed.clear();
+  };
+  const release = (state: State) => {
+    for (const one of [state.tensor, state.low]) if (one) device.free(one);
+    unpack(state);
   };
   const touch = (state: State) => {
     state.isLowCurrent = false;
+    unpack(state);
   };
   const lowOf = (state: State): Tensor => {
     if (state.dtype === dtype) return values(state);
@@ -100,7 +121,8 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       });
     }
   }
-  const scalarsOf = (x: Operand | undefined) => device.download(tensorOf(x)) as unknown as [number, number, number, number];
+  const scalarsOf = (x: Operand | undefined) =>
+    device.download(tensorOf(x)) as unknown as [number, number, number, number];
 
   const effects: { [K in EffectOp]: Effect<K> } = {
     accumulate: ([name], [value]) => {
@@ -117,17 +139,23 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       state.isZero = true;
       touch(state);
     },
-    cacheWrite: ([name], [slots, positions, value]) => {
+    cacheWrite: ([name], [slots, positions, value], _, c) => {
       const state = named(name!);
       const [count, groups, capacity, width] = state.shape as [number, number, number, number];
-      const [at, places] = [indicesOf(slots, count, 'cacheWrite: slot'), indicesOf(positions, capacity, 'cacheWrite: position')];
-      const flat = BigInt64Array.from({ length: at.length * groups }, (_, i) => {
-        const [row, g] = [Math.floor(i / groups), i % groups];
-        return BigInt((at[row]! * groups + g) * capacity + places[row]!);
+      const [at, places] = [
+        indicesOf(slots, count, 'cacheWrite: slot'),
+        indicesOf(positions, capacity, 'cacheWrite: position'),
+      ];
+      // All layers write to the same rows.
+      const target = c.once(`cache rows ${c.keyOf(at)} ${c.keyOf(places)} ${groups} ${capacity}`, () => {
+        const flat = new BigInt64Array(at.length * groups);
+        for (let row = 0, i = 0; row < at.length; row++) {
+          for (let g = 0; g < groups; g++) flat[i++] = BigInt((at[row]! * groups + g) * capacity + places[row]!);
+        }
+        return device.upload(flat, [flat.length]);
       });
       const cache = view(values(state), [count * groups * capacity, width]);
-      const from = view(dense(tensorOf(value), state.dtype), [flat.length, width]);
-      aten.indexCopy(cache, device.upload(flat, [flat.length]), from);
+      aten.indexCopy(cache, target, view(dense(tensorOf(value), state.dtype), [at.length * groups, width]));
       touch(state);
     },
     cacheMove: ([name], [from, to]) => {
@@ -179,7 +207,15 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       const old = states.get(name);
       if (old) release(old);
       const stored = precision === 'compute' ? dtype : 'f32';
-      states.set(name, { shape, dtype: stored, tensor: undefined, isZero: true, low: undefined, isLowCurrent: false });
+      states.set(name, {
+        shape,
+        dtype: stored,
+        tensor: undefined,
+        isZero: true,
+        low: undefined,
+        isLowCurrent: false,
+        packed: new Map(),
+      });
     },
     resize: (name, axis, size) => {
       const state = named(name);
@@ -215,13 +251,27 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       release(named(name));
       states.delete(name);
     },
+    unpack: (names) => {
+      for (const name of names) unpack(named(name));
+    },
     clear: () => {
       for (const state of states.values()) release(state);
       states.clear();
     },
     operand: (name) => {
       const state = named(name);
-      return { state: name, tensor: () => values(state), low: () => lowOf(state) };
+      return {
+        state: name,
+        tensor: () => values(state),
+        low: () => lowOf(state),
+        packed: (matrix) => {
+          if (!state.packed.has(matrix.dtype)) {
+            const made = aten.pack(matrix);
+            state.packed.set(matrix.dtype, made && device.keep(made));
+          }
+          return state.packed.get(matrix.dtype);
+        },
+      };
     },
     sink: (name) => {
       const state = named(name);
@@ -232,6 +282,7 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       state.isZero = fresh;
       touch(state);
     },
-    apply: (op, targets, operands, attributes) => (effects[op] as Effect<typeof op>)(targets, operands, attributes),
+    apply: (op, targets, operands, attributes, c) =>
+      (effects[op] as Effect<typeof op>)(targets, operands, attributes, c),
   };
 }

@@ -95,12 +95,7 @@ const DTYPES: Readonly<Record<TorchDtype, string>> = {
 const MOST_SCALARS = 256;
 
 /** Opens the device. Throws a failure when torch does not have it. */
-export async function openDevice(
-  directory: string,
-  file: string,
-  name: DeviceName,
-  threads: number,
-): Promise<Device> {
+export async function openDevice(directory: string, file: string, name: DeviceName, threads: number): Promise<Device> {
   const library = await loadLibrary(directory, file, threads);
   const [kind, number] = name.split(':') as [string, string | undefined];
   const types = { cpu: library.constant('device_type_cpu'), device: library.constant(`device_type_${kind}`) };

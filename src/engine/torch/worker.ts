@@ -55,7 +55,10 @@ await serve<Plan, Hello>(async () => {
         if (!plan) throw failure({ what: 'the program was disposed of' });
         return runPlan(plan, inputs, bindings, tools);
       },
-      disposeProgram: ({ program }) => void plans.delete(program),
+      disposeProgram: ({ program }) => {
+        states.unpack(plans.get(program)?.frozen ?? []);
+        plans.delete(program);
+      },
       ping: () => undefined,
       close: () => void states.clear(),
     },

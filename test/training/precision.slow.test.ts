@@ -1,10 +1,11 @@
 // bf16 against f32 on the torch engine: a hundred steps of SPIN side by side, and the paper's learning rate, far below what a bf16
-// weight could take in. Needs libtorch: SELFPLAY_TORCH.
+// weight could take in.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Engine, openEngine } from '../../src/engine/index.ts';
+import type { Engine } from '../../src/engine/index.ts';
 import type { Group } from '../../src/pairs/index.ts';
 import { openScorer, openTrainer, type StepFigures, type TrainerSettings } from '../../src/training/index.ts';
+import { torchForTests } from '../engine/torchForTests.ts';
 import { promptOf, tinyModel, writeWeights } from '../generation/tiny.ts';
 
 const STEPS = 100;
@@ -42,17 +43,13 @@ async function play(engine: Engine, steps: number, learningRate: number): Promis
   return figures;
 }
 
-if (process.env['SELFPLAY_TORCH'] === undefined) {
-  process.stderr.write('Precision tests are skipped: SELFPLAY_TORCH names no folder with libtorch.\n');
-}
+const torch = await torchForTests('bf16 beside f32');
 
-describe.skipIf(process.env['SELFPLAY_TORCH'] === undefined)('bf16', () => {
+describe.skipIf(!torch)('bf16', () => {
   let full: Engine;
   let half: Engine;
   beforeAll(async () => {
-    const open = async (dtype: 'f32' | 'bf16') =>
-      (await openEngine({ engine: 'torch', device: 'cpu', dtype, threads: 1 })).engine;
-    [full, half] = [await open('f32'), await open('bf16')];
+    [full, half] = [await torch!('f32'), await torch!('bf16')];
   });
   afterAll(async () => {
     await full?.dispose();
