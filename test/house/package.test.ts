@@ -13,6 +13,7 @@ interface Manifest {
   scripts: Record<string, string>;
   dependencies: Record<string, string>;
   devDependencies: Record<string, string>;
+  optionalDependencies: Record<string, string>;
   bundleDependencies: string[];
 }
 
@@ -21,6 +22,7 @@ interface Locked {
   version?: string;
   integrity?: string;
   dev?: boolean;
+  optional?: boolean;
   hasInstallScript?: boolean;
   dependencies?: Record<string, string>;
   devDependencies?: Record<string, string>;
@@ -44,7 +46,8 @@ describe('package.json', () => {
   });
 
   it('pins every dependency to one version', () => {
-    const all = Object.entries({ ...manifest.dependencies, ...manifest.devDependencies });
+    const { dependencies, devDependencies, optionalDependencies } = manifest;
+    const all = Object.entries({ ...dependencies, ...devDependencies, ...optionalDependencies });
     expect(all.filter(([, version]) => !/^\d+\.\d+\.\d+(-[\w.]+)?$/.test(version))).toEqual([]);
     expect(read('.npmrc')).toMatch(/^save-exact=true$/m);
   });
@@ -70,9 +73,12 @@ describe('package.json', () => {
 });
 
 describe('what is installed', () => {
-  it('runs nothing at install time: the one package that would is bundled, and stripped by the build', () => {
+  it('downloads nothing at install time: the one package that would is bundled, and stripped by the build', () => {
     const withScript = Object.entries(locked).filter(([, entry]) => entry.hasInstallScript && !entry.dev);
-    expect(withScript.map(([path]) => path)).toEqual(['node_modules/onnxruntime-node']);
+    expect(withScript.map(([path]) => path)).toEqual(['node_modules/koffi', 'node_modules/onnxruntime-node']);
+    // koffi's looks for its binary, which npm brings as a package of its own, and knows no address to fetch one from.
+    expect(read('node_modules/koffi/cnoke.cjs')).not.toMatch(/https?:|node:https?|require\(['"]https?['"]\)/);
+    expect(locked['node_modules/koffi']?.optional).toBe(true);
     expect(manifest.bundleDependencies).toEqual(['onnxruntime-node']);
     expect(manifest.scripts.build).toContain('node scripts/prepare-bundle.mjs');
     expect(read('.npmrc')).toMatch(/^ignore-scripts=true$/m);

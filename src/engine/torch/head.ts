@@ -50,8 +50,9 @@ export function headOn(device: Device, aten: Aten) {
     const total = last(cumulative);
     const target = inside(aten.mul(u, total), total);
     const block = aten.searchAbove(cumulative, target);
-    const before = aten.add(aten.gather(cumulative, block), aten.gather(sums, block), -1);
     const chosen = within(block, count);
+    const at = indices(chosen, [batch, 1]);
+    const before = aten.add(aten.gather(cumulative, at), aten.gather(sums, at), -1);
     const sumsWithin = aten.cumsum(
       aten.indexSelect(
         blocks,
