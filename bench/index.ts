@@ -39,6 +39,7 @@ console.log(
 const bytes = dtype === 'f32' ? 4 : 2;
 const seconds = values.only === 'decoding' ? undefined : await benchTraining(engine, { gemm, own, pairs, bytes });
 const rates = values.only === 'training' ? undefined : await benchDecoding(engine, { gemm: own, bandwidth, bytes });
+console.log(`GEMM peak at the end ${((await gemmPeak(engine)) / 1e9).toFixed(0)} GFLOP/s: how steady the machine is`);
 await engine.dispose();
 
 if (values.engine === 'torch') {

@@ -90,7 +90,7 @@ function recipe<Schema extends z.ZodType>(
  * The table of a run, and what to do with the model.
  * @param data the data that a fine-tuned model should now play with, as far as known
  */
-export function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
+function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
   const { best, directory, results, seconds } = outcome;
   const model = quoted(best.model);
   const played = results.rows.some(({ iteration }) => iteration !== null);

@@ -34,8 +34,8 @@ export async function gemmPeak(engine: Engine, shapes = GEMM_SHAPES): Promise<nu
     // Each product has an input of its own, so that none is left out as a repetition; only sums leave the engine.
     for (let i = 0; i < REPEATS; i++) {
       const x = b.affine(b.state('measure.x', [rows, inner]), 1 + i);
-      const product = b.matmul(x, b.state('measure.w', [columns, inner]), { transposeB: true });
-      b.output(`y${i}`, b.sumSquares(b.gatherRows(product, b.input('row', ['one'], 'i32'))));
+      const [product] = b.linear(x, b.state('measure.w', [columns, inner]));
+      b.output(`y${i}`, b.sumSquares(b.gatherRows(product!, b.input('row', ['one'], 'i32'))));
     }
     const graph = b.build();
     const states = { 'measure.x': [rows, inner], 'measure.w': [columns, inner] } as const;
@@ -60,7 +60,8 @@ export async function readBandwidth(engine: Engine, bytes: number): Promise<numb
   const [rows, columns] = [16_384, 4096];
   const b = graphBuilder();
   const memory = b.state('measure.memory', [rows, columns]);
-  b.output('sum', b.sumSquares(b.matmul(b.input('x', [1, columns]), memory, { transposeB: true })));
+  const [product] = b.linear(b.input('x', [1, columns]), memory);
+  b.output('sum', b.sumSquares(product!));
   const graph = b.build();
   return withStates(engine, { 'measure.memory': [rows, columns] }, 1, async () => {
     const program = await engine.compile(graph, { freeze: true });

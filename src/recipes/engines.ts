@@ -53,7 +53,7 @@ export async function withEngine<T>(
 }
 
 /** "torch 2.15.0 on cpu in bf16" */
-export function engineName({ name, version, device, dtype }: Omit<EngineInfo, 'threads'>): string {
+function engineName({ name, version, device, dtype }: Omit<EngineInfo, 'threads'>): string {
   return `${name} ${version} on ${device} in ${dtype}`;
 }
 

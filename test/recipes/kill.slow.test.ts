@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { killed, playUndisturbed, removeAll } from './killing.ts';
 
-beforeAll(playUndisturbed);
+beforeAll(() => playUndisturbed());
 afterAll(removeAll);
 
 describe('a game that is killed', () => {

@@ -8,18 +8,26 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import type { ResumeChanges, SftInput, SpinInput } from '../../src/recipes/index.ts';
 import { type RunEvent, readResults, readRunLog } from '../../src/report/index.ts';
 import { makeTinyGame } from './tiny-game.ts';
 
 const child = new URL('./play-child.ts', import.meta.url).pathname;
 const root = new URL('../..', import.meta.url).pathname;
 let home: string;
+let settings: Partial<SpinInput & SftInput> = {};
 let count = 0;
 
 /** Runs the child to its end; returns the signal that ended it, or its exit status. */
-async function play(command: 'run' | 'sft' | 'resume', out: string, where = '-'): Promise<string | number | null> {
+async function play(
+  command: 'run' | 'sft' | 'resume',
+  out: string,
+  where = '-',
+  changes: ResumeChanges = {},
+): Promise<string | number | null> {
   const job = spawn(process.execPath, ['--import', 'tsx', child, command, home, out, where], {
     cwd: root,
+    env: { ...process.env, PLAY_SETTINGS: JSON.stringify(settings), RESUME_CHANGES: JSON.stringify(changes) },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let errors = '';
@@ -66,13 +74,20 @@ async function listing(out: string): Promise<string[]> {
   return names.filter((name) => !name.startsWith('lock-')).sort();
 }
 
-/** To be called once by a test file. */
-export async function playUndisturbed(): Promise<void> {
+/**
+ * To be called once by a group of tests.
+ * @param changes settings of all its runs
+ */
+export async function playUndisturbed(changes: typeof settings = {}): Promise<void> {
+  settings = changes;
   home = await mkdtemp(join(tmpdir(), 'selfplay-kill-'));
   await makeTinyGame(home);
   await play('run', join(home, 'whole-run'));
   await play('sft', join(home, 'whole-sft'));
 }
+
+/** Directory of the undisturbed run. */
+export const wholeRun = () => join(home, 'whole-run');
 
 export const removeAll = () => rm(home, { recursive: true, force: true });
 
@@ -87,4 +102,17 @@ export async function killed(command: 'run' | 'sft', places: readonly string[]):
   expect(await essence(out)).toEqual(await essence(whole));
   expect(await story(out)).toEqual(await story(whole));
   expect(await listing(out)).toEqual(await listing(whole));
+}
+
+/** Kills a game once and lets it go on as `changes` say: its log, and the names of its engines, the first one first. */
+export async function resumedWith(
+  changes: ResumeChanges,
+  where: string,
+): Promise<{ events: RunEvent[]; names: string[] }> {
+  const out = join(home, `changed-${count++}`);
+  expect(await play('run', out, where)).toBe('SIGKILL');
+  expect(await play('resume', out, '-', changes)).toBe(0);
+  const manifest = JSON.parse(await readFile(join(out, 'manifest.json'), 'utf8'));
+  const names = [...manifest.earlier_engines, manifest.engine].map(({ name }: { name: string }) => name);
+  return { events: await readRunLog(out), names };
 }

@@ -1,6 +1,7 @@
 // A process that plays the tiny game, to be killed: tsx play-child.ts run|sft|resume GAME OUT WHERE
 // WHERE is "event TYPE/STAGE/ITERATION/NUMBER" or "path PART": the process kills itself with SIGKILL when that event has been
-// written, or in the middle of the first write to a new file whose path contains PART; "-" plays to the end.
+// written, or in the middle of the first write to a new file whose path contains PART; "-" plays to the end. The variable
+// PLAY_SETTINGS holds settings as JSON, RESUME_CHANGES what a resume changes.
 
 import { join } from 'node:path';
 import { fineTune, playSpin, resumeRun } from '../../src/recipes/index.ts';
@@ -39,6 +40,7 @@ const { context } = listener((event) => {
   if (what === 'event' && nameOf(event) === part) die();
 });
 
-if (command === 'run') await playSpin(tinySettings(game, out), context);
-else if (command === 'sft') await fineTune(tinySft(game, out), context);
-else await resumeRun(out, context);
+const changes = JSON.parse(process.env['PLAY_SETTINGS'] ?? '{}');
+if (command === 'run') await playSpin(tinySettings(game, out, changes), context);
+else if (command === 'sft') await fineTune(tinySft(game, out, changes), context);
+else await resumeRun(out, context, JSON.parse(process.env['RESUME_CHANGES'] ?? '{}'));

@@ -5,7 +5,7 @@
 import type { HeadAttributes } from '../../graph/index.ts';
 import { layoutSegments } from '../segments.ts';
 import type { Aten } from './aten.ts';
-import type { Device, Tensor } from './tensors.ts';
+import { type Device, sizeOf, type Tensor } from './tensors.ts';
 
 /** Longer segments are computed this many queries at a time: each block reads only the keys that it may see. */
 const QUERY_BLOCK = 128;
@@ -246,8 +246,9 @@ export function attentionOn(device: Device, aten: Aten) {
       return [device.rows(dq, 0, tokens), dense(dk, k.dtype), dense(dv, v.dtype)];
     },
     /**
-     * q [B,H·d], k and v [B,G·d] of the newest token, caches [slots,G,C,d] -> [B,H·d].
-     * @param at [B,1] place of the new token, i64; hidden [B,1,1,C]: −∞ from the place after the new token on
+     * q [B,H·d], k and v [B,G·d] of the newest token, caches [slots,G,C,d] -> [B,H·d]. The newest key and value stand in
+     * their places of the caches while the products are computed; then what was there returns: writing to a cache is
+     * another op's task.
      */
     decode: (
       [q, k, v]: readonly [Tensor, Tensor, Tensor],
@@ -258,32 +259,17 @@ export function attentionOn(device: Device, aten: Aten) {
       const batch = q.shape[0]!;
       const capacity = keys.shape[2]!;
       const stack = (cache: Tensor) => view(cache, [batch * groups, capacity, width]);
+      const row = (x: Tensor) => view(x, [sizeOf(x.shape) / width, width]);
+      const before = [keys, values].map((cache) => aten.indexSelect(row(cache), at));
+      aten.indexCopy(row(keys), at, row(k));
+      aten.indexCopy(row(values), at, row(v));
       const queries = view(q, [batch * groups, shared, width]);
-      const scores = aten.baddbmm(
-        empty([batch * groups, shared, capacity], q.dtype),
-        queries,
-        flipped(stack(keys)),
-        0,
-        scale,
-      );
-      // The new token's own score goes to its place, its probability to its own value instead of what lies there.
-      const row = (x: Tensor) => view(x, [batch * groups * shared, x.shape.at(-1)!]);
-      const own = aten.baddbmm(
-        empty([batch * groups, shared, 1], q.dtype),
-        queries,
-        view(k, [batch * groups, width, 1]),
-        0,
-        scale,
-      );
-      aten.scatter(row(scores), at, row(own));
-      const masked = aten.add(view(scores, [batch, groups, shared, capacity]), hidden);
-      const p = aten.softmax(masked, masked);
-      const ofNew = aten.gather(row(p), at);
-      const nothing = empty(ofNew.shape, ofNew.dtype);
-      aten.zero(nothing);
-      aten.scatter(row(p), at, nothing);
-      const mixed = aten.bmm(view(p, [batch * groups, shared, capacity]), stack(values));
-      aten.baddbmm(mixed, view(ofNew, [batch * groups, shared, 1]), view(v, [batch * groups, 1, width]), 1, 1);
+      const scores = empty([batch * groups, shared, capacity], q.dtype);
+      aten.baddbmm(scores, queries, flipped(stack(keys)), 0, scale);
+      aten.addcmul(view(scores, [batch, groups, shared, capacity]), hidden, one(), 1);
+      const mixed = aten.bmm(aten.softmax(scores, scores), stack(values));
+      aten.indexCopy(row(keys), at, before[0]!);
+      aten.indexCopy(row(values), at, before[1]!);
       return view(mixed, [batch, groups * shared * width]);
     },
   };
@@ -291,7 +277,9 @@ export function attentionOn(device: Device, aten: Aten) {
 
 /** What all layers of a decoding step share. */
 export interface DecodePlaces {
+  /** Row of the caches [slots·G·C, d] for the newest key of each row and group, i64 [B·G]. */
   readonly at: Tensor;
+  /** [B,1,1,C]: −∞ after the newest token, else 0 */
   readonly hidden: Tensor;
 }
 
@@ -300,18 +288,17 @@ export function decodePlaces(
   device: Device,
   lengths: Int32Array,
   capacity: number,
-  { groups, shared }: Heads,
+  { groups }: Heads,
   dtype: Tensor['dtype'],
 ): DecodePlaces {
-  const perHead = groups * shared;
-  const at = new BigInt64Array(lengths.length * perHead);
+  const at = new BigInt64Array(lengths.length * groups);
   const hidden = new Float32Array(lengths.length * capacity);
   lengths.forEach((length, b) => {
-    at.fill(BigInt(length), b * perHead, (b + 1) * perHead);
+    for (let g = 0; g < groups; g++) at[b * groups + g] = BigInt((b * groups + g) * capacity + length);
     hidden.fill(Number.NEGATIVE_INFINITY, b * capacity + length + 1, (b + 1) * capacity);
   });
   return {
-    at: device.upload(at, [at.length, 1]),
+    at: device.upload(at, [at.length]),
     hidden: device.dense(device.upload(hidden, [lengths.length, 1, 1, capacity]), dtype),
   };
 }
