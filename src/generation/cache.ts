@@ -26,7 +26,8 @@ export async function openCache(engine: Engine, model: LanguageModel): Promise<K
     throw failure({ what: 'a generator is open on this engine already', fix: 'dispose it before opening another' });
   }
   const size = { slots: 1, capacity: CAPACITY_STEP };
-  for (const name of names) await engine.createState(name, [1, model.keyValueHeads, CAPACITY_STEP, model.headDim]);
+  const shape = [1, model.keyValueHeads, CAPACITY_STEP, model.headDim];
+  for (const name of names) await engine.createState(name, shape, { precision: 'compute' });
 
   async function resize(axis: number, key: keyof typeof size, to: number): Promise<void> {
     if (to === size[key]) return;

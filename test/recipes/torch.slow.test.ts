@@ -17,7 +17,7 @@ describe.skipIf(!torch).each(['f32', 'bf16'] as const)('a game in %s', (dtype) =
       'event shard.finished/generate/0/1',
       'event shard.finished/reference/1/0',
       'event train.step/train/1/3',
-      'path iteration-1/model',
+      'path .model.',
     ]));
 
   it('and so is a fine-tuning', () => killed('sft', ['event train.step/train/null/3']));
