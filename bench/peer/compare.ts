@@ -1,6 +1,6 @@
 // The same iteration with the stock tools and with selfplay, in turns on an otherwise idle machine; prints the ratio of
 // whole-iteration times. Needs a Python with bench/peer/requirements.txt (SELFPLAY_PYTHON) and the real data.
-//   npx tsx bench/peer/compare.ts --data $SELFPLAY_DATA [--runs 1] [--modes shipped,tuned]
+//   npx tsx bench/peer/compare.ts --data $SELFPLAY_DATA [--runs 1] [--modes shipped,tuned] [--engine torch] [--dtype bf16]
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -17,10 +17,15 @@ const { values } = parseArgs({
     modes: { type: 'string', default: 'shipped,tuned' },
     prompts: { type: 'string', default: '32' },
     'new-tokens': { type: 'string', default: '128' },
+    engine: { type: 'string', default: 'onnx' },
+    dtype: { type: 'string', default: 'f32' },
   },
 });
 const model = join(values.data!, 'smollm2-135m-instruct');
 const rows = join(values.data!, 'gsm8k/train.jsonl');
+
+/** As the peer's script calls it. */
+const peerDtype = values.dtype === 'f32' ? 'fp32' : values.dtype;
 
 interface Measured {
   total: number;
@@ -44,6 +49,8 @@ async function ours(): Promise<Measured> {
     num_train_epochs: 1,
     batch_size: 8,
     threads: 2,
+    engine: values.engine as 'onnx' | 'torch',
+    dtype: values.dtype as 'f32' | 'bf16',
   });
   await playSpin(settings, {
     progress: () => ({ advance: () => undefined, done: () => undefined }),
@@ -62,7 +69,7 @@ async function ours(): Promise<Measured> {
 
 function peer(mode: string): Measured {
   const script = fileURLToPath(new URL('./iteration.py', import.meta.url));
-  const args = ['--model', model, '--gguf', 'model-q4_1.gguf', '--data', rows, '--mode', mode];
+  const args = ['--model', model, '--gguf', 'model-q4_1.gguf', '--data', rows, '--mode', mode, '--dtype', peerDtype];
   const counts = ['--prompts', values.prompts, '--new-tokens', values['new-tokens']];
   const python = process.env['SELFPLAY_PYTHON'] ?? 'python3';
   const printed = execFileSync(python, [script, ...args, ...counts], {
@@ -88,7 +95,7 @@ for (let run = 0; run < Number(values.runs); run++) {
   totals.get('selfplay')!.push(own.total);
   for (const mode of modes) {
     const measured = peer(mode);
-    show(`transformers + TRL, ${mode}, fp32`, measured);
+    show(`transformers + TRL, ${mode}, ${peerDtype}`, measured);
     totals.get(mode)!.push(measured.total);
   }
 }

@@ -31,6 +31,7 @@ const largeCases: OpCase[] = [
   make.scatterRows(500, 24, 200),
   ...[make.attention, make.attentionGrad].flatMap((maker) => [
     maker('long', { groups: 3, perGroup: 3, headDim: 16 }, packedSegments([[40, 70, 33]])),
+    maker('longer', { groups: 2, perGroup: 2, headDim: 8 }, packedSegments([[130, 60, 90]])),
     maker(
       'forty sequences',
       { groups: 1, perGroup: 3, headDim: 8 },
