@@ -4,7 +4,7 @@
  */
 import { failure } from '../../util/index.ts';
 import type { ComputeDtype, DeviceName } from '../choose.ts';
-import { type Library, loadLibrary } from './binding.ts';
+import { KernelError, type Library, loadLibrary } from './binding.ts';
 
 /** i64 holds indices, whatever came in as i32. */
 export type TorchDtype = ComputeDtype | 'i64';
@@ -280,5 +280,16 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
       return known;
     },
   };
+  demandDevice(device);
   return device;
+}
+
+/** Torch says that there is no such device when it is first used. */
+function demandDevice({ scoped, empty, name }: Device): void {
+  try {
+    scoped(() => [void empty([1], 'f32')]);
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error;
+    throw failure({ what: `device ${name}: ${error.message}`, fix: 'use --device cpu', cause: error });
+  }
 }
