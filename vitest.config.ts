@@ -7,11 +7,19 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 120_000,
+    hookTimeout: 120_000,
     projects: [
       { extends: true, test: { name: 'fast', include: ['test/**/*.test.ts'], exclude: slow } },
       {
         extends: true,
-        test: { name: 'slow', include: slow, testTimeout: 1_800_000, maxWorkers: 1, fileParallelism: false },
+        test: {
+          name: 'slow',
+          include: slow,
+          testTimeout: 1_800_000,
+          hookTimeout: 1_800_000,
+          maxWorkers: 1,
+          fileParallelism: false,
+        },
       },
     ],
   },

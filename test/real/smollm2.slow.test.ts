@@ -9,6 +9,7 @@ import { generate, greedySampling } from '../../src/generation/index.ts';
 import { graphBuilder } from '../../src/graph/index.ts';
 import { type ChatTokenizer, loadTokenizer } from '../../src/tokens/index.ts';
 import { openScorer } from '../../src/training/index.ts';
+import { torchForTests } from '../engine/torchForTests.ts';
 
 interface Greedy {
   ids: number[];
@@ -35,13 +36,25 @@ const present = existsSync(join(dir, 'config.json'));
 if (!present) console.warn(`SKIPPED: no real model below ${data}; set SELFPLAY_DATA`);
 const expected = JSON.parse(readFileSync(join(root, 'test/fixtures/real/smollm2.json'), 'utf8')) as Expected;
 
-describe.skipIf(!present)('SmolLM2-135M-Instruct', () => {
+const torch = await torchForTests('the real model on the torch engine');
+const engines: [string, () => Promise<Engine>][] = [
+  ['onnx', () => onnxEngine({ threads: 2 })],
+  ...(torch ? [['torch', () => torch('f32')] as [string, () => Promise<Engine>]] : []),
+];
+
+const answerGroups = () =>
+  expected.prompts.map(({ promptIds, answerIds }) => ({
+    promptIds: Int32Array.from(promptIds),
+    responses: [{ ids: Int32Array.from(answerIds) }],
+  }));
+
+describe.skipIf(!present).each(engines)('SmolLM2-135M-Instruct on the %s engine', (_, open) => {
   let engine: Engine;
   let loaded: LoadedModel;
   let tokenizer: ChatTokenizer;
 
   beforeAll(async () => {
-    engine = await onnxEngine({ threads: 2 });
+    engine = await open();
     loaded = await loadModel(engine, dir);
     tokenizer = await loadTokenizer(dir);
   });
@@ -49,11 +62,7 @@ describe.skipIf(!present)('SmolLM2-135M-Instruct', () => {
 
   it('gives the log-probs of transformers for twenty human answers', async () => {
     const scorer = await openScorer(engine, loaded.model);
-    const groups = expected.prompts.map(({ promptIds, answerIds }) => ({
-      promptIds: Int32Array.from(promptIds),
-      responses: [{ ids: Int32Array.from(answerIds) }],
-    }));
-    const scores = await scorer.score(groups, 2048);
+    const scores = await scorer.score(answerGroups(), 2048);
     expected.prompts.forEach(({ answerLogprobs }, i) => {
       answerLogprobs.forEach((logProb, t) => {
         expect(Math.abs(scores[i]![0]![t]! - logProb), `prompt ${i}, token ${t}`).toBeLessThan(1e-3);
@@ -118,5 +127,20 @@ describe.skipIf(!present)('SmolLM2-135M-Instruct', () => {
   it('encodes the question as transformers does', () => {
     const ids = tokenizer.encodePrompt([{ role: 'user', content: expected.capital.question }]);
     expect([...ids]).toEqual(expected.capital.promptIds);
+  });
+});
+
+describe.skipIf(!present || !torch)('SmolLM2-135M-Instruct in bf16', () => {
+  it('gives answers the log-prob of fp32 to 0.05 nat a token, in the mean over a response', async () => {
+    const engine = await torch!('bf16');
+    const { model } = await loadModel(engine, dir);
+    const scorer = await openScorer(engine, model);
+    const scores = await scorer.score(answerGroups(), 2048);
+    expected.prompts.forEach(({ answerLogprobs }, i) => {
+      const differences = answerLogprobs.map((logProb, t) => scores[i]![0]![t]! - logProb);
+      const mean = differences.reduce((a, b) => a + b, 0) / differences.length;
+      expect(Math.abs(mean), `prompt ${i}`).toBeLessThan(0.05);
+    });
+    await engine.dispose();
   });
 });
