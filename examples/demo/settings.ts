@@ -7,8 +7,12 @@ export const demoSizes = { train: 6000, dev: 300, test: 300 };
 
 export const scorer = fileURLToPath(new URL('./valid.ts', import.meta.url));
 
+/** The same figures whether or not a torch is there. */
+const engine = 'onnx';
+
 /** SFT from random weights; the weights with the best likelihood of dev answers are kept. */
 export const sft = {
+  engine,
   num_train_epochs: 6,
   learning_rate: 3e-3,
   batch_size: 32,
@@ -24,6 +28,7 @@ export const sft = {
  * the human answer, so there is no new label), large batches, AdamW, one epoch, human answers mixed in.
  */
 export const spin = {
+  engine,
   limit: 3000,
   iterations: 2,
   max_new_tokens: 60,
