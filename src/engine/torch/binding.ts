@@ -91,6 +91,7 @@ export async function loadLibrary(directory: string, file: string, threads: numb
   const memory = new ArrayBuffer(8 * WORDS);
   const words = new Uint32Array(memory);
   const address = Number(koffi.address(memory));
+  /** Whole numbers up to 2^53, negative ones in two's complement. */
   const write = (word: number, value: number) => {
     words[2 * word] = value;
     words[2 * word + 1] = Math.floor(value / 2 ** 32);
@@ -162,7 +163,7 @@ export async function loadLibrary(directory: string, file: string, threads: numb
 
   const put = (word: number, slot: Slot) => {
     if (slot === null) write(word, 0);
-    else if (typeof slot === 'number') write(word, slot < 0 ? 0 : slot);
+    else if (typeof slot === 'number') write(word, slot);
     else if ('text' in slot) {
       check(newText(nameAt(slot.text), slot.text.length, address + 8 * RESULT));
       write(word, read(RESULT));
@@ -171,10 +172,6 @@ export async function loadLibrary(directory: string, file: string, threads: numb
       const list = read(RESULT);
       for (const item of slot.list) check(pushBack(list, item));
       write(word, list);
-    }
-    if (typeof slot === 'number' && slot < 0) {
-      words[2 * word] = slot | 0;
-      words[2 * word + 1] = 0xffffffff;
     }
   };
 

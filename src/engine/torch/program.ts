@@ -1,6 +1,6 @@
 /** Runs plans: walks the steps, releases every value after its last use, and turns what torch says into our errors. */
 import type { Dim } from '../../graph/index.ts';
-import { failure, SelfplayError } from '../../util/index.ts';
+import { failure } from '../../util/index.ts';
 import type { Tensor as HostTensor } from '../contract.ts';
 import { KernelError } from './binding.ts';
 import type { Sink } from './head.ts';
@@ -124,9 +124,7 @@ export function runPlan(
 
 /** What torch complained of, with the op; lack of memory is marked as such. */
 export function translated(error: unknown, doing: string): unknown {
-  if (!(error instanceof KernelError)) return error instanceof SelfplayError ? error : error;
-  if (OUT_OF_MEMORY.test(error.message)) {
-    return failure({ what: `${doing}: ${error.message}`, code: 'out-of-memory', cause: error });
-  }
-  return failure({ what: `${doing}: ${error.message}`, cause: error });
+  if (!(error instanceof KernelError)) return error;
+  const code = OUT_OF_MEMORY.test(error.message) ? ('out-of-memory' as const) : undefined;
+  return failure({ what: `${doing}: ${error.message}`, code, cause: error });
 }
