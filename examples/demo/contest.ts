@@ -17,7 +17,7 @@ import { prepareRows, type Rows } from '../../src/recipes/rows.ts';
 import { type ChatTokenizer, loadTokenizer } from '../../src/tokens/index.ts';
 import { shuffled, uniform } from '../../src/util/index.ts';
 import { gameFiles, makeGame } from './game.ts';
-import { contestSizes, continuedRates, scorer, sft, spin, temperatures } from './settings.ts';
+import { contestSizes, continuedRates, equalFlops, scorer, sft, spin, temperatures } from './settings.ts';
 import { teach, withReference } from './teach.ts';
 
 /** What is kept of a model: one entry per held-out row. */
@@ -34,6 +34,8 @@ export interface Contest {
   seed: number;
   seconds: number;
   pairs: number[];
+  /** Optimizer steps of the game, and of SFT with as many FLOPs. */
+  steps: { game: number; flops: number };
   /** The temperature that gave the most right answers on dev. */
   temperatures: Record<string, number>;
   models: Record<string, { dev: Held; test: Held }>;
@@ -73,24 +75,29 @@ const settings = spinSchema.parse({
   model: start,
   out: join(directory, 'spin'),
 });
-const played = await playSpin(settings, quiet);
+/** Directory of the game. */
+const played = join(directory, 'spin');
+if (!existsSync(join(played, 'results.json'))) await playSpin(settings, quiet);
 
 const tokenizer = await loadTokenizer(start);
 const engine = await onnxEngine({ threads });
 const { model } = await loadModel(engine, start);
 const rows = await prepareRows(settings, tokenizer, model);
-const models: Contest['models'] = {};
+const file = join(values.out!, `contest-${seed}.json`);
+/** What an earlier call left: controls that are there are not run again. */
+const earlier = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Contest) : undefined;
+const models: Contest['models'] = earlier?.models ?? {};
 for (const [label, folder] of [
   ['SFT model', 'baseline'],
   ['SPIN, iteration 0', 'iteration-0'],
   ['SPIN, iteration 1', 'iteration-1'],
 ] as const) {
-  const judged = JSON.parse(readFileSync(join(played.directory, folder, 'evaluation.json'), 'utf8')) as Rows2;
+  const judged = JSON.parse(readFileSync(join(played, folder, 'evaluation.json'), 'utf8')) as Rows2;
   models[label] = { dev: summary(judged.dev, rows.dev), test: summary(judged.test, rows.test) };
 }
 type Rows2 = { dev: Pick<Judged, 'scores' | 'sample'>[]; test: Pick<Judged, 'scores' | 'sample'>[] };
 
-const pairsOf = (t: number) => readPairs(join(played.directory, `iteration-${t}`, 'pairs.jsonl'));
+const pairsOf = (t: number) => readPairs(join(played, `iteration-${t}`, 'pairs.jsonl'));
 const pairs = [await pairsOf(0), await pairsOf(1)] as const;
 const both = ({ promptIds, real, generated }: Pair): Group => ({
   promptIds,
@@ -105,6 +112,23 @@ const everyRow: Group[] = rows.train.map(({ promptIds, responseIds }) => ({
   responses: [{ ids: responseIds }],
 }));
 
+/**
+ * Steps of SFT that cost as many FLOPs as the game (performance.md: 2 a parameter and token read, 6 learned): it answers
+ * every prompt, scores the human answers, and learns from pairs; SFT learns from rows.
+ */
+const equalSteps = (() => {
+  const mean = (list: readonly number[]) => list.reduce((a, b) => a + b, 0) / list.length;
+  const all = pairs.flat();
+  const [prompt, real, sample] = [
+    mean(all.map(({ promptIds }) => promptIds.length)),
+    mean(all.map((pair) => pair.real.length)),
+    mean(all.map(({ generated }) => generated.length)),
+  ];
+  const play = pairs.length * rows.train.length * 2 * (prompt + sample);
+  const learn = all.length * (2 * (prompt + real) + 6 * (prompt + real + sample));
+  return Math.round((play + learn) / (spin.batch_size * 6 * (prompt + real)));
+})();
+await control(equalFlops, start, () => teach(engine, model, everyRow, { kind: 'sft' }, { seed, steps: equalSteps }));
 for (const learningRate of continuedRates) {
   await control(`SFT continued, ${learningRate}`, start, () =>
     teach(engine, model, everyRow, { kind: 'sft' }, { seed, learningRate, steps }),
@@ -113,7 +137,7 @@ for (const learningRate of continuedRates) {
 await control('the same rows without the game (β → 0)', start, async () => {
   for (const list of pairs) await teach(engine, model, list.map(human), { kind: 'sft' }, { seed });
 });
-await control('the first opponent’s answers throughout', join(played.directory, 'iteration-0', 'model'), async () => {
+await control('the first opponent’s answers throughout', join(played, 'iteration-0', 'model'), async () => {
   await teach(engine, model, await withReference(engine, model, pairs[0].map(both)), objective, { seed });
 });
 await control('corrupted human answers as negatives', start, async () => {
@@ -126,11 +150,12 @@ await control('swapped labels', start, async () => {
   const swapped = pairs[0].map((pair) => both({ ...pair, real: pair.generated, generated: pair.real }));
   await teach(engine, model, await withReference(engine, model, swapped), objective, { seed });
 });
-const chosen: Contest['temperatures'] = {};
+const chosen: Contest['temperatures'] = earlier?.temperatures ?? {};
 for (const [label, folder] of [
   ['SFT model', start],
-  ['SPIN, iteration 1', join(played.directory, 'iteration-1', 'model')],
+  ['SPIN, iteration 1', join(played, 'iteration-1', 'model')],
 ] as const) {
+  if (label in chosen) continue;
   await loadModel(engine, folder);
   await atBestTemperature(label);
 }
@@ -139,15 +164,17 @@ await engine.dispose();
 const contest: Contest = {
   v: 1,
   seed,
-  seconds: (performance.now() - begin) / 1000,
+  seconds: (earlier?.seconds ?? 0) + (performance.now() - begin) / 1000,
   pairs: pairs.map((list) => list.length),
+  steps: { game: steps, flops: equalSteps },
   temperatures: chosen,
   models,
 };
-writeFileSync(join(values.out!, `contest-${seed}.json`), `${JSON.stringify(contest)}\n`);
+writeFileSync(file, `${JSON.stringify(contest)}\n`);
 
 /** Trains from the weights of `from` and judges the result. */
 async function control(label: string, from: string, train: () => Promise<void>): Promise<void> {
+  if (label in models) return;
   await loadModel(engine, from);
   await train();
   models[label] = { dev: await heldOut(rows.dev), test: await heldOut(rows.test) };

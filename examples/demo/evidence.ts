@@ -1,6 +1,6 @@
 // npm run evidence: does SPIN help on the demo's task? Five seeds, each with all controls (contest.ts), then
-// docs/results.md with the predeclared figure. About ten minutes a seed on two cores; seeds that are there already are
-// not run again.
+// docs/results.md with the predeclared figure. About fifteen minutes a seed on two cores; what is there already is not run
+// again.
 //   npm run evidence [-- --out DIR] [--seeds 12,13,14,15,16] [--threads 2]
 
 import { spawnSync } from 'node:child_process';
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { holm, mean, seedDifference } from '../../src/evaluation/index.ts';
 import type { Contest, Held } from './contest.ts';
-import { continuedRates, spin, temperatures } from './settings.ts';
+import { continuedRates, equalFlops, spin, temperatures } from './settings.ts';
 
 const { values } = parseArgs({
   options: {
@@ -22,9 +22,16 @@ const { values } = parseArgs({
 });
 const out = resolve(values.out);
 mkdirSync(out, { recursive: true });
+/** Whether the seed has all its controls. */
+function isComplete(file: string): boolean {
+  if (!existsSync(file)) return false;
+  const { models } = JSON.parse(readFileSync(file, 'utf8')) as Contest;
+  return equalFlops in models;
+}
+
 const contests = values.seeds.split(',').map((seed) => {
   const file = join(out, `contest-${seed}.json`);
-  if (!existsSync(file)) {
+  if (!isComplete(file)) {
     const script = fileURLToPath(new URL('./contest.ts', import.meta.url));
     const args = ['--import', 'tsx', script, '--seed', seed, '--out', out, '--threads', values.threads];
     const { status } = spawnSync(process.execPath, args, { stdio: 'inherit' });
@@ -34,7 +41,7 @@ const contests = values.seeds.split(',').map((seed) => {
 });
 
 const SPIN_LAST = 'SPIN, iteration 1';
-const continued = continuedRates.map((rate) => `SFT continued, ${rate}`);
+const continued = [...continuedRates.map((rate) => `SFT continued, ${rate}`), equalFlops];
 const controls = ['SFT model', ...continued, 'the same rows without the game (β → 0)'];
 
 /** The SFT control with the best greedy validity on dev, seed by seed. */
@@ -133,8 +140,8 @@ ${contests.map((c) => `${c.seed}: ${bestControl(c)}`).join('; ')}. Best temperat
 ${contests.map((c) => `${c.seed}: ${Object.values(c.temperatures).join(' and ')}`).join('; ')}.
 
 SPIN: β ${spin.beta}, AdamW ${spin.learning_rate}, ${spin.batch_size} pairs a step, one epoch, cross-entropy mixed in with weight ${spin.sft_weight}, only pairs that the
-checker of final numbers rejects (${contests.map((c) => c.pairs.join(' and ')).join('; ')} pairs in iterations 0 and 1). Every control takes as many
-steps as the game's two iterations, swapped labels as many as its first; the first opponent's answers replace the second iteration's.
+checker of final numbers rejects (${contests.map((c) => c.pairs.join(' and ')).join('; ')} pairs in iterations 0 and 1). Controls take as many
+steps as the game's two iterations; the one with its FLOPs (generation and scoring counted) ${contests.map(({ steps }) => `${steps.flops} instead of ${steps.game}`).join(', ')}; swapped labels as many as its first; the first opponent's answers replace the second iteration's.
 `;
 const target = fileURLToPath(new URL('../../docs/results.md', import.meta.url));
 writeFileSync(target, text);

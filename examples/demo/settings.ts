@@ -51,5 +51,8 @@ export const contestSizes = { train: 6000, dev: 300, test: 500 };
 /** SFT continued is tried at each; the best on dev counts. */
 export const continuedRates = [3e-5, 1e-4, 3e-4] as const;
 
+/** Label of the control that spends on SFT, at the rate of the game, what the game costs with its generation. */
+export const equalFlops = `SFT continued with the FLOPs of the game, ${spin.learning_rate}`;
+
 /** Tried on dev to see what mere sharpening gives. */
 export const temperatures = [0.3, 0.5, 0.7, 0.85, 1] as const;
