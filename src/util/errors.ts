@@ -47,7 +47,7 @@ export function failure(parts: ErrorParts): SelfplayError {
   return new SelfplayError('failure', parts);
 }
 
-/** Whether an engine had too little memory for what it was asked to compute; its states are as before. */
+/** Whether an engine had too little memory for what it was asked to compute (`Program.run` says which states are lost). */
 export function isOutOfMemory(error: unknown): error is SelfplayError {
   return error instanceof SelfplayError && error.code === 'out-of-memory';
 }

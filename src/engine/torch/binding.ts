@@ -3,8 +3,7 @@
  * (torch/csrc/stable/c/shim.h and torch/csrc/inductor/aoti_torch). Nothing here knows tensors.
  *
  * Every pointer is a number; what a call writes goes into one block of memory whose address was taken once. A call
- * returns 0 or has left a message; `Library` turns that into an error. Cost: 0.1 µs a direct call, about 1.3 µs through
- * the dispatcher.
+ * returns 0 or has left a message; `Library` turns that into an error.
  */
 import { join } from 'node:path';
 import { failure } from '../../util/index.ts';
@@ -72,7 +71,7 @@ export async function loadLibrary(directory: string, file: string, threads: numb
       cause,
     });
   });
-  // koffi calls on a stack of its own, by default of 2 MB; MKL's batched products write beyond that, without a word.
+  // koffi calls on a stack of its own, by default of 2 MB; native code that needs more would write beyond it, without a word.
   koffi.config({ sync_stack_size: STACK_BYTES });
   const path = join(directory, file);
   const open = () => {

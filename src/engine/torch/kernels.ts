@@ -3,8 +3,8 @@
  * its results as new tensors.
  *
  * Mixed precision. With a compute dtype of bf16 or f16 the products of the layers, attention and the gate are computed
- * and stored in it; what is summed over layers or tokens (the residual stream, norms, softmax statistics, losses, the
- * head) is f32, and so are all states. A kernel asks for the dtype that it needs: `f32` and `low` convert where an operand
+ * and stored in it, and so are KV caches; what is summed over layers or tokens (the residual stream, norms, losses, the
+ * head, and within torch's softmax its sums) is f32, and so are all other states. A kernel asks for the dtype that it needs: `f32` and `low` convert where an operand
  * has the other one. With f32 nothing converts.
  */
 import type { Dim, OpAttributes, OpName, Shape } from '../../graph/index.ts';
@@ -54,7 +54,7 @@ type Kernel<K extends OpName> = (
 /** Ops whose result i can be added to a gradient as it is made, without existing on its own. */
 export const SINKS: Partial<Record<OpName, number>> = { matmul: 0, scatterRows: 0, tokenLogProbsGrad: 1 };
 
-/** Rows of a block of elementwise work: several tensors of that many values stay in the cache between its calls. */
+/** Values of a block of elementwise work: several tensors of that many stay in the cache between its calls. */
 const BLOCK_VALUES = 2 ** 19;
 
 export type Kernels = { readonly [K in OpName]: Kernel<K> | null };
