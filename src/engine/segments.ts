@@ -33,8 +33,10 @@ export interface SegmentLayout {
   readonly uses: number;
 }
 
-interface Segment {
+export interface Segment {
+  /** From, and past the last token. */
   readonly queries: readonly [number, number];
+  /** Its keys are these tokens, then those of `more`; query i sees all but the last queryCount − 1 − i. */
   readonly keys: readonly [number, number];
   readonly more: readonly [number, number];
   readonly queryCount: number;
@@ -46,7 +48,7 @@ interface Segment {
  * @param keyMultiple to which the keys of a chunk are padded
  */
 export function layoutSegments(table: Int32Array, tokens: number, keyMultiple: number): SegmentLayout {
-  const segments = readTable(table, tokens);
+  const segments = readSegments(table, tokens);
   const chunks = chunked(segments, keyMultiple);
   const queryStride = Math.max(...chunks.map(({ members, lq }) => members.length * lq));
   const keyStride = Math.max(...chunks.map(({ members, lk }) => members.length * lk)) + 1;
@@ -100,7 +102,8 @@ export function layoutSegments(table: Int32Array, tokens: number, keyMultiple: n
   };
 }
 
-function readTable(table: Int32Array, tokens: number): Segment[] {
+/** Checks the table int32 [S,6]. Throws a failure naming the segment. */
+export function readSegments(table: Int32Array, tokens: number): Segment[] {
   const segments: Segment[] = [];
   let next = 0;
   for (let s = 0; s * 6 < table.length; s++) {

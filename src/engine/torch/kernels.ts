@@ -10,7 +10,8 @@
 import type { Dim, OpAttributes, OpName, Shape } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
 import type { Aten } from './aten.ts';
-import { attentionOn, decodePlaces, headsOf, type SegmentChunks, segmentChunks } from './attention.ts';
+import { attentionOn, decodePlaces } from './attention.ts';
+import { type Chunk, chunksOf, type Heads, headsOf } from './chunks.ts';
 import { headOn, type Sink } from './head.ts';
 import { type Device, sizeOf, type Tensor, type TorchDtype } from './tensors.ts';
 
@@ -87,9 +88,10 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     for (const id of host) if (id < 0 || id >= limit) throw reject(`index ${id} is outside 0..${limit - 1}`);
     return c.once(`i64 ${c.keyOf(host)}`, () => device.upload(BigInt64Array.from(host, BigInt), [host.length]));
   };
-  const segments = (c: RunContext, table: Operand | undefined, tokens: number): SegmentChunks => {
+  const chunks = (c: RunContext, table: Operand | undefined, tokens: number, heads: Heads): readonly Chunk[] => {
     const host = ids(table);
-    return c.once(`segments ${c.keyOf(host)}`, () => segmentChunks(device, host, tokens, dtype));
+    const key = `chunks ${c.keyOf(host)} ${heads.groups} ${heads.shared}`;
+    return c.once(key, () => chunksOf(device, host, tokens, heads, dtype));
   };
 
   /** Blocks of rows of matrices with this many columns. */
@@ -293,13 +295,14 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     },
     attention: (c, [q, k, v, table], attributes) => {
       const [queries, keys, values] = [low(q), low(k), low(v)];
-      const chunks = segments(c, table, queries.shape[0]!);
-      return [attention.packed(queries, keys, values, chunks, headsOf(attributes, queries, keys))];
+      const heads = headsOf(attributes, queries, keys);
+      return [attention.packed(queries, keys, values, chunks(c, table, queries.shape[0]!, heads), heads)];
     },
     attentionGrad: (c, [dout, q, k, v, table], attributes) => {
       const [queries, keys, values] = [low(q), low(k), low(v)];
-      const chunks = segments(c, table, queries.shape[0]!);
-      return attention.packedGrad(low(dout), [queries, keys, values], chunks, headsOf(attributes, queries, keys));
+      const heads = headsOf(attributes, queries, keys);
+      const all = [queries, keys, values] as const;
+      return attention.packedGrad(low(dout), all, chunks(c, table, queries.shape[0]!, heads), heads);
     },
     swiglu: (_, [gate, up]) => {
       const [g, u] = [low(gate), low(up)];
