@@ -72,6 +72,23 @@ export function atenOn(device: Device) {
   /** oneDNN is in most builds for CPUs. On AMD its products of this form are up to 1.4 times as fast as MKL's. */
   const hasOneDnn = kind === 'cpu' && works(() => pointwise(device.ones(1), device.ones(1), 1));
 
+  /** out = beta·self + alpha·a·b; `self` may be `out`. */
+  function addmm(out: Tensor, self: Tensor, a: Tensor, b: Tensor, beta = 1, alpha = 1): Tensor {
+    const shape = [a.shape[0]!, b.shape[1]!];
+    fits(a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === b.shape[0], 'addmm', a, b);
+    fits(same(out.shape, shape) && same(self.shape, shape), 'addmm', out, self, a, b);
+    fits(
+      [out, self, b].every(({ dtype }) => dtype === a.dtype),
+      'addmm',
+      out,
+      self,
+      a,
+      b,
+    );
+    library.call(own('addmm_out'), 'ppppdd', out.handle, self.handle, a.handle, b.handle, beta, alpha);
+    return out;
+  }
+
   return {
     /**
      * x [M,K], w [N,K] -> x·wᵀ [M,N]
@@ -83,6 +100,15 @@ export function atenOn(device: Device) {
       if (hasOneDnn && x.shape[0]! > 0) return pointwise(x, packed ?? w, w.shape[0]!);
       return into(undefined, ['mm', 'out'], [x, device.transposed(w)], [x.shape[0]!, w.shape[0]!], x.dtype);
     },
+    /** `sum` += x·wᵀ: returned, in the place of `sum` or in new memory. */
+    addTimesTransposed: (sum: Tensor, x: Tensor, w: Tensor): Tensor => {
+      fits(x.shape.length === 2 && w.shape.length === 2 && x.shape[1] === w.shape[1], 'linear', x, w);
+      const shape = [x.shape[0]!, w.shape[0]!];
+      fits(x.dtype === w.dtype && sum.dtype === x.dtype && same(sum.shape, shape), 'linear', sum, x, w);
+      if (!hasOneDnn || x.shape[0] === 0) return addmm(sum, sum, x, device.transposed(w));
+      const [handle] = dispatch('mkldnn::_linear_pointwise', 'binary', [x, sum, w, null, { text: 'add' }], 1);
+      return adopt(handle!, shape, x.dtype);
+    },
     /** w [N,K] in the order in which `timesTransposed` reads it fastest: opaque, of the same size. Undefined where there is none. */
     pack: (w: Tensor): Tensor | undefined =>
       hasOneDnn ? adopt(dispatch('mkldnn::_reorder_linear_weight', '', [w, null], 1)[0]!, w.shape, w.dtype) : undefined,
@@ -92,22 +118,7 @@ export function atenOn(device: Device) {
       fits(a.dtype === b.dtype, 'mm', a, b);
       return into(out, ['mm', 'out'], [a, b], [a.shape[0]!, b.shape[1]!], a.dtype);
     },
-    /** out = beta·self + alpha·a·b; `self` may be `out`. */
-    addmm: (out: Tensor, self: Tensor, a: Tensor, b: Tensor, beta = 1, alpha = 1) => {
-      const shape = [a.shape[0]!, b.shape[1]!];
-      fits(a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === b.shape[0], 'addmm', a, b);
-      fits(same(out.shape, shape) && same(self.shape, shape), 'addmm', out, self, a, b);
-      fits(
-        [out, self, b].every(({ dtype }) => dtype === a.dtype),
-        'addmm',
-        out,
-        self,
-        a,
-        b,
-      );
-      library.call(own('addmm_out'), 'ppppdd', out.handle, self.handle, a.handle, b.handle, beta, alpha);
-      return out;
-    },
+    addmm,
     /** a [N,M,K], b [N,K,P] -> [N,M,P] */
     bmm: (a: Tensor, b: Tensor, out?: Tensor) => {
       const [n, m, k] = a.shape;

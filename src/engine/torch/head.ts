@@ -1,25 +1,25 @@
 /**
  * The output head on torch: log-probs of targets with their gradient, and sampling. The logits of all rows never exist
- * together. Logits are computed in f32 whatever the compute dtype: rounded to bf16 they are off by up to 0.06, and a
- * log-prob with them.
+ * together in f32 unless they are few. Logits are computed in f32 whatever the compute dtype: rounded to bf16 they are
+ * off by up to 0.06, and a log-prob with them. Their gradient is in the compute dtype, as that of every layer.
  */
 import type { OpAttributes } from '../../graph/index.ts';
 import type { Aten } from './aten.ts';
-import type { Device, Tensor } from './tensors.ts';
+import { addProduct, type Sink } from './sink.ts';
+import type { Device, Tensor, TorchDtype } from './tensors.ts';
 
 /** Most bytes of one chunk of logits. */
 const CHUNK_BYTES = 96 * 2 ** 20;
+/** Most bytes that are kept from the forward pass for the gradient; what is beyond is computed again. */
+const KEPT_BYTES = 512 * 2 ** 20;
 /** Largest f32 below 1, as a factor. */
 const JUST_BELOW = 1 - 2 ** -23;
 
-/** A gradient to be added to: `fresh` says that what lies there is to be replaced. */
-export interface Sink {
-  readonly tensor: Tensor;
-  fresh: boolean;
-}
+/** What the gradient finds of the forward pass, by chunk; it takes out what it used. */
+export type Kept = Map<number, Tensor>;
 
-export function headOn(device: Device, aten: Aten) {
-  const { view, empty, rows, transposed } = device;
+export function headOn(device: Device, aten: Aten, dtype: TorchDtype) {
+  const { view, empty, rows, transposed, dense } = device;
 
   /** Bounds of chunks of the rows, all of nearly the same size. */
   function chunks(count: number, vocabulary: number): [number, number][] {
@@ -28,6 +28,16 @@ export function headOn(device: Device, aten: Aten) {
     const size = Math.ceil(count / number);
     return Array.from({ length: number }, (_, i) => [i * size, Math.min(count, (i + 1) * size)]);
   }
+  const logSoftmax = (h: Tensor, w: Tensor): Tensor => {
+    const logits = aten.timesTransposed(h, w);
+    return aten.logSoftmax(logits, logits);
+  };
+  /** softmax − onehot(target) in the compute dtype, in the place of the log-probs or in new memory. */
+  const residual = (logProbs: Tensor, targets: Tensor): Tensor => {
+    const e = aten.exp(logProbs, logProbs);
+    aten.scatter(e, targets, aten.addScalar(aten.gather(e, targets), -1));
+    return dense(e, dtype);
+  };
   const column = (x: Tensor) => view(x, [x.shape[0]!, 1]);
 
   /** min(x, just below total): the first cumulative sum above it exists and has a positive step. */
@@ -97,39 +107,52 @@ export function headOn(device: Device, aten: Aten) {
   }
 
   return {
-    /** h [R,D], w [V,D], targets i64 [R] -> log softmax(h·wᵀ)[target] [R] */
-    logProbs: (h: Tensor, w: Tensor, targets: Tensor): Tensor => {
+    /**
+     * h [R,D], w [V,D] in f32, targets i64 [R] -> log softmax(h·wᵀ)[target] [R]
+     * @param kept filled for the gradient, when there will be one
+     */
+    logProbs: (h: Tensor, w: Tensor, targets: Tensor, kept?: Kept): Tensor => {
       const result = empty([h.shape[0]!], 'f32');
-      for (const [from, to] of chunks(h.shape[0]!, w.shape[0]!)) {
+      const bytes = (dtype === 'f32' ? 4 : 2) * w.shape[0]!;
+      chunks(h.shape[0]!, w.shape[0]!).forEach(([from, to], i) => {
         device.scoped(() => {
-          const logits = aten.timesTransposed(rows(h, from, to), w);
-          const chosen = aten.gather(aten.logSoftmax(logits, logits), column(rows(targets, from, to)));
-          device.copy(column(rows(result, from, to)), chosen);
+          const places = column(rows(targets, from, to));
+          const logProbs = logSoftmax(rows(h, from, to), w);
+          device.copy(column(rows(result, from, to)), aten.gather(logProbs, places));
+          if (kept && bytes * to <= KEPT_BYTES) kept.set(i, device.keep(residual(logProbs, places)));
           return [];
         });
-      }
+      });
       return result;
     },
     /**
      * d log p(target) = onehot(target) − softmax. With e = softmax − onehot: dh = −g∘(e·W), dW = −eᵀ·(g∘h), so that the
      * gradient g meets the narrow matrices, not the logits. dW is added to `sink`.
+     * @param lowW w in the compute dtype
      */
-    logProbsGrad: (g: Tensor, h: Tensor, w: Tensor, targets: Tensor, sink: Sink): Tensor => {
+    logProbsGrad: (
+      g: Tensor,
+      h: Tensor,
+      w: () => Tensor,
+      lowW: Tensor,
+      targets: Tensor,
+      sink: Sink,
+      kept: Kept | undefined,
+    ): Tensor => {
       const dh = empty(h.shape, 'f32');
-      for (const [from, to] of chunks(h.shape[0]!, w.shape[0]!)) {
+      chunks(h.shape[0]!, lowW.shape[0]!).forEach(([from, to], i) => {
         device.scoped(() => {
           const hidden = rows(h, from, to);
-          const logits = aten.timesTransposed(hidden, w);
-          const e = aten.softmax(logits, logits);
-          const places = column(rows(targets, from, to));
-          aten.scatter(e, places, aten.addScalar(aten.gather(e, places), -1));
+          const known = kept?.get(i);
+          const e = known ?? residual(logSoftmax(hidden, w()), column(rows(targets, from, to)));
           const weights = aten.mulScalar(column(rows(g, from, to)), -1);
-          aten.mul(aten.timesTransposed(e, transposed(w)), weights, rows(dh, from, to));
-          aten.addmm(sink.tensor, sink.tensor, transposed(e), aten.mul(hidden, weights), sink.fresh ? 0 : 1);
-          sink.fresh = false;
+          aten.mul(aten.timesTransposed(e, transposed(lowW)), weights, rows(dh, from, to));
+          addProduct(device, aten, sink, transposed(e), dense(aten.mul(hidden, weights), dtype));
+          if (known) device.free(known);
+          kept?.delete(i);
           return [];
         });
-      }
+      });
       return dh;
     },
     /** logits [B,V], uniforms [B] -> ids i64 [B] and their untempered log-probs [B]. */

@@ -12,7 +12,8 @@ import { failure } from '../../util/index.ts';
 import type { Aten } from './aten.ts';
 import { attentionOn, decodePlaces } from './attention.ts';
 import { type Chunk, chunksOf, type Heads, headsOf } from './chunks.ts';
-import { headOn, type Sink } from './head.ts';
+import { headOn, type Kept } from './head.ts';
+import { addProduct, type Sink } from './sink.ts';
 import { type Device, sizeOf, type Tensor, type TorchDtype } from './tensors.ts';
 
 /** Whole numbers: they come from the host, and kernels look at them there. */
@@ -50,10 +51,15 @@ type Kernel<K extends OpName> = (
   attributes: OpAttributes[K],
   /** Where result i is to be added to instead of being returned. */
   sinks: readonly (Sink | undefined)[],
+  /** Shared by an op and its gradient; see KEEPS. */
+  kept: Kept | undefined,
 ) => readonly (Tensor | undefined)[];
 
 /** Ops whose result i can be added to a gradient as it is made, without existing on its own. */
 export const SINKS: Partial<Record<OpName, number>> = { matmul: 0, scatterRows: 0, tokenLogProbsGrad: 1 };
+
+/** Ops that keep something for their gradient, whose last operands are theirs. */
+export const KEEPS: Partial<Record<OpName, OpName>> = { tokenLogProbs: 'tokenLogProbsGrad' };
 
 /** Values of a block of elementwise work: several tensors of that many stay in the cache between its calls. */
 const BLOCK_VALUES = 2 ** 19;
@@ -63,7 +69,7 @@ export type Kernels = { readonly [K in OpName]: Kernel<K> | null };
 export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernels {
   const { view, empty, dense, rows, transposed, scalar } = device;
   const attention = attentionOn(device, aten);
-  const head = headOn(device, aten);
+  const head = headOn(device, aten, dtype);
 
   const isState = (x: Operand): x is StateOperand => 'state' in x;
   const isIndices = (x: Operand): x is Indices => 'host' in x;
@@ -137,18 +143,6 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
   const timesTransposed = (c: RunContext, x: Tensor, w: Operand, values: Tensor): Tensor =>
     aten.timesTransposed(x, values, isState(w) && c.isFrozen(w.state) ? w.packed(values) : undefined);
 
-  const productOf = (a: Tensor, b: Tensor, sink: Sink | undefined): readonly (Tensor | undefined)[] => {
-    if (!sink) return [aten.mm(a, b)];
-    if (a.dtype === 'f32') aten.addmm(sink.tensor, sink.tensor, a, b, sink.fresh ? 0 : 1);
-    else {
-      const product = aten.mm(a, b);
-      if (sink.fresh) device.copy(sink.tensor, product);
-      else aten.addcmul(sink.tensor, dense(product, 'f32'), scalar(1), 1);
-    }
-    sink.fresh = false;
-    return [undefined];
-  };
-
   return {
     input: null,
     state: null,
@@ -215,7 +209,10 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       // A gradient of a layer's weights is in the compute dtype, as its operands are; everything else is f32.
       const [x, y] = sink ? [low(a), low(b)] : [f32(a), f32(b)];
       if (!sink && !transposeA && transposeB) return [timesTransposed(c, x, b!, y)];
-      return productOf(transposeA ? transposed(x) : x, transposeB ? transposed(y) : y, sink);
+      const [left, right] = [transposeA ? transposed(x) : x, transposeB ? transposed(y) : y];
+      if (!sink) return [aten.mm(left, right)];
+      addProduct(device, aten, sink, left, right);
+      return [undefined];
     },
     linear: (c, [x, ...weights]) => {
       const input = low(x);
@@ -224,8 +221,8 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     linearGradInput: (_, operands) => {
       const count = operands.length / 2;
       const [dy, w] = [operands.slice(0, count).map(low), operands.slice(count).map(low)];
-      const sum = aten.timesTransposed(dy[0]!, transposed(w[0]!));
-      for (let i = 1; i < count; i++) aten.addmm(sum, sum, dy[i]!, w[i]!);
+      let sum = aten.timesTransposed(dy[0]!, transposed(w[0]!));
+      for (let i = 1; i < count; i++) sum = aten.addTimesTransposed(sum, dy[i]!, transposed(w[i]!));
       return [sum];
     },
     gatherRows: (c, [table, at]) => {
@@ -320,14 +317,15 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       });
       return [dgate, dup];
     },
-    tokenLogProbs: (c, [h, w, targets]) => {
+    tokenLogProbs: (c, [h, w, targets], _, __, kept) => {
       const weights = f32(w);
-      return [head.logProbs(f32(h), weights, indices(c, targets, weights.shape[0]!))];
+      return [head.logProbs(f32(h), weights, indices(c, targets, weights.shape[0]!), kept)];
     },
-    tokenLogProbsGrad: (c, [dlogprobs, h, w, targets], _, [, sink]) => {
-      const weights = f32(w);
-      const dw: Sink = sink ?? { tensor: empty(weights.shape, 'f32'), fresh: true };
-      const dh = head.logProbsGrad(f32(dlogprobs), f32(h), weights, indices(c, targets, weights.shape[0]!), dw);
+    tokenLogProbsGrad: (c, [dlogprobs, h, w, targets], _, [, sink], kept) => {
+      const lowW = low(w);
+      const dw: Sink = sink ?? { tensor: empty(lowW.shape, 'f32'), fresh: true };
+      const at = indices(c, targets, lowW.shape[0]!);
+      const dh = head.logProbsGrad(f32(dlogprobs), f32(h), () => f32(w), lowW, at, dw, kept);
       if (dw.fresh) aten.zero(dw.tensor); // no rows at all
       return [dh, sink ? undefined : dw.tensor];
     },

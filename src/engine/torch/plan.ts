@@ -14,7 +14,7 @@ import {
   type Value,
   verifyGraph,
 } from '../../graph/index.ts';
-import { SINKS } from './kernels.ts';
+import { KEEPS, SINKS } from './kernels.ts';
 
 /** A value by its number, or a source by its name. */
 export type Ref =
@@ -33,6 +33,8 @@ export interface KernelStep {
   readonly results: readonly (number | null)[];
   /** Result -> the states to which it is added instead of being kept. */
   readonly sinks: readonly (string | null)[];
+  /** Number of what this op keeps for its gradient, or the gradient finds. */
+  readonly keeps: number | null;
   /** Values that nobody reads after this step. */
   readonly dies: readonly number[];
 }
@@ -86,6 +88,8 @@ export function planGraph(graph: Graph, freeze: boolean): Plan {
     ({ op, values }) => !isEffect(op) && op !== 'input' && op !== 'state' && isRead(values, uses, exported),
   );
 
+  const keeps = keepsOf(pure);
+
   // An effect runs as soon as its operands exist and nobody will read its states as they were.
   const place = new Map<Node, number>(pure.map((node, i) => [node, i]));
   const after = new Map<string, number>();
@@ -134,6 +138,7 @@ export function planGraph(graph: Graph, freeze: boolean): Plan {
         return ref?.kind === 'value' ? ref.value : null;
       }),
       sinks: node.values.map((value) => sinks.get(value) ?? null),
+      keeps: keeps.get(node) ?? null,
       dies: [],
     });
     pushEffects(i);
@@ -168,6 +173,20 @@ function sinksOf(
     if (onlyUse && onlyAdded && !exported.has(target) && SINKS[node.op] === index) sinks.set(value, stateName(target)!);
   }
   return sinks;
+}
+
+/** Pairs of an op that keeps something and its gradient, by a number for each pair. */
+function keepsOf(nodes: readonly Node[]): Map<Node, number> {
+  const keeps = new Map<Node, number>();
+  for (const node of nodes) {
+    const gradient = nodes.find(
+      ({ op, inputs }) =>
+        op === KEEPS[node.op] && node.inputs.every((value, i) => inputs.at(i - node.inputs.length) === value),
+    );
+    if (!gradient || keeps.has(gradient)) continue;
+    keeps.set(gradient, keeps.size).set(node, keeps.get(gradient)!);
+  }
+  return keeps;
 }
 
 const isRead = (

@@ -3,9 +3,10 @@ import type { Dim } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
 import type { Tensor as HostTensor } from '../contract.ts';
 import { KernelError } from './binding.ts';
-import type { Sink } from './head.ts';
+import type { Kept } from './head.ts';
 import type { Indices, Kernels, Operand, RunContext } from './kernels.ts';
 import type { KernelStep, Plan, Ref } from './plan.ts';
+import type { Sink } from './sink.ts';
 import type { States } from './states.ts';
 import type { Device, Tensor } from './tensors.ts';
 
@@ -23,6 +24,7 @@ export function runPlan(
   const lasting: Iterable<Tensor>[] = [];
   const values = new Map<number, Tensor>();
   const shared = new Map<string, unknown>();
+  const keeps = new Map<number, Kept>();
   const last = <T>(make: () => T): T => {
     const { result, tensors } = device.collected(make);
     lasting.push(tensors);
@@ -59,12 +61,14 @@ export function runPlan(
     }
   };
 
-  function runKernel({ op, operands, attributes, results, sinks }: KernelStep): void {
+  function runKernel({ op, operands, attributes, results, sinks, keeps: number }: KernelStep): void {
     const opened = sinks.map((name): Sink | undefined => (name === null ? undefined : states.sink(name)));
     const read = operands.map(operand);
+    if (number !== null && !keeps.has(number)) keeps.set(number, new Map());
+    const kept = number === null ? undefined : keeps.get(number);
     const made = device.scoped(() => {
       const kernel = kernels[op] as (...args: unknown[]) => readonly (Tensor | undefined)[];
-      const tensors = kernel(context, read, attributes, opened);
+      const tensors = kernel(context, read, attributes, opened, kept);
       // What is not ours to release (an operand passed through) is returned as a view of its own.
       return tensors.map((one, i) => {
         if (!one || results[i] == null) return undefined;
@@ -118,6 +122,7 @@ export function runPlan(
     throw translated(error, doing);
   } finally {
     for (const value of values.values()) device.free(value);
+    for (const kept of keeps.values()) for (const tensor of kept.values()) device.free(tensor);
     for (const tensors of lasting) for (const tensor of tensors) device.free(tensor);
   }
 }

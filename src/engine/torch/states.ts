@@ -7,8 +7,8 @@ import type { EffectOp, OpAttributes } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
 import type { StateOptions } from '../contract.ts';
 import type { Aten } from './aten.ts';
-import type { Sink } from './head.ts';
 import type { Indices, Operand, RunContext, StateOperand } from './kernels.ts';
+import type { Sink } from './sink.ts';
 import { type Device, sizeOf, stridesOf, type Tensor, type TorchDtype } from './tensors.ts';
 
 /** Values of a block of an update: four tensors of them stay in the cache. */
