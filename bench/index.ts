@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { gemmPeak, openEngine, readBandwidth } from '../src/engine/index.ts';
 import { benchDecoding, NEW_TOKENS } from './decoding.ts';
 import { measurePeer } from './peers.ts';
-import { benchTraining } from './training.ts';
+import { measureTraining, printTraining } from './training.ts';
 
 const { values } = parseArgs({
   options: {
@@ -26,6 +26,8 @@ console.log(
   `${cpus()[0]?.model}, Node ${process.version}, ${engine.info.name} ${engine.info.version}, ${engine.info.threads} threads, ` +
     `${engine.info.dtype}${choice.reasons.map((reason) => `; ${reason}`).join('')}`,
 );
+const bytes = dtype === 'f32' ? 4 : 2;
+const training = values.only === 'decoding' ? undefined : await measureTraining(engine, pairs, bytes);
 // The fp32 peak is what necessary FLOPs are compared with, whatever the dtype.
 const reference = dtype === 'f32' ? engine : (await openEngine({ ...asked, dtype: 'f32' })).engine;
 const gemm = await gemmPeak(reference);
@@ -36,8 +38,7 @@ console.log(
   `GEMM peak ${(gemm / 1e9).toFixed(0)} GFLOP/s in f32${dtype === 'f32' ? '' : `, ${(own / 1e9).toFixed(0)} in ${dtype}`}; ` +
     `reading memory ${(bandwidth / 1e9).toFixed(1)} GB/s`,
 );
-const bytes = dtype === 'f32' ? 4 : 2;
-const seconds = values.only === 'decoding' ? undefined : await benchTraining(engine, { gemm, own, pairs, bytes });
+const seconds = training && printTraining(training, gemm, own);
 const rates = values.only === 'training' ? undefined : await benchDecoding(engine, { gemm: own, bandwidth, bytes });
 console.log(`GEMM peak at the end ${((await gemmPeak(engine)) / 1e9).toFixed(0)} GFLOP/s: how steady the machine is`);
 await engine.dispose();

@@ -20,17 +20,21 @@ function peakMemory(): number {
   }
 }
 
-export interface TrainingBench {
-  /** FLOP/s of the fp32 GEMM, and of that in the engine's dtype. */
-  readonly gemm: number;
-  readonly own: number;
-  readonly pairs: number;
-  /** Of an element in the engine's dtype. */
-  readonly bytes: number;
+export interface TrainingFigures {
+  /** Of each step, rising. */
+  readonly seconds: readonly number[];
+  readonly flops: number;
+  readonly tokens: number;
+  /** Highest resident memory, and the analytic minimum, in bytes. */
+  readonly peak: number;
+  readonly minimum: number;
 }
 
-/** Prints the figures and returns the median seconds of a step. */
-export async function benchTraining(engine: Engine, { gemm, own, pairs, bytes }: TrainingBench): Promise<number> {
+/**
+ * Measures steps. To be called before anything else uses memory, which would count.
+ * @param bytes of an element in the engine's dtype
+ */
+export async function measureTraining(engine: Engine, pairs: number, bytes: number): Promise<TrainingFigures> {
   const { model } = await randomModel(engine);
   const batch = randomPairs(pairs);
   const trainer = await openTrainer(engine, model, {
@@ -39,33 +43,48 @@ export async function benchTraining(engine: Engine, { gemm, own, pairs, bytes }:
     maxGradNorm: 1,
     microBatchTokens: MICRO_BATCH_TOKENS,
   });
-  const flops = trainingFlops(model, batch);
-  const tokens = batch.reduce((n, group) => n + packedLength(group), 0);
   const seconds: number[] = [];
   for (let step = 0; step <= STEPS; step++) {
     const start = performance.now();
     await trainer.step(batch, step + 1, 5e-7);
     if (step > 0) seconds.push((performance.now() - start) / 1000);
   }
-  seconds.sort((a, b) => a - b);
+  const peak = peakMemory();
+  await trainer.dispose();
+  const largest = Math.max(
+    ...splitByTokens(batch, packedLength, MICRO_BATCH_TOKENS).map((m) => m.reduce((n, g) => n + packedLength(g), 0)),
+  );
+  return {
+    seconds: seconds.sort((a, b) => a - b),
+    flops: trainingFlops(model, batch),
+    tokens: batch.reduce((n, group) => n + packedLength(group), 0),
+    peak,
+    minimum: minimumMemory(parameterCounts(model), largest, bytes),
+  };
+}
+
+/**
+ * Prints the figures and returns the median seconds of a step.
+ * @param gemm FLOP/s of the fp32 GEMM
+ * @param own of that in the engine's dtype
+ */
+export function printTraining(
+  { seconds, flops, tokens, peak, minimum }: TrainingFigures,
+  gemm: number,
+  own: number,
+): number {
   const median = seconds[Math.floor(STEPS / 2)]!;
   const share = (s: number) => `${((100 * flops) / s / gemm).toFixed(1)} %`;
   console.log(
-    `training step of ${pairs} pairs, ${tokens} tokens in micro-batches of up to ${MICRO_BATCH_TOKENS}, ${(flops / 1e12).toFixed(2)} necessary TFLOP: ` +
+    `training step of ${tokens} tokens in micro-batches of up to ${MICRO_BATCH_TOKENS}, ${(flops / 1e12).toFixed(2)} necessary TFLOP: ` +
       `median ${median.toFixed(2)} s of ${STEPS} (${seconds[0]!.toFixed(2)} to ${seconds.at(-1)!.toFixed(2)}), ` +
       `${(tokens / median).toFixed(0)} tokens/s, ${share(median)} of the fp32 GEMM peak (${share(seconds.at(-1)!)} to ${share(seconds[0]!)})` +
       (own === gemm ? '' : `, ${((100 * flops) / median / own).toFixed(1)} % of that in its own dtype`),
   );
-  const largest = Math.max(
-    ...splitByTokens(batch, packedLength, MICRO_BATCH_TOKENS).map((m) => m.reduce((n, g) => n + packedLength(g), 0)),
-  );
-  const minimum = minimumMemory(parameterCounts(model), largest, bytes);
-  const peak = peakMemory();
   console.log(
     `peak memory ${(peak / 1e9).toFixed(2)} GB beside an analytic minimum of ${(minimum / 1e9).toFixed(2)} GB: ` +
       `${(peak / minimum).toFixed(2)} times`,
   );
-  await trainer.dispose();
   return median;
 }
 

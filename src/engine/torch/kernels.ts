@@ -61,6 +61,9 @@ export const SINKS: Partial<Record<OpName, number>> = { matmul: 0, scatterRows: 
 /** Ops that keep something for their gradient, whose last operands are theirs. */
 export const KEEPS: Partial<Record<OpName, OpName>> = { tokenLogProbs: 'tokenLogProbsGrad' };
 
+/** Ops that read weights in the compute dtype. */
+export const READS_LOW: readonly OpName[] = ['linear', 'linearGradInput', 'tokenLogProbsGrad'];
+
 /** Values of a block of elementwise work: several tensors of that many stay in the cache between its calls. */
 const BLOCK_VALUES = 2 ** 19;
 

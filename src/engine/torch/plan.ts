@@ -14,7 +14,7 @@ import {
   type Value,
   verifyGraph,
 } from '../../graph/index.ts';
-import { KEEPS, SINKS } from './kernels.ts';
+import { KEEPS, READS_LOW, SINKS } from './kernels.ts';
 
 /** A value by its number, or a source by its name. */
 export type Ref =
@@ -55,6 +55,8 @@ export interface Plan {
   readonly outputs: readonly { readonly name: string; readonly from: Ref; readonly isIndices: boolean }[];
   /** States that stay as they are while the program lives. */
   readonly frozen: readonly string[];
+  /** States that are read in the compute dtype. */
+  readonly low: readonly string[];
 }
 
 /**
@@ -153,6 +155,13 @@ export function planGraph(graph: Graph, freeze: boolean): Plan {
     steps: withDeaths(steps, outputs),
     snapshots: [...snapshots],
     outputs,
+    low: [
+      ...new Set(
+        pure
+          .filter(({ op }) => READS_LOW.includes(op))
+          .flatMap(({ inputs }) => inputs.flatMap((v) => stateName(v) ?? [])),
+      ),
+    ],
     frozen: freeze ? read.filter((name) => !changed.has(name)) : [],
   };
 }

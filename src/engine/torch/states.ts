@@ -17,7 +17,6 @@ const BLOCK_VALUES = 2 ** 18;
 interface State {
   shape: readonly number[];
   readonly dtype: TorchDtype;
-  /** Allocated when first used. */
   tensor: Tensor | undefined;
   /** Its values are zeros, whatever the memory holds. */
   isZero: boolean;
@@ -41,6 +40,8 @@ export interface States {
   write(name: string, data: Float32Array): void;
   read(name: string): Float32Array;
   drop(name: string): void;
+  /** Takes the memory of the state's copy in the compute dtype. */
+  reserve(name: string): void;
   /** Forgets what was packed for a program that is gone. */
   unpack(names: readonly string[]): void;
   clear(): void;
@@ -207,10 +208,11 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       const old = states.get(name);
       if (old) release(old);
       const stored = precision === 'compute' ? dtype : 'f32';
+      // At once: what lives long must not lie between what comes and goes, or neither's memory is of use to the other.
       states.set(name, {
         shape,
         dtype: stored,
-        tensor: undefined,
+        tensor: make(shape, stored),
         isZero: true,
         low: undefined,
         isLowCurrent: false,
@@ -250,6 +252,10 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
     drop: (name) => {
       release(named(name));
       states.delete(name);
+    },
+    reserve: (name) => {
+      const state = named(name);
+      if (state.dtype !== dtype) state.low ??= make(state.shape, dtype);
     },
     unpack: (names) => {
       for (const name of names) unpack(named(name));

@@ -49,7 +49,10 @@ await serve<Plan, Hello>(async () => {
       writeState: ({ name, data }) => void doing(`state "${name}"`, () => states.write(name, data)),
       readState: ({ name }) => doing(`state "${name}"`, () => states.read(name)),
       dropState: ({ name }) => void states.drop(name),
-      compile: ({ program, plan }) => void plans.set(program, plan),
+      compile: ({ program, plan }) => {
+        doing('the weights in the compute dtype', () => plan.low.forEach(states.reserve));
+        plans.set(program, plan);
+      },
       run: ({ program, inputs, bindings }) => {
         const plan = plans.get(program);
         if (!plan) throw failure({ what: 'the program was disposed of' });
