@@ -29,7 +29,7 @@ export type Aten = ReturnType<typeof atenOn>;
 export function atenOn(device: Device) {
   const { library, adopt, empty, kind } = device;
   const fresh = (tensor: Tensor): number => {
-    library.call('aoti_torch_new_tensor_handle', 'pp', tensor.handle, library.result);
+    library.call('aoti_torch_new_tensor_handle', 'pp', tensor.handle, library.results[0]);
     return library.written();
   };
   /** Calls an operator whose first results are tensors; tensors among the arguments are handed over as new handles. */
@@ -66,12 +66,21 @@ export function atenOn(device: Device) {
   const alike = (name: string) => (x: Tensor, out?: Tensor) => into(out, [name, 'out'], [x], x.shape, x.dtype);
 
   const pointwise = (x: Tensor, w: Tensor, columns: number): Tensor => {
-    const [handle] = dispatch('mkldnn::_linear_pointwise', '', [x, w, null, { text: 'none' }, { list: [] }, null], 1);
-    return adopt(handle!, [x.shape[0]!, columns], x.dtype);
+    const none = library.text('none');
+    library.call(own('_linear_pointwise'), 'ppppplpp', x.handle, w.handle, 0, none, 0, 0, 0, library.results[0]);
+    return adopt(library.written(), [x.shape[0]!, columns], x.dtype);
   };
   /** oneDNN is in most builds for CPUs. On AMD its products of this form are up to 1.4 times as fast as MKL's. */
   const hasOneDnn = kind === 'cpu' && works(() => pointwise(device.ones(1), device.ones(1), 1));
 
+  /** a [M,K], b [K,N] -> [M,N] */
+  function mm(a: Tensor, b: Tensor): Tensor {
+    fits(a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === b.shape[0], 'mm', a, b);
+    fits(a.dtype === b.dtype, 'mm', a, b);
+    const out = empty([a.shape[0]!, b.shape[1]!], a.dtype);
+    library.call(own('mm_out'), 'ppp', out.handle, a.handle, b.handle);
+    return out;
+  }
   /** out = beta·self + alpha·a·b; `self` may be `out`. */
   function addmm(out: Tensor, self: Tensor, a: Tensor, b: Tensor, beta = 1, alpha = 1): Tensor {
     const shape = [a.shape[0]!, b.shape[1]!];
@@ -89,6 +98,20 @@ export function atenOn(device: Device) {
     return out;
   }
 
+  /** self[i] += scales[i]·a[i]·b[i], a and b broadcast to self */
+  function addcmuls(
+    self: readonly Tensor[],
+    a: readonly Tensor[],
+    b: readonly Tensor[],
+    scales: readonly number[],
+  ): void {
+    self.forEach((one, i) => {
+      for (const other of [a[i]!, b[i]!])
+        fits(same(broadcast('addcmul', one, other), one.shape), 'addcmul', one, other);
+    });
+    dispatch('_foreach_addcmul_', 'Tensor', [self, a, b, device.numbers(scales)], 0);
+  }
+
   return {
     /**
      * x [M,K], w [N,K] -> x·wᵀ [M,N]
@@ -98,7 +121,7 @@ export function atenOn(device: Device) {
       fits(x.shape.length === 2 && w.shape.length === 2 && x.shape[1] === w.shape[1], 'linear', x, w);
       fits(x.dtype === w.dtype, 'linear', x, w);
       if (hasOneDnn && x.shape[0]! > 0) return pointwise(x, packed ?? w, w.shape[0]!);
-      return into(undefined, ['mm', 'out'], [x, device.transposed(w)], [x.shape[0]!, w.shape[0]!], x.dtype);
+      return mm(x, device.transposed(w));
     },
     /** `sum` += x·wᵀ: returned, in the place of `sum` or in new memory. */
     addTimesTransposed: (sum: Tensor, x: Tensor, w: Tensor): Tensor => {
@@ -106,65 +129,95 @@ export function atenOn(device: Device) {
       const shape = [x.shape[0]!, w.shape[0]!];
       fits(x.dtype === w.dtype && sum.dtype === x.dtype && same(sum.shape, shape), 'linear', sum, x, w);
       if (!hasOneDnn || x.shape[0] === 0) return addmm(sum, sum, x, device.transposed(w));
-      const [handle] = dispatch('mkldnn::_linear_pointwise', 'binary', [x, sum, w, null, { text: 'add' }], 1);
-      return adopt(handle!, shape, x.dtype);
+      const add = library.text('add');
+      library.call(
+        own('_linear_pointwise_binary'),
+        'pppppp',
+        x.handle,
+        sum.handle,
+        w.handle,
+        0,
+        add,
+        library.results[0],
+      );
+      return adopt(library.written(), shape, x.dtype);
     },
     /** w [N,K] in the order in which `timesTransposed` reads it fastest: opaque, of the same size. Undefined where there is none. */
     pack: (w: Tensor): Tensor | undefined =>
       hasOneDnn ? adopt(dispatch('mkldnn::_reorder_linear_weight', '', [w, null], 1)[0]!, w.shape, w.dtype) : undefined,
-    /** a [M,K], b [K,N] -> [M,N] */
-    mm: (a: Tensor, b: Tensor, out?: Tensor) => {
-      fits(a.shape.length === 2 && b.shape.length === 2 && a.shape[1] === b.shape[0], 'mm', a, b);
-      fits(a.dtype === b.dtype, 'mm', a, b);
-      return into(out, ['mm', 'out'], [a, b], [a.shape[0]!, b.shape[1]!], a.dtype);
-    },
+    mm,
     addmm,
     /** a [N,M,K], b [N,K,P] -> [N,M,P] */
-    bmm: (a: Tensor, b: Tensor, out?: Tensor) => {
+    bmm: (a: Tensor, b: Tensor) => {
       const [n, m, k] = a.shape;
       fits(a.shape.length === 3 && b.shape.length === 3 && b.shape[0] === n && b.shape[1] === k, 'bmm', a, b);
       fits(a.dtype === b.dtype, 'bmm', a, b);
-      return into(out, ['bmm', 'out'], [a, b], [n!, m!, b.shape[2]!], a.dtype);
+      const out = empty([n!, m!, b.shape[2]!], a.dtype);
+      library.call(own('bmm_out'), 'ppp', out.handle, a.handle, b.handle);
+      return out;
     },
-    /** out = beta·out + alpha·a·b, of batches */
-    baddbmm: (out: Tensor, a: Tensor, b: Tensor, beta: number, alpha: number) => {
+    /** out = self + alpha·a·b, of batches; self is broadcast, and nothing when left out */
+    baddbmm: (out: Tensor, a: Tensor, b: Tensor, alpha: number, self?: Tensor) => {
       const [n, m, k] = a.shape;
       fits(a.shape.length === 3 && b.shape.length === 3 && b.shape[0] === n && b.shape[1] === k, 'baddbmm', a, b);
       fits(same(out.shape, [n!, m!, b.shape[2]!]), 'baddbmm', out, a, b);
       fits(a.dtype === b.dtype && out.dtype === a.dtype, 'baddbmm', out, a, b);
-      library.call(own('baddbmm_out'), 'ppppdd', out.handle, out.handle, a.handle, b.handle, beta, alpha);
+      if (self)
+        fits(same(broadcast('baddbmm', out, self), out.shape) && self.dtype === out.dtype, 'baddbmm', out, self);
+      const [added, beta] = self ? [self, 1] : [out, 0];
+      library.call(own('baddbmm_out'), 'ppppdd', out.handle, added.handle, a.handle, b.handle, beta, alpha);
       return out;
     },
     /** a + alpha·b with broadcasting; of different dtypes in f32 */
     add: (a: Tensor, b: Tensor, alpha = 1) => {
       fits(isDense(a) && isDense(b), 'add', a, b); // or the result would not be dense
       const shape = broadcast('add', a, b);
-      library.call(own('add_Tensor'), 'ppdp', a.handle, b.handle, alpha, library.result);
+      library.call(own('add_Tensor'), 'ppdp', a.handle, b.handle, alpha, library.results[0]);
       return adopt(library.written(), shape, wider(a, b));
     },
     addScalar: (a: Tensor, value: number) => {
       fits(isDense(a), 'add', a);
-      library.call(own('add_Scalar'), 'pddp', a.handle, value, 1, library.result);
+      library.call(own('add_Scalar'), 'pddp', a.handle, value, 1, library.results[0]);
       return adopt(library.written(), a.shape, a.dtype);
     },
     mulScalar: (a: Tensor, value: number) => {
       fits(isDense(a), 'mul', a);
-      library.call(own('mul_Scalar'), 'pdp', a.handle, value, library.result);
+      library.call(own('mul_Scalar'), 'pdp', a.handle, value, library.results[0]);
       return adopt(library.written(), a.shape, a.dtype);
     },
     /** a·b with broadcasting; of different dtypes in f32 */
-    mul: (a: Tensor, b: Tensor, out?: Tensor) =>
-      into(out, ['mul', 'out'], [a, b], broadcast('mul', a, b), out?.dtype ?? wider(a, b)),
+    mul: (a: Tensor, b: Tensor, out?: Tensor) => {
+      const shape = broadcast('mul', a, b);
+      if (out) return into(out, ['mul', 'out'], [a, b], shape, out.dtype);
+      fits(isDense(a) && isDense(b), 'mul', a, b); // or the result would not be dense
+      library.call(own('mul_Tensor'), 'ppp', a.handle, b.handle, library.results[0]);
+      return adopt(library.written(), shape, wider(a, b));
+    },
+    /** x·rstd·w and rstd = 1/√(mean(x²) + eps) [T,1] of x [T,D], w [D] */
+    rmsNorm: (x: Tensor, w: Tensor, eps: number): [Tensor, Tensor] => {
+      const [rows, width] = x.shape as [number, number];
+      fits(x.shape.length === 2 && same(w.shape, [width]) && x.dtype === w.dtype && isDense(x), 'rms_norm', x, w);
+      const [first, second] = library.results;
+      const weight = library.sizes(1, [w.handle]);
+      library.call(
+        own('_fused_rms_norm'),
+        'pplpppp',
+        x.handle,
+        library.sizes(0, [width]),
+        1,
+        weight,
+        library.double(eps),
+        first,
+        second,
+      );
+      return [adopt(library.written(0), x.shape, x.dtype), adopt(library.written(1), [rows, 1], 'f32')];
+    },
     div: (a: Tensor, b: Tensor, out?: Tensor) =>
       into(out, ['div', 'out'], [a, b], broadcast('div', a, b), out?.dtype ?? wider(a, b)),
     logaddexp: (a: Tensor, b: Tensor) => into(undefined, ['logaddexp', 'out'], [a, b], broadcast('', a, b), a.dtype),
     minimum: (a: Tensor, b: Tensor) => into(undefined, ['minimum', 'out'], [a, b], broadcast('', a, b), a.dtype),
-    /** self += scale·a·b, a and b broadcast to self */
-    addcmul: (self: Tensor, a: Tensor, b: Tensor, scale: number) => {
-      for (const other of [a, b]) fits(same(broadcast('addcmul', self, other), self.shape), 'addcmul', self, other);
-      const scales = device.view(device.scalar(scale), [1]);
-      dispatch('_foreach_addcmul_', 'Tensor', [[self], [a], [b], scales], 0);
-    },
+    addcmul: (self: Tensor, a: Tensor, b: Tensor, scale: number) => addcmuls([self], [a], [b], [scale]),
+    addcmuls,
     sigmoid: alike('sigmoid'),
     silu: alike('silu'),
     exp: alike('exp'),
@@ -243,7 +296,7 @@ export function atenOn(device: Device) {
       for (const one of tensors) fits(same(one.shape.slice(1), first!.shape.slice(1)), 'cat', first!, one);
       return adopt(dispatch('cat', '', [tensors, 0], 1)[0]!, first!.shape.with(0, rows), first!.dtype);
     },
-    zero: (x: Tensor) => change('zero_', '', [x]),
+    zero: (x: Tensor) => library.call('aoti_torch_zero_', 'p', x.handle),
   };
 
   function works(attempt: () => Tensor): boolean {

@@ -24,7 +24,7 @@ export function attentionOn(device: Device, aten: Aten) {
 
   /** softmax(scale·q·kᵀ + mask) [n·G, shared·lq, lk] */
   function probabilities(q: Tensor, k: Tensor, { n, lq, lk, mask }: Chunk, { groups, shared, scale }: Heads): Tensor {
-    const scores = aten.baddbmm(empty([n * groups, shared * lq, lk], q.dtype), q, flipped(k), 0, scale);
+    const scores = aten.baddbmm(empty([n * groups, shared * lq, lk], q.dtype), q, flipped(k), scale);
     const split = view(scores, [n, groups * shared, lq, lk]);
     const last = mask.shape[3]!;
     aten.addcmul(view(split, split.shape.with(3, last), split.strides, lk - last), mask, one(), 1);
@@ -79,7 +79,7 @@ export function attentionOn(device: Device, aten: Aten) {
           addKeys(dv, aten.bmm(flipped(p), dmixed), chunk, heads);
           const ds = aten.softmaxBackward(aten.bmm(dmixed, flipped(values)), p);
           const scaled = (a: Tensor, b: Tensor) =>
-            aten.baddbmm(empty([a.shape[0]!, a.shape[1]!, b.shape[2]!], a.dtype), a, b, 0, heads.scale);
+            aten.baddbmm(empty([a.shape[0]!, a.shape[1]!, b.shape[2]!], a.dtype), a, b, heads.scale);
           writeQueries(dq, scaled(ds, keys), chunk, heads);
           addKeys(dk, scaled(flipped(ds), queries), chunk, heads);
           return [];
@@ -107,8 +107,7 @@ export function attentionOn(device: Device, aten: Aten) {
       aten.indexCopy(row(values), at, row(v));
       const queries = view(q, [batch * groups, shared, width]);
       const scores = empty([batch * groups, shared, capacity], q.dtype);
-      aten.baddbmm(scores, queries, flipped(stack(keys)), 0, scale);
-      aten.addcmul(view(scores, [batch, groups, shared, capacity]), hidden, one(), 1);
+      aten.baddbmm(scores, queries, flipped(stack(keys)), scale, hidden);
       const mixed = aten.bmm(aten.softmax(scores, scores), stack(values));
       aten.indexCopy(row(keys), at, before[0]!);
       aten.indexCopy(row(values), at, before[1]!);
@@ -121,7 +120,7 @@ export function attentionOn(device: Device, aten: Aten) {
 export interface DecodePlaces {
   /** Row of the caches [slots·G·C, d] for the newest key of each row and group, i64 [B·G]. */
   readonly at: Tensor;
-  /** [B,1,1,C]: −∞ after the newest token, else 0 */
+  /** [B·G,1,C]: −∞ after the newest token, else 0 */
   readonly hidden: Tensor;
 }
 
@@ -134,13 +133,15 @@ export function decodePlaces(
   dtype: Tensor['dtype'],
 ): DecodePlaces {
   const at = new BigInt64Array(lengths.length * groups);
-  const hidden = new Float32Array(lengths.length * capacity);
+  const hidden = new Float32Array(lengths.length * groups * capacity);
   lengths.forEach((length, b) => {
-    for (let g = 0; g < groups; g++) at[b * groups + g] = BigInt((b * groups + g) * capacity + length);
-    hidden.fill(Number.NEGATIVE_INFINITY, b * capacity + length + 1, (b + 1) * capacity);
+    for (let row = b * groups; row < (b + 1) * groups; row++) {
+      at[row] = BigInt(row * capacity + length);
+      hidden.fill(Number.NEGATIVE_INFINITY, row * capacity + length + 1, (row + 1) * capacity);
+    }
   });
   return {
     at: device.upload(at, [at.length]),
-    hidden: device.dense(device.upload(hidden, [lengths.length, 1, 1, capacity]), dtype),
+    hidden: device.dense(device.upload(hidden, [at.length, 1, capacity]), dtype),
   };
 }

@@ -40,9 +40,13 @@ export interface Library {
   dispatch(name: string, overload: string, slots: readonly Slot[], results: number): readonly number[];
   /** Address of integers in memory until the next call of `sizes` with the same place (0 or 1). */
   sizes(place: 0 | 1, values: readonly number[]): number;
-  /** Where a call may write a result; `written` reads it. */
-  readonly result: number;
-  written(): number;
+  /** Address of a number in memory until the next call of `double`. */
+  double(value: number): number;
+  /** Address of a zero-terminated text. */
+  text(value: string): number;
+  /** Where a call may write its results, 64 bits each; `written` reads one. */
+  readonly results: readonly [number, number, number, number, number];
+  written(index?: number): number;
   copyIn(address: number, data: Float32Array | Int32Array | BigInt64Array): void;
   copyOut(data: Float32Array | Int32Array | BigInt64Array, address: number): void;
 }
@@ -56,6 +60,7 @@ const WORDS = 1024;
 /** Places in the block of memory, in 64-bit words. */
 const STACK = 0;
 const RESULT = 128;
+const DOUBLE = 192;
 const SIZES = [256, 320] as const;
 const LONGEST = 64;
 
@@ -89,6 +94,7 @@ export async function loadLibrary(directory: string, file: string, threads: numb
   const library = open();
   const memory = new ArrayBuffer(8 * WORDS);
   const words = new Uint32Array(memory);
+  const doubles = new Float64Array(memory, 8 * DOUBLE, 1);
   const address = Number(koffi.address(memory));
   /** Whole numbers up to 2^53, negative ones in two's complement. */
   const write = (word: number, value: number) => {
@@ -191,8 +197,13 @@ export async function loadLibrary(directory: string, file: string, threads: numb
       for (let i = 0; i < values.length; i++) write(SIZES[place] + i, values[i]!);
       return address + 8 * SIZES[place];
     },
-    result: address + 8 * RESULT,
-    written: () => read(RESULT),
+    double: (value) => {
+      doubles[0] = value;
+      return address + 8 * DOUBLE;
+    },
+    text: nameAt,
+    results: [0, 1, 2, 3, 4].map((i) => address + 8 * (RESULT + i)) as [number, number, number, number, number],
+    written: (index = 0) => read(RESULT + index),
     copyIn: (to, data) => void copyTo(to, data, data.byteLength),
     copyOut: (data, from) => void copyFrom(data, from, data.byteLength),
   };

@@ -110,6 +110,10 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
   }
   /** A matrix [T,D] made block by block; `body` fills the block's rows of the results. */
   function byBlocks(shape: readonly number[], body: (block: (x: Tensor) => Tensor) => void): void {
+    if (sizeOf(shape) <= BLOCK_VALUES) {
+      body((x) => x);
+      return;
+    }
     for (const [from, to] of blocks(shape[0]!, shape[1]!)) {
       device.scoped(() => {
         body((x) => rows(x, from, to));
@@ -241,17 +245,8 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       return [sink ? undefined : target];
     },
     rmsNorm: (_, [x, w], { eps }) => {
-      const [value, weight] = [f32(x), f32(w)];
-      const result = empty(value.shape, dtype);
-      const rstd = empty([value.shape[0]!, 1], 'f32');
-      byBlocks(value.shape, (block) => {
-        const part = block(value);
-        const scale = aten.rsqrt(aten.addScalar(rowMean(aten.mul(part, part)), eps), block(rstd));
-        const normed = aten.mul(part, scale);
-        if (dtype === 'f32') aten.mul(normed, weight, block(result));
-        else device.copy(block(result), aten.mul(normed, weight, normed));
-      });
-      return [result, rstd];
+      const [result, rstd] = aten.rmsNorm(f32(x), f32(w), eps);
+      return [dense(result, dtype), rstd];
     },
     // With n = x·rstd and g = dy·w: dx = rstd·(g − n·mean(g·n)), dw = Σ dy·n
     rmsNormGrad: (_, [dy, x, w, rstd]) => {
@@ -283,15 +278,14 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
         };
         return { cos: turn(table.cos), sin: turn(table.sin) };
       });
-      const result = empty(value.shape, value.dtype);
       const [tokens, width] = value.shape as [number, number];
       const half = (of: Tensor, which: 0 | 1) =>
         view(of, [tokens, width / headDim, headDim / 2], [width, headDim, 1], (which * headDim) / 2);
-      const [a, b] = [half(value, 0), half(value, 1)];
+      const result = aten.mul(view(value, [tokens, (2 * width) / headDim, headDim / 2]), cos);
       const turn = inverse ? -1 : 1;
-      aten.addcmul(aten.mul(a, cos, half(result, 0)), b, sin, -turn);
-      aten.addcmul(aten.mul(b, cos, half(result, 1)), a, sin, turn);
-      return [result];
+      const halves = [half(view(result, value.shape), 0), half(view(result, value.shape), 1)];
+      aten.addcmuls(halves, [half(value, 1), half(value, 0)], [sin, sin], [-turn, turn]);
+      return [view(result, value.shape)];
     },
     attention: (c, [q, k, v, table], attributes) => {
       const [queries, keys, values] = [low(q), low(k), low(v)];

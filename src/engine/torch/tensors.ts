@@ -54,6 +54,8 @@ export interface Device {
   downloadIndices(tensor: Tensor): Int32Array;
   /** An f32 number as a tensor without dimensions, kept for a while: ask again for each use. */
   scalar(value: number): Tensor;
+  /** f32 numbers [n], kept likewise. */
+  numbers(values: readonly number[]): Tensor;
   /** Ones [n,1] in f32, kept for good. */
   ones(n: number): Tensor;
 }
@@ -92,7 +94,7 @@ const DTYPES: Readonly<Record<TorchDtype, string>> = {
   i64: 'int64',
 };
 
-const MOST_SCALARS = 256;
+const MOST_CONSTANTS = 256;
 
 /** Opens the device. Throws a failure when torch does not have it. */
 export async function openDevice(directory: string, file: string, name: DeviceName, threads: number): Promise<Device> {
@@ -123,7 +125,7 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
       dtypes[dtype],
       type,
       at,
-      library.result,
+      library.results[0],
     );
     return hold({ handle: library.written(), dtype, shape, strides, offset: 0, room: sizeOf(shape) });
   }
@@ -132,7 +134,7 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
 
   function address({ handle, shape }: Tensor): number {
     if (sizeOf(shape) === 0) return 0;
-    library.call('aoti_torch_get_data_ptr', 'pp', handle, library.result);
+    library.call('aoti_torch_get_data_ptr', 'pp', handle, library.results[0]);
     return library.written();
   }
   const copy = (to: Tensor, from: Tensor) => {
@@ -162,7 +164,7 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
       library.sizes(0, shape),
       library.sizes(1, strides),
       offset, // torch adds it to where the tensor begins
-      library.result,
+      library.results[0],
     );
     return hold({ ...tensor, handle: library.written(), shape, strides, offset: start });
   }
@@ -203,7 +205,21 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
     return tensor;
   };
 
-  const scalars = new Map<number, Tensor>();
+  const constants = new Map<string, Tensor>();
+  function remembered(key: string, make: () => Tensor): Tensor {
+    let known = constants.get(key);
+    if (!known) {
+      // Learning rates change with every step: the oldest makes room.
+      const [oldest] = constants.size < MOST_CONSTANTS ? [] : constants;
+      if (oldest) {
+        constants.delete(oldest[0]);
+        free(oldest[1]);
+      }
+      known = keep(make());
+      constants.set(key, known);
+    }
+    return known;
+  }
   const ones = new Map<number, Tensor>();
   const device: Device = {
     library,
@@ -256,21 +272,8 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
     download: (tensor) => fetched(tensor, new Float32Array(sizeOf(tensor.shape)), 'f32'),
     downloadIndices: (tensor) =>
       Int32Array.from(fetched(tensor, new BigInt64Array(sizeOf(tensor.shape)), 'i64'), Number),
-    scalar: (value) => {
-      let known = scalars.get(value);
-      if (!known) {
-        // Learning rates change with every step: the oldest number makes room.
-        const [oldest] = scalars.size < MOST_SCALARS ? [] : scalars;
-        if (oldest) {
-          scalars.delete(oldest[0]);
-          free(oldest[1]);
-        }
-        library.call('aoti_torch_scalar_to_tensor_float32', 'fp', value, library.result);
-        known = { handle: library.written(), dtype: 'f32', shape: [], strides: [], offset: 0, room: 1 };
-        scalars.set(value, known);
-      }
-      return known;
-    },
+    scalar: (value) => remembered(`${value}`, () => device.upload(Float32Array.of(value), [])),
+    numbers: (values) => remembered(`[${values}]`, () => device.upload(Float32Array.from(values), [values.length])),
     ones: (n) => {
       let known = ones.get(n);
       if (!known) {

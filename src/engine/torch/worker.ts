@@ -44,7 +44,8 @@ await serve<Plan, Hello>(async () => {
   return {
     hello: { version: device.library.version, threads: device.threads },
     handlers: {
-      createState: ({ name, shape, options }) => void states.create(name, shape, options),
+      createState: ({ name, shape, options }) =>
+        void doing(`state "${name}"`, () => states.create(name, shape, options)),
       resizeState: ({ name, axis, size }) => void doing(`state "${name}"`, () => states.resize(name, axis, size)),
       writeState: ({ name, data }) => void doing(`state "${name}"`, () => states.write(name, data)),
       readState: ({ name }) => doing(`state "${name}"`, () => states.read(name)),
