@@ -103,17 +103,17 @@ export function combinationsOn({ torch, gpu, bf16, apple }: EngineFacts): Combin
   };
   add('cpu', 'f32');
   if (bf16.length > 0) add('cpu', 'bf16');
-  if (gpu && torch.cuda) add('cuda', 'f32', 'bf16');
+  if (gpu && torch.cuda) add('cuda', 'f32', 'tf32', 'bf16');
   if (apple) add('mps', 'f32');
   return found;
 }
 
 async function measure(combination: Combination, library: TorchLibrary | undefined): Promise<EngineFinding> {
   try {
-    const engine = await openChoice(combination, library, undefined);
+    const engine = await openChoice(combination, library);
     try {
       const gemm = await gemmPeak(engine, [[1024, 1024, 1024]]);
-      const bandwidth = await readBandwidth(engine, combination.dtype === 'f32' ? 4 : 2);
+      const bandwidth = await readBandwidth(engine, combination.dtype.endsWith('f32') ? 4 : 2);
       return {
         ...combination,
         info: engine.info,

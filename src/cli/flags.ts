@@ -51,6 +51,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'device',
       'dtype',
       'threads',
+      'deterministic',
       'micro_batch_tokens',
       'generation_batch_size',
       'shard_size',

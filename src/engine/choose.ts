@@ -2,7 +2,8 @@
 import { type SelfplayError, usageError } from '../util/index.ts';
 
 export type DeviceName = 'cpu' | 'cuda' | `cuda:${number}` | 'mps';
-export type ComputeDtype = 'f32' | 'bf16' | 'f16';
+/** tf32 is f32 whose products are rounded, on GPUs of NVIDIA. */
+export type ComputeDtype = 'f32' | 'tf32' | 'bf16' | 'f16';
 
 /** What the user asks for; 'auto' leaves it to `chooseEngine`. */
 export interface EngineAsked {
@@ -55,7 +56,7 @@ function engineOf({ engine, device, dtype }: EngineAsked, { torch }: EngineFacts
 /** What of this only torch can do. */
 function needsTorch(device: EngineAsked['device'], dtype: EngineAsked['dtype']): string | undefined {
   if (device !== 'auto' && device !== 'cpu') return `device ${device}`;
-  return dtype === 'bf16' || dtype === 'f16' ? `dtype ${dtype}` : undefined;
+  return dtype === 'auto' || dtype === 'f32' ? undefined : `dtype ${dtype}`;
 }
 
 function onnxChoice({ device, dtype }: EngineAsked, reasons: readonly string[]): EngineChoice {
@@ -91,6 +92,9 @@ function dtypeOf(asked: EngineAsked['dtype'], device: DeviceName, { bf16 }: Engi
   }
   if (asked === 'f16' && device === 'cpu') {
     throw usageError({ what: 'dtype f16 is for GPUs', fix: 'use --dtype bf16 or f32 on the CPU' });
+  }
+  if (asked === 'tf32' && !device.startsWith('cuda')) {
+    throw usageError({ what: 'dtype tf32 is for GPUs of NVIDIA', fix: 'use --dtype f32' });
   }
   const slow = asked === 'bf16' && device === 'cpu' && fast === undefined;
   return [asked, slow ? ['warning: without AMX and AVX512-BF16 bf16 is slower than f32'] : []];

@@ -6,7 +6,8 @@
  * the graph's effects in order. Nothing outside engine/ holds a weight or a cache. Tensors cross the border by
  * transfer: a typed array that is handed in must not be used again by the caller.
  */
-import type { DType, Graph } from '../graph/index.ts';
+import type { Graph } from '../graph/index.ts';
+import type { ComputeDtype } from './choose.ts';
 
 /** A host tensor: row-major, f32 or i32. */
 export interface Tensor {
@@ -20,7 +21,7 @@ export interface EngineInfo {
   /** Version of the library that computes. */
   readonly version: string;
   readonly device: string;
-  readonly dtype: DType;
+  readonly dtype: ComputeDtype;
   readonly threads: number;
 }
 

@@ -10,6 +10,7 @@ import type { Env } from './torch/library/locations.ts';
 /** What is asked for; `threads` absent: as many as the machine offers. */
 export interface OpenOptions extends EngineAsked {
   readonly threads?: number;
+  readonly deterministic?: boolean;
 }
 
 /**
@@ -33,16 +34,16 @@ export async function engineFacts(
 export async function openEngine(asked: OpenOptions): Promise<{ engine: Engine; choice: EngineChoice }> {
   const { facts, library } = await engineFacts(asked);
   const choice = chooseEngine(asked, facts);
-  return { engine: await openChoice(choice, library, asked.threads), choice };
+  return { engine: await openChoice(choice, library, asked), choice };
 }
 
 /** Opens what was chosen. */
 export async function openChoice(
   { engine, device, dtype }: Pick<EngineChoice, 'engine' | 'device' | 'dtype'>,
   library: TorchLibrary | undefined,
-  threads: number | undefined,
+  { threads, deterministic = false }: Pick<OpenOptions, 'threads' | 'deterministic'> = {},
 ): Promise<Engine> {
   const limit = threads === undefined ? {} : { threads };
   if (engine === 'onnx') return onnxEngine(limit);
-  return torchEngine({ library: library!, device, dtype, ...limit });
+  return torchEngine({ library: library!, device, dtype, deterministic, ...limit });
 }

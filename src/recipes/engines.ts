@@ -7,7 +7,7 @@ import { SelfplayError, usageError } from '../util/index.ts';
 import type { EngineSettings, ResumeChanges, SpinSettings } from './settings.ts';
 
 /** What the settings ask for. */
-export type EngineRequest = Pick<SpinSettings, 'engine' | 'device' | 'dtype' | 'threads'>;
+export type EngineRequest = Pick<SpinSettings, 'engine' | 'device' | 'dtype' | 'threads' | 'deterministic'>;
 
 /** An engine, and in plain words why it is this one. */
 export interface OpenedEngine {
@@ -35,7 +35,7 @@ export const frozen = ({ engine, choice }: OpenedEngine): FrozenEngine => ({
 /** Opens what the settings ask for around a body. */
 export async function withEngine<T>(
   open: OpenEngine,
-  { engine, device, dtype, threads }: EngineRequest,
+  { engine, device, dtype, threads, deterministic }: EngineRequest,
   body: (opened: OpenedEngine) => Promise<T>,
 ): Promise<T> {
   const opened = await open({
@@ -43,6 +43,7 @@ export async function withEngine<T>(
     // The schema lets no other through.
     device: device as 'auto' | DeviceName,
     dtype,
+    deterministic,
     ...(threads === undefined ? {} : { threads }),
   });
   try {
@@ -64,7 +65,11 @@ export function engineSentence({ reasons, ...info }: FrozenEngine): string {
 }
 
 /** What a resume asks for: the frozen engine, or what the user said instead. Another engine chooses its own device. */
-export function requestFor(was: FrozenEngine, said: ResumeChanges): EngineRequest {
+export function requestFor(
+  was: FrozenEngine,
+  said: ResumeChanges,
+  { deterministic }: Pick<EngineRequest, 'deterministic'>,
+): EngineRequest {
   const name = was.name as EngineSettings['engine'];
   const engine = said.engine ?? name;
   const kept = engine === name;
@@ -73,6 +78,7 @@ export function requestFor(was: FrozenEngine, said: ResumeChanges): EngineReques
     device: said.device ?? (kept ? was.device : 'auto'),
     dtype: said.dtype ?? (kept ? (was.dtype as EngineSettings['dtype']) : 'auto'),
     threads: was.threads,
+    deterministic,
   };
 }
 

@@ -13,10 +13,10 @@ import {
 } from '../checkpoint/index.ts';
 import { readTensorF32 } from '../formats/index.ts';
 import { type Group, packedLength } from '../pairs/index.ts';
-import { learningRateAt, type Objective, openTrainer, type StepFigures, type Trainer } from '../training/index.ts';
+import { learningRateAt, type Objective, openTrainer, type Trainer } from '../training/index.ts';
 import { failure, isOutOfMemory, shuffled } from '../util/index.ts';
 import { Interrupted } from './context.ts';
-import { microBatchTokens, reducedTokens } from './memory.ts';
+import { microBatchTokens, reducedTokens, type StepAddress } from './memory.ts';
 import { CHECKPOINTS, type Run } from './run.ts';
 import { optimizerOf } from './settings.ts';
 
@@ -114,14 +114,21 @@ export async function learn(
     lastSave = performance.now();
     saveSeconds = (lastSave - start) / 1000;
   };
+  const batchesFor = (step: number) =>
+    batchesOf(groups, packedLength, settings, { iteration, epoch: Math.floor(step / perEpoch) });
   try {
+    // Other devices than the CPU refuse what does not fit: better before the first step than in the middle of a night.
+    if (engine.info.device !== 'cpu' && done < steps) {
+      const at = { iteration, step: done + 1 };
+      await thatFits(run, heaviest(batchesFor(done)), at, (batch, tokens) => trainer.rehearse(batch, tokens));
+    }
     for (let step = done; step < steps; step++) {
-      if (step === done || step % perEpoch === 0) {
-        batches = batchesOf(groups, packedLength, settings, { iteration, epoch: Math.floor(step / perEpoch) });
-      }
+      if (step === done || step % perEpoch === 0) batches = batchesFor(step);
       const start = performance.now();
       const rate = learningRateAt(schedule, step, steps);
-      const figures = await stepThatFits(run, trainer, batches[step % perEpoch]!, { iteration, step: step + 1, rate });
+      const figures = await thatFits(run, batches[step % perEpoch]!, { iteration, step: step + 1 }, (batch, tokens) =>
+        trainer.step(batch, step + 1, rate, tokens),
+      );
       tokens += figures.tokens;
       await run.emit({
         iteration,
@@ -153,18 +160,24 @@ export async function learn(
   return { steps, tokens };
 }
 
-/** One step, with as many tokens at once as the memory allows. */
-async function stepThatFits(
+/** The batch with the longest item: it takes the most memory when micro-batches are reduced to single items. */
+function heaviest(batches: readonly (readonly Group[])[]): readonly Group[] {
+  const longest = (batch: readonly Group[]) => Math.max(...batch.map(packedLength));
+  return batches.reduce((a, b) => (longest(b) > longest(a) ? b : a));
+}
+
+/** Computes on a batch, with as many tokens at once as the memory allows. */
+async function thatFits<T>(
   run: Run,
-  trainer: Trainer,
   batch: readonly Group[],
-  at: { readonly iteration: number | null; readonly step: number; readonly rate: number },
-): Promise<StepFigures> {
-  const { iteration, step, rate } = at;
+  at: StepAddress,
+  compute: (batch: readonly Group[], tokens: number) => Promise<T>,
+): Promise<T> {
+  const { iteration, step } = at;
   for (;;) {
     const before = microBatchTokens(run.settings.micro_batch_tokens, run.reductions, at);
     try {
-      return await trainer.step(batch, step, rate, before);
+      return await compute(batch, before);
     } catch (error) {
       if (!isOutOfMemory(error)) throw error;
       const tokens = reducedTokens(batch, before);

@@ -202,7 +202,7 @@ export async function reopenRun<T>(
     (context.openEngine ?? openEngine)(options).catch((error: unknown) =>
       Promise.reject(asked ? error : unavailable(was, directory, error)),
     );
-  return withEngine(open, requestFor(was, changes), (opened) => {
+  return withEngine(open, requestFor(was, changes, manifest.settings), (opened) => {
     const { info } = opened.engine;
     const same = isSame(was, info);
     if (!same && !asked) throw changed(was, info, directory);

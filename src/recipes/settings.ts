@@ -43,7 +43,7 @@ const engine = {
     .default('auto')
     .meta({ ...devices, description: 'Where it computes; mps is experimental' }),
   dtype: z
-    .enum(['auto', 'f32', 'bf16', 'f16'])
+    .enum(['auto', 'f32', 'tf32', 'bf16', 'f16'])
     .default('auto')
     .describe('How precisely it computes; weights and optimizer are kept in f32'),
 };
@@ -61,6 +61,10 @@ export const resumeSchema = z.strictObject({
 const machine = {
   ...engine,
   threads: count.optional().describe('Threads for the arithmetic (default: all cores)'),
+  deterministic: z
+    .boolean()
+    .default(false)
+    .describe('On a GPU: avoid kernels whose sums come in any order (a CPU has none)'),
   micro_batch_tokens: count.default(2048).describe('Tokens trained on at once: less memory or more speed, same result'),
   checkpoint_seconds: z.number().min(0).default(120).describe('Least time between two training checkpoints'),
 };
@@ -147,6 +151,7 @@ export const generateSchema = z.strictObject({
   top_p: z.number().gt(0).max(1).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
   ...engine,
   threads: machine.threads,
+  deterministic: machine.deterministic,
 });
 
 export const evalSchema = z.strictObject({
@@ -161,6 +166,7 @@ export const evalSchema = z.strictObject({
   ...scoring,
   ...engine,
   threads: machine.threads,
+  deterministic: machine.deterministic,
   micro_batch_tokens: machine.micro_batch_tokens,
 });
 

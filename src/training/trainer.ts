@@ -1,7 +1,7 @@
 /** One optimizer step: micro-batches accumulated, gradient clipped, weights updated; and its figures in TRL's names. */
 import type { Engine } from '../engine/index.ts';
 import type { LanguageModel } from '../models/index.ts';
-import { type Group, packedLength, packGroups, splitByTokens } from '../pairs/index.ts';
+import { type Group, type PackedTokens, packedLength, packGroups, splitByTokens } from '../pairs/index.ts';
 import { failure, isOutOfMemory } from '../util/index.ts';
 import { type OptimizerSettings, openOptimizer } from './optimizer.ts';
 import { type BatchTotals, gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';
@@ -39,6 +39,11 @@ export interface Trainer {
    * `isOutOfMemory`: the step may be called again with fewer tokens at once); weights are as before then.
    */
   step(batch: readonly Group[], step: number, learningRate: number, microBatchTokens?: number): Promise<StepFigures>;
+  /**
+   * Computes the batch's largest micro-batch and forgets what came out: a device then has had all the memory that a step
+   * of this size takes. Throws as `step` does when that does not fit.
+   */
+  rehearse(batch: readonly Group[], microBatchTokens?: number): Promise<void>;
   dispose(): Promise<void>;
 }
 
@@ -64,23 +69,27 @@ export async function openTrainer(
     for (const { name, shape } of model.parameters) await engine.createState(gradientName(name), shape);
   }
 
+  const runMicroBatch = (packed: PackedTokens, totals: BatchTotals) =>
+    program.run(trainInputs(packed, objective, totals)).catch(async (error: unknown) => {
+      if (isOutOfMemory(error)) await clearGradients();
+      throw error;
+    });
+  const totalsOf = (batch: readonly Group[]): BatchTotals => ({
+    pairs: batch.length,
+    realTokens: batch.reduce((n, { responses }) => n + responses[0]!.ids.length, 0),
+  });
+
   return {
     states: [...model.parameters.map(({ name }) => name), ...optimizer.moments],
     step: async (batch, step, learningRate, microBatchTokens = usualTokens) => {
-      const totals: BatchTotals = {
-        pairs: batch.length,
-        realTokens: batch.reduce((n, { responses }) => n + responses[0]!.ids.length, 0),
-      };
+      const totals = totalsOf(batch);
       let loss = 0;
       let tokens = 0;
       const pairs = new PairSums();
       for (const micro of splitByTokens(batch, packedLength, microBatchTokens)) {
         const packed = packGroups(micro);
         tokens += packed.ids.length;
-        const results = await program.run(trainInputs(packed, objective, totals)).catch(async (error: unknown) => {
-          if (isOutOfMemory(error)) await clearGradients();
-          throw error;
-        });
+        const results = await runMicroBatch(packed, totals);
         loss += results['loss']!.data[0]!;
         if (!Number.isFinite(loss)) {
           const bad = await firstBadWeight(engine, model);
@@ -107,6 +116,12 @@ export async function openTrainer(
           : error;
       });
       return { loss, gradNorm, tokens, ...(objective.kind === 'spin' ? { pairs: pairs.means() } : {}) };
+    },
+    rehearse: async (batch, microBatchTokens = usualTokens) => {
+      const packed = splitByTokens(batch, packedLength, microBatchTokens).map(packGroups);
+      const largest = packed.reduce((a, b) => (b.ids.length > a.ids.length ? b : a));
+      await runMicroBatch(largest, totalsOf(batch));
+      await clearGradients();
     },
     dispose: async () => {
       await program.dispose();

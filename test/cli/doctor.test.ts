@@ -112,6 +112,7 @@ describe('doctor', () => {
       'torch cpu f32',
       'torch cpu bf16',
       'torch cuda f32',
+      'torch cuda tf32',
       'torch cuda bf16',
     ]);
   });

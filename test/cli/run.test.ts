@@ -112,7 +112,7 @@ describe('the other commands', () => {
     expect(seen).toEqual([{}, { engine: 'torch', device: 'cuda:1' }]);
     const { status, stderr } = await cli(['resume', 'runs/one', '--dtype', 'f8']);
     expect(status).toBe(2);
-    expect(stderr).toContain('dtype must be one of auto, f32, bf16, f16, got "f8"');
+    expect(stderr).toContain('dtype must be one of auto, f32, tf32, bf16, f16, got "f8"');
     expect((await cli(['resume', 'runs/one', '--beta', '1'])).status).toBe(2);
   });
 

@@ -70,6 +70,7 @@ describe('what is asked for', () => {
     ['device cuda: this torch has no CUDA', { device: 'cuda' }, { ...withTorch, gpu: true }],
     ['device mps: this is not a Mac', { device: 'mps' }, withTorch],
     ['dtype f16 is for GPUs', { dtype: 'f16' }, withTorch],
+    ['dtype tf32 is for GPUs of NVIDIA', { dtype: 'tf32' }, withTorch],
   ])('is refused: %s', (message, asked, facts) => {
     expect(() => chooseEngine({ ...auto, ...asked }, facts)).toThrow(
       expect.objectContaining({ kind: 'usage', what: expect.stringContaining(message) as string }),

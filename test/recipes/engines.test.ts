@@ -84,7 +84,7 @@ describe('the engine of a run', () => {
     const out = fresh();
     const wish = { engine: 'auto', device: 'cuda:1', dtype: 'f16' } as const;
     const { asked, said } = await finish(out, { info: torch }, { settings: wish });
-    expect(asked).toEqual([{ ...wish, threads: 1 }]);
+    expect(asked).toEqual([{ ...wish, threads: 1, deterministic: false }]);
     const manifest = await manifestOf(out);
     expect(manifest.settings).toMatchObject(wish);
     expect(manifest.engine).toMatchObject({ ...torch, device: 'cpu', dtype: 'f32', reasons: ['the test says so'] });
@@ -105,7 +105,7 @@ describe('the engine of a run', () => {
     const info = { ...torch, device: 'cuda:0', dtype: 'bf16' as EngineInfo['dtype'] };
     expect((await play(out, { info }, { settings: {}, stopAt: 1 })).error).toBeInstanceOf(Interrupted);
     const { asked } = await finish(out, { info });
-    expect(asked).toEqual([{ engine: 'torch', device: 'cuda:0', dtype: 'bf16', threads: 1 }]);
+    expect(asked).toEqual([{ engine: 'torch', device: 'cuda:0', dtype: 'bf16', threads: 1, deterministic: false }]);
     expect(of(await readRunLog(out), 'engine.changed')).toEqual([]);
   });
 
@@ -138,7 +138,7 @@ describe('the engine of a run', () => {
     await finish(whole, {}, { settings: {} });
     await play(out, { info: torch }, { settings: {}, stopAt: 2 });
     const { asked, said } = await finish(out, {}, { changes: { engine: 'onnx' } });
-    expect(asked).toEqual([{ engine: 'onnx', device: 'auto', dtype: 'auto', threads: 1 }]);
+    expect(asked).toEqual([{ engine: 'onnx', device: 'auto', dtype: 'auto', threads: 1, deterministic: false }]);
     expect((await weights(out)).equals(await weights(whole))).toBe(true);
     expect(said.join('\n')).toContain('Computing with onnx ');
     const manifest = await manifestOf(out);
@@ -159,7 +159,7 @@ describe('the engine of a run', () => {
     const info = { ...torch, device: 'cuda:0', dtype: 'bf16' as EngineInfo['dtype'] };
     await play(out, { info }, { settings: {}, stopAt: 1 });
     const { asked } = await finish(out, { info: { ...info, dtype: 'f32' } }, { changes: { dtype: 'f32' } });
-    expect(asked).toEqual([{ engine: 'torch', device: 'cuda:0', dtype: 'f32', threads: 1 }]);
+    expect(asked).toEqual([{ engine: 'torch', device: 'cuda:0', dtype: 'f32', threads: 1, deterministic: false }]);
   });
 });
 
@@ -232,6 +232,24 @@ describe('memory that runs out', () => {
     got.forEach((loss, i) => {
       expect(loss).toBeCloseTo(expected[i]!, 5);
     });
+  });
+
+  it('is found out before the first step on a device that refuses, and the rehearsal leaves no trace', async () => {
+    const [whole, out] = [fresh(), fresh()];
+    const settings = {};
+    const info = { device: 'cuda:0' as const };
+    const sizes: number[] = [];
+    let steps = 0;
+    const counting: Disguise = { info, beforeTraining: (tokens) => void (steps === 0 && sizes.push(tokens)) };
+    await finish(whole, {}, { settings });
+    await finish(out, counting, { settings, onStep: () => void steps++ });
+    // The largest micro-batch first, then those of the first step.
+    expect(sizes[0]).toBe(Math.max(...sizes));
+    expect((await weights(out)).equals(await weights(whole))).toBe(true);
+
+    const small = fresh();
+    await finish(small, { ...room(60), info }, { settings });
+    expect(of(await readRunLog(small), 'micro-batch.reduced')).toMatchObject([{ iteration: 0, step: 1, before: 100 }]);
   });
 
   it('later, is repeated by a resume at the same step, even one that goes back behind it', async () => {

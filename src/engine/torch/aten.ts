@@ -5,6 +5,7 @@
  */
 import { failure } from '../../util/index.ts';
 import { KernelError, type Slot } from './binding.ts';
+import type { Sequences } from './flash.ts';
 import { type Device, describe, isDense, type Tensor, type TorchDtype } from './tensors.ts';
 
 function fits(ok: boolean, what: string, ...tensors: readonly Tensor[]): void {
@@ -23,6 +24,21 @@ function broadcast(what: string, a: Tensor, b: Tensor): number[] {
 }
 
 const same = (a: readonly number[], b: readonly number[]) => a.length === b.length && a.every((dim, i) => dim === b[i]);
+
+/** Arguments of FlashAttention's functions in C; torch 2.11 to 2.15 have these. */
+const FLASH = 'pppppll' + 'dii' + 'ppppp' + 'ppppp';
+const FLASH_GRAD = 'pppppppp' + 'll' + 'di' + 'pp' + 'ppp' + 'ppp';
+
+function fitsFlash(q: Tensor, k: Tensor, v: Tensor, { queryStarts, keyStarts, keys }: Sequences): void {
+  const [heads, width] = [q.shape[1]!, q.shape[2]!];
+  const ok =
+    [q, k, v].every((x) => x.shape.length === 3 && x.shape[2] === width && x.dtype === q.dtype) &&
+    same(k.shape, v.shape) &&
+    heads % k.shape[1]! === 0 &&
+    k.shape[0] === keys.shape[0] &&
+    same(queryStarts.shape, keyStarts.shape);
+  fits(ok, 'flash_attention', q, k, v);
+}
 
 export type Aten = ReturnType<typeof atenOn>;
 
@@ -240,6 +256,92 @@ export function atenOn(device: Device) {
       );
       return into(dp, ['_softmax_backward_data', 'out'], [dp, p, p.shape.length - 1, dtype], p.shape, p.dtype);
     },
+    /**
+     * FlashAttention of sequences of different lengths, causal, scale·q·kᵀ: q [T,H,d], k and v [K,G,d] -> the output
+     * [T,H,d], and what its gradient needs besides.
+     */
+    flashAttention: (
+      q: Tensor,
+      k: Tensor,
+      v: Tensor,
+      at: Sequences,
+      scale: number,
+    ): [Tensor, Tensor, Tensor, Tensor] => {
+      fitsFlash(q, k, v, at);
+      const [queries, keys] = [library.sizes(0, [at.queryStarts.handle]), library.sizes(1, [at.keyStarts.handle])];
+      const lengths = [at.mostQueries, at.mostKeys] as const;
+      library.call(
+        own('_flash_attention_forward'),
+        FLASH,
+        q.handle,
+        k.handle,
+        v.handle,
+        queries,
+        keys,
+        ...lengths,
+        0,
+        1,
+        0,
+        library.double(scale),
+        0,
+        0,
+        0,
+        0,
+        ...library.results,
+      );
+      const [out, ...others] = [0, 1, 2, 3, 4].map((i) => library.written(i));
+      // The last is only for debugging. What the others hold is torch's affair.
+      if (others[3]) library.call('aoti_torch_delete_tensor_object', 'p', others[3]);
+      const opaque = (handle: number) => adopt(handle, [], 'i64');
+      return [adopt(out!, q.shape, q.dtype), opaque(others[0]!), opaque(others[1]!), opaque(others[2]!)];
+    },
+    /** dq [T,H,d], dk and dv [K,G,d], from what `flashAttention` returned. */
+    flashAttentionGrad: (
+      dout: Tensor,
+      q: Tensor,
+      k: Tensor,
+      v: Tensor,
+      forward: readonly Tensor[],
+      at: Sequences,
+      scale: number,
+    ): [Tensor, Tensor, Tensor] => {
+      fitsFlash(q, k, v, at);
+      const [out, statistics, seed, unused] = forward as [Tensor, Tensor, Tensor, Tensor];
+      fits(
+        same(dout.shape, q.shape) && same(out.shape, q.shape) && dout.dtype === q.dtype,
+        'flash_attention_backward',
+        dout,
+        out,
+        q,
+      );
+      const [a, b, c] = library.results;
+      library.call(
+        own('_flash_attention_backward'),
+        FLASH_GRAD,
+        dout.handle,
+        q.handle,
+        k.handle,
+        v.handle,
+        out.handle,
+        statistics.handle,
+        at.queryStarts.handle,
+        at.keyStarts.handle,
+        at.mostQueries,
+        at.mostKeys,
+        0,
+        1,
+        seed.handle,
+        unused.handle,
+        library.double(scale),
+        0,
+        0,
+        a,
+        b,
+        c,
+      );
+      const handles = [0, 1, 2].map((i) => library.written(i));
+      return [q, k, v].map((x, i) => adopt(handles[i]!, x.shape, x.dtype)) as [Tensor, Tensor, Tensor];
+    },
     /** All elements, without dimensions. */
     sum: (x: Tensor) => adopt(dispatch('sum', '', [x, null], 1)[0]!, [], x.dtype),
     /** Rows of x [N,…] at ids i64 [M] */
@@ -257,6 +359,20 @@ export function atenOn(device: Device) {
       const [rows, width] = from.shape;
       fits(to.shape.length === 2 && ids.shape[0] === rows && to.shape[1] === width, 'scatter_add_', to, ids, from);
       if (rows === 0) return;
+      if (kind === 'cuda') {
+        // Sorted and added in order; scatter_add_ would add with atomics, in any order.
+        library.call(
+          'aoti_torch_index_put_out',
+          'pppipi',
+          to.handle,
+          to.handle,
+          library.sizes(0, [ids.handle]),
+          1,
+          from.handle,
+          1,
+        );
+        return;
+      }
       change('scatter_add_', '', [to, 0, device.view(ids, [rows!, width!], [1, 0]), from]);
     },
     /** x [N,M], columns i64 [N,1] -> [N,1] */

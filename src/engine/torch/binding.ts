@@ -31,6 +31,12 @@ export interface Library {
   constant(name: string): number;
   /** Whether a function is there. */
   has(name: string): boolean;
+  /** What a function without arguments returns: an address. */
+  address(name: string): number;
+  /** What a function of one address says, yes or no. */
+  flag(name: string, at: number): boolean;
+  /** Calls a function that returns nothing. */
+  invoke(name: string, types: string, ...values: number[]): void;
   /** Calls a function that returns an error code. `types` as in C, one letter each. */
   call(name: string, types: string, ...values: number[]): void;
   /**
@@ -186,6 +192,9 @@ export async function loadLibrary(directory: string, file: string, threads: numb
     threads: words[2 * RESULT]!,
     has,
     constant: (name) => bind(`aoti_torch_${name}`, '')(),
+    address: (name) => Number(bind(name, '', 'uint64_t')()),
+    flag: (name, at) => Number(bind(name, 'p', 'uint8_t')(at)) !== 0,
+    invoke: (name, types, ...values) => void bind(name, types, 'void')(...values),
     call: (name, types, ...values) => check(bind(name, types)(...values)),
     dispatch: (name, overload, slots, results) => {
       for (let i = 0; i < slots.length; i++) put(STACK + i, slots[i]!);

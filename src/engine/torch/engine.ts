@@ -4,6 +4,7 @@ import type { ComputeDtype, DeviceName } from '../choose.ts';
 import type { Engine } from '../contract.ts';
 import { remoteEngine } from '../remote.ts';
 import { keepMemory } from './allocator.ts';
+import { DETERMINISTIC_CUBLAS } from './cuda.ts';
 import type { TorchLibrary } from './library/find.ts';
 import { libraryNames } from './library/locations.ts';
 import { type Plan, planGraph } from './plan.ts';
@@ -15,6 +16,8 @@ export interface TorchOptions {
   readonly dtype: ComputeDtype;
   /** For the arithmetic on the CPU; default: as many as the machine offers. */
   readonly threads?: number;
+  /** Avoids kernels whose sums come in any order; only GPUs have such. */
+  readonly deterministic?: boolean;
 }
 
 /** Starts the engine in a worker thread. Throws a failure when the library or the device does not work. */
@@ -23,11 +26,13 @@ export async function torchEngine({
   device,
   dtype,
   threads = availableParallelism(),
+  deterministic = false,
 }: TorchOptions): Promise<Engine> {
   const names = libraryNames(process);
   const file = device.startsWith('cuda') ? names.cuda : names.cpu;
-  const settings: WorkerSettings = { directory: library.directory, file, device, dtype, threads };
+  const settings: WorkerSettings = { directory: library.directory, file, device, dtype, threads, deterministic };
   if (device === 'cpu') await keepMemory();
+  if (deterministic) Object.assign(process.env, DETERMINISTIC_CUBLAS);
   return remoteEngine<Plan, Hello>({
     name: 'torch',
     worker: new URL('./worker.ts', import.meta.url),

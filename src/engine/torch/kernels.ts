@@ -12,6 +12,7 @@ import { failure } from '../../util/index.ts';
 import type { Aten } from './aten.ts';
 import { attentionOn, decodePlaces } from './attention.ts';
 import { type Chunk, chunksOf, type Heads, headsOf } from './chunks.ts';
+import { flashFits, flashOn, type Sequences, sequencesOf } from './flash.ts';
 import { headOn, type Kept } from './head.ts';
 import { addProduct, type Sink } from './sink.ts';
 import { type Device, sizeOf, type Tensor, type TorchDtype } from './tensors.ts';
@@ -59,7 +60,10 @@ type Kernel<K extends OpName> = (
 export const SINKS: Partial<Record<OpName, number>> = { matmul: 0, scatterRows: 0, tokenLogProbsGrad: 1 };
 
 /** Ops that keep something for their gradient, whose last operands are theirs. */
-export const KEEPS: Partial<Record<OpName, OpName>> = { tokenLogProbs: 'tokenLogProbsGrad' };
+export const KEEPS: Partial<Record<OpName, OpName>> = {
+  tokenLogProbs: 'tokenLogProbsGrad',
+  attention: 'attentionGrad',
+};
 
 /** Ops that read weights in the compute dtype. */
 export const READS_LOW: readonly OpName[] = ['linear', 'linearGradInput', 'tokenLogProbsGrad'];
@@ -72,6 +76,7 @@ export type Kernels = { readonly [K in OpName]: Kernel<K> | null };
 export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernels {
   const { view, empty, dense, rows, transposed, scalar } = device;
   const attention = attentionOn(device, aten);
+  const flash = flashOn(device, aten);
   const head = headOn(device, aten, dtype);
 
   const isState = (x: Operand): x is StateOperand => 'state' in x;
@@ -101,6 +106,10 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     const host = ids(table);
     const key = `chunks ${c.keyOf(host)} ${heads.groups} ${heads.shared}`;
     return c.once(key, () => chunksOf(device, host, tokens, heads, dtype));
+  };
+  const sequences = (c: RunContext, table: Operand | undefined, tokens: number): Sequences => {
+    const host = ids(table);
+    return c.once(`sequences ${c.keyOf(host)}`, () => sequencesOf(device, host, tokens));
   };
 
   /** Blocks of rows of matrices with this many columns. */
@@ -287,16 +296,21 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       aten.addcmuls(halves, [half(value, 1), half(value, 0)], [sin, sin], [-turn, turn]);
       return [view(result, value.shape)];
     },
-    attention: (c, [q, k, v, table], attributes) => {
+    attention: (c, [q, k, v, table], attributes, _, kept) => {
       const [queries, keys, values] = [low(q), low(k), low(v)];
-      const heads = headsOf(attributes, queries, keys);
-      return [attention.packed(queries, keys, values, chunks(c, table, queries.shape[0]!, heads), heads)];
+      const [tokens, heads] = [queries.shape[0]!, headsOf(attributes, queries, keys)];
+      if (flashFits(device, dtype, heads)) {
+        return [flash.packed([queries, keys, values], sequences(c, table, tokens), heads, kept)];
+      }
+      return [attention.packed(queries, keys, values, chunks(c, table, tokens, heads), heads)];
     },
-    attentionGrad: (c, [dout, q, k, v, table], attributes) => {
-      const [queries, keys, values] = [low(q), low(k), low(v)];
-      const heads = headsOf(attributes, queries, keys);
-      const all = [queries, keys, values] as const;
-      return attention.packedGrad(low(dout), all, chunks(c, table, queries.shape[0]!, heads), heads);
+    attentionGrad: (c, [dout, q, k, v, table], attributes, _, kept) => {
+      const all = [low(q), low(k), low(v)] as const;
+      const [tokens, heads] = [all[0].shape[0]!, headsOf(attributes, all[0], all[1])];
+      if (flashFits(device, dtype, heads)) {
+        return flash.packedGrad(low(dout), all, sequences(c, table, tokens), heads, kept);
+      }
+      return attention.packedGrad(low(dout), all, chunks(c, table, tokens, heads), heads);
     },
     swiglu: (_, [gate, up]) => {
       const [g, u] = [low(gate), low(up)];

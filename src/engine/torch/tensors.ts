@@ -3,11 +3,12 @@
  * makes it (it would not check), memory that is released in scopes, and the way in and out.
  */
 import { failure } from '../../util/index.ts';
-import type { ComputeDtype, DeviceName } from '../choose.ts';
+import type { DeviceName } from '../choose.ts';
 import { KernelError, type Library, loadLibrary } from './binding.ts';
+import { type Switches, setSwitches, useGpu } from './cuda.ts';
 
-/** i64 holds indices, whatever came in as i32. */
-export type TorchDtype = ComputeDtype | 'i64';
+/** i64 holds indices, whatever came in as i32; i32 only where an operator asks for it. */
+export type TorchDtype = 'f32' | 'bf16' | 'f16' | 'i64' | 'i32';
 
 /** A tensor, or a view of one: element (i, j, …) lies at offset + i·strides[0] + j·strides[1] + … */
 export interface Tensor {
@@ -49,7 +50,7 @@ export interface Device {
   copy(to: Tensor, from: Tensor): void;
   /** The tensor itself where it has that dtype and is dense, else a dense copy. */
   dense(tensor: Tensor, dtype?: TorchDtype): Tensor;
-  upload(data: Float32Array | BigInt64Array, shape: readonly number[]): Tensor;
+  upload(data: Float32Array | BigInt64Array | Int32Array, shape: readonly number[]): Tensor;
   download(tensor: Tensor): Float32Array;
   downloadIndices(tensor: Tensor): Int32Array;
   /** An f32 number as a tensor without dimensions, kept for a while: ask again for each use. */
@@ -92,16 +93,27 @@ const DTYPES: Readonly<Record<TorchDtype, string>> = {
   bf16: 'bfloat16',
   f16: 'float16',
   i64: 'int64',
+  i32: 'int32',
 };
 
 const MOST_CONSTANTS = 256;
 
 /** Opens the device. Throws a failure when torch does not have it. */
-export async function openDevice(directory: string, file: string, name: DeviceName, threads: number): Promise<Device> {
+export async function openDevice(
+  directory: string,
+  file: string,
+  name: DeviceName,
+  threads: number,
+  switches: Switches,
+): Promise<Device> {
   const library = await loadLibrary(directory, file, threads);
   const [kind, number] = name.split(':') as [string, string | undefined];
   const types = { cpu: library.constant('device_type_cpu'), device: library.constant(`device_type_${kind}`) };
   const index = kind === 'cpu' ? 0 : Number(number ?? 0);
+  if (kind === 'cuda') {
+    setSwitches(library, switches);
+    demand(name, () => useGpu(library, index));
+  }
   const dtypes = Object.fromEntries(
     Object.entries(DTYPES).map(([dtype, torchName]) => [dtype, library.constant(`dtype_${torchName}`)]),
   ) as Record<TorchDtype, number>;
@@ -114,10 +126,10 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
   };
   const free = ({ handle }: Tensor) => library.call('aoti_torch_delete_tensor_object', 'p', handle);
 
-  function emptyOn(shape: readonly number[], dtype: TorchDtype, type: number, at: number): Tensor {
+  function emptyOn(maker: string, shape: readonly number[], dtype: TorchDtype, type: number, at: number): Tensor {
     const strides = stridesOf(shape);
     library.call(
-      'aoti_torch_empty_strided',
+      maker,
       'lppiiip',
       shape.length,
       library.sizes(0, shape),
@@ -129,19 +141,24 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
     );
     return hold({ handle: library.written(), dtype, shape, strides, offset: 0, room: sizeOf(shape) });
   }
-  const onHost = (shape: readonly number[], dtype: TorchDtype) => emptyOn(shape, dtype, types.cpu, 0);
-  const empty = (shape: readonly number[], dtype: TorchDtype) => emptyOn(shape, dtype, types.device, index);
+  const onHost = (shape: readonly number[], dtype: TorchDtype) =>
+    emptyOn('aoti_torch_empty_strided', shape, dtype, types.cpu, 0);
+  /** Host memory from which a GPU reads while the host goes on; torch keeps it until that is done. */
+  const pinned = (shape: readonly number[], dtype: TorchDtype) =>
+    emptyOn('aoti_torch_empty_strided_pinned', shape, dtype, types.cpu, 0);
+  const empty = (shape: readonly number[], dtype: TorchDtype) =>
+    emptyOn('aoti_torch_empty_strided', shape, dtype, types.device, index);
 
   function address({ handle, shape }: Tensor): number {
     if (sizeOf(shape) === 0) return 0;
     library.call('aoti_torch_get_data_ptr', 'pp', handle, library.results[0]);
     return library.written();
   }
-  const copy = (to: Tensor, from: Tensor) => {
+  const copy = (to: Tensor, from: Tensor, asynchronous = false) => {
     if (String(to.shape) !== String(from.shape)) {
       throw failure({ what: `cannot copy ${describe(from)} to ${describe(to)}` });
     }
-    library.call('aoti_torch_copy_', 'ppi', to.handle, from.handle, 0);
+    library.call('aoti_torch_copy_', 'ppi', to.handle, from.handle, Number(asynchronous));
   };
 
   function view(
@@ -261,12 +278,13 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
     },
     upload: (data, shape) => {
       if (data.length !== sizeOf(shape)) throw failure({ what: `${data.length} values for the shape [${shape}]` });
-      const host = onHost(shape, data instanceof Float32Array ? 'f32' : 'i64');
+      const dtype = data instanceof Float32Array ? 'f32' : data instanceof Int32Array ? 'i32' : 'i64';
+      const host = kind === 'cuda' ? pinned(shape, dtype) : onHost(shape, dtype);
       const to = address(host);
       if (to !== 0) library.copyIn(to, data);
       if (kind === 'cpu') return host;
-      const there = empty(shape, host.dtype);
-      copy(there, host);
+      const there = empty(shape, dtype);
+      copy(there, host, kind === 'cuda');
       return there;
     },
     download: (tensor) => fetched(tensor, new Float32Array(sizeOf(tensor.shape)), 'f32'),
@@ -283,14 +301,14 @@ export async function openDevice(directory: string, file: string, name: DeviceNa
       return known;
     },
   };
-  demandDevice(device);
+  demand(name, () => scoped(() => [void empty([1], 'f32')]));
   return device;
 }
 
 /** Torch says that there is no such device when it is first used. */
-function demandDevice({ scoped, empty, name }: Device): void {
+function demand(name: DeviceName, use: () => void): void {
   try {
-    scoped(() => [void empty([1], 'f32')]);
+    use();
   } catch (error) {
     if (!(error instanceof KernelError)) throw error;
     throw failure({ what: `device ${name}: ${error.message}`, fix: 'use --device cpu', cause: error });

@@ -17,6 +17,8 @@ export interface WorkerSettings {
   readonly device: DeviceName;
   readonly dtype: ComputeDtype;
   readonly threads: number;
+  /** Avoids kernels whose sums come in any order. */
+  readonly deterministic: boolean;
 }
 
 /** What it found. */
@@ -25,10 +27,11 @@ export interface Hello {
   readonly threads: number;
 }
 
-const { directory, file, device: name, dtype, threads } = workerData as WorkerSettings;
+const { directory, file, device: name, dtype: asked, threads, deterministic } = workerData as WorkerSettings;
+const dtype = asked === 'tf32' ? 'f32' : asked;
 
 await serve<Plan, Hello>(async () => {
-  const device = await openDevice(directory, file, name, threads);
+  const device = await openDevice(directory, file, name, threads, { tf32: asked === 'tf32', deterministic });
   const aten = atenOn(device);
   const states = statesOn(device, aten, dtype);
   const tools = { device, kernels: kernelsOn(device, aten, dtype), states };
