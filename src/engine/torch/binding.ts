@@ -60,6 +60,9 @@ export interface Library {
 /** What an operator complained of; the caller says which one it was. */
 export class KernelError extends Error {}
 
+/** What torch 2.11 and 2.12 leave of an error: they only print it. */
+export const SILENT = 'it failed, and this version of torch does not say why, except perhaps on the screen';
+
 /** The most that koffi allows. */
 const STACK_BYTES = 16 * 2 ** 20;
 const WORDS = 1024;
@@ -149,10 +152,9 @@ export async function loadLibrary(directory: string, file: string, threads: numb
     }
   };
 
-  // Not in torch 2.11 and 2.12; there a failed call has no words.
   const lastError = has('torch_exception_get_what_without_backtrace')
     ? (library.func('const char *torch_exception_get_what_without_backtrace()') as () => string)
-    : () => 'it failed, and this version of torch does not say why';
+    : () => SILENT;
   const check = (code: number) => {
     if (code !== 0) throw new KernelError(lastError().split('\n')[0]);
   };

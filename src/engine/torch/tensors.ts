@@ -4,7 +4,7 @@
  */
 import { failure } from '../../util/index.ts';
 import type { DeviceName } from '../choose.ts';
-import { KernelError, type Library, loadLibrary } from './binding.ts';
+import { KernelError, type Library, loadLibrary, SILENT } from './binding.ts';
 import { type Switches, setSwitches, useGpu } from './cuda.ts';
 
 /** i64 holds indices, whatever came in as i32; i32 only where an operator asks for it. */
@@ -86,7 +86,7 @@ export function isDense({ shape, strides }: Tensor): boolean {
 }
 
 /** "float32 [3, 4]", for messages. */
-export const describe = ({ dtype, shape }: Tensor) => `${dtype} [${shape}]`;
+export const describe = ({ dtype, shape }: Pick<Tensor, 'dtype' | 'shape'>) => `${dtype} [${shape}]`;
 
 const DTYPES: Readonly<Record<TorchDtype, string>> = {
   f32: 'float32',
@@ -118,6 +118,8 @@ export async function openDevice(
     Object.entries(DTYPES).map(([dtype, torchName]) => [dtype, library.constant(`dtype_${torchName}`)]),
   ) as Record<TorchDtype, number>;
 
+  /** The device has given memory before. */
+  let isOpen = false;
   /** Tensors to release, innermost scope last. */
   const scopes: Set<Tensor>[] = [];
   const hold = (tensor: Tensor): Tensor => {
@@ -128,17 +130,14 @@ export async function openDevice(
 
   function emptyOn(maker: string, shape: readonly number[], dtype: TorchDtype, type: number, at: number): Tensor {
     const strides = stridesOf(shape);
-    library.call(
-      maker,
-      'lppiiip',
-      shape.length,
-      library.sizes(0, shape),
-      library.sizes(1, strides),
-      dtypes[dtype],
-      type,
-      at,
-      library.results[0],
-    );
+    const [dims, steps] = [library.sizes(0, shape), library.sizes(1, strides)];
+    try {
+      library.call(maker, 'lppiiip', shape.length, dims, steps, dtypes[dtype], type, at, library.results[0]);
+    } catch (error) {
+      // There is nothing else for which it would fail.
+      const silent = error instanceof KernelError && error.message === SILENT && isOpen;
+      throw silent ? new KernelError(`not enough memory for ${describe({ dtype, shape })}`) : error;
+    }
     return hold({ handle: library.written(), dtype, shape, strides, offset: 0, room: sizeOf(shape) });
   }
   const onHost = (shape: readonly number[], dtype: TorchDtype) =>
@@ -302,6 +301,7 @@ export async function openDevice(
     },
   };
   demand(name, () => scoped(() => [void empty([1], 'f32')]));
+  isOpen = true;
   return device;
 }
 
