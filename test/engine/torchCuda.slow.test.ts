@@ -6,9 +6,10 @@ import { type Aten, atenOn } from '../../src/engine/torch/aten.ts';
 import { attentionOn } from '../../src/engine/torch/attention.ts';
 import { chunksOf, type Heads } from '../../src/engine/torch/chunks.ts';
 import { setSwitches } from '../../src/engine/torch/cuda.ts';
-import { flashOn, sequencesOf } from '../../src/engine/torch/flash.ts';
+import { flashOn } from '../../src/engine/torch/flash.ts';
 import type { Kept } from '../../src/engine/torch/head.ts';
 import { libraryNames } from '../../src/engine/torch/library/locations.ts';
+import { sequencesOf } from '../../src/engine/torch/sequences.ts';
 import { type Device, openDevice, type Tensor } from '../../src/engine/torch/tensors.ts';
 
 const library = await findTorch();

@@ -5,7 +5,7 @@
  */
 import { failure } from '../../util/index.ts';
 import { KernelError, type Slot } from './binding.ts';
-import type { Sequences } from './flash.ts';
+import type { Sequences } from './sequences.ts';
 import { type Device, describe, isDense, type Tensor, type TorchDtype } from './tensors.ts';
 
 function fits(ok: boolean, what: string, ...tensors: readonly Tensor[]): void {

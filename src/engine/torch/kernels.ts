@@ -12,8 +12,9 @@ import { failure } from '../../util/index.ts';
 import type { Aten } from './aten.ts';
 import { attentionOn, decodePlaces } from './attention.ts';
 import { type Chunk, chunksOf, type Heads, headsOf } from './chunks.ts';
-import { flashFits, flashOn, type Sequences, sequencesOf } from './flash.ts';
+import { flashFits, flashOn } from './flash.ts';
 import { headOn, type Kept } from './head.ts';
+import { type Sequences, sequencesOf } from './sequences.ts';
 import { addProduct, type Sink } from './sink.ts';
 import { type Device, sizeOf, type Tensor, type TorchDtype } from './tensors.ts';
 
