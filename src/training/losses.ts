@@ -110,7 +110,7 @@ function ofMargin<K extends 'logistic' | 'hinge' | 'exponential' | 'linear' | 'r
   };
 }
 
-export const losses: { readonly [K in LossName]: Loss<K> } = {
+const losses: { readonly [K in LossName]: Loss<K> } = {
   /**
    * ℓ(t) = log(1 + e⁻ᵗ): SPIN's own loss (Chen et al. 2024, equation 4.7), TRL's `sigmoid`; ℓ(0) = ln 2. With label
    * smoothing ε it is (1−ε)·ℓ(t) + ε·ℓ(−t), where a share ε of the pairs is taken to be the wrong way round (cDPO,
