@@ -37,7 +37,7 @@ file over the defaults. \`selfplay config print\` shows what a run would use, \`
 The defaults are the paper's where it states them: β 0.1, RMSProp of torch, learning rate 5e-7, batches of 64 pairs, two
 epochs, 10 % warm-up, linear decay, clipping at 1, the pairs of the iteration before replayed, sampling at temperature 1.
 The paper raised β to 5 and lowered the rate to 1e-7 in its last iterations; here one value serves a whole run.
-\`sft_weight\` and \`checker\` are not in the paper and are off.
+\`sft_weight\`, \`checker\` and every \`loss\` but the logistic one (docs/losses.md) are not what the paper ran, and are off.
 
 ${table(spinSchema)}
 

@@ -31,6 +31,7 @@ interface Property {
   readonly minimum?: number;
   readonly exclusiveMinimum?: number;
   readonly maximum?: number;
+  readonly exclusiveMaximum?: number;
 }
 
 /** All settings of a recipe's schema, by key, in its order. */
@@ -58,11 +59,12 @@ function allowedBy(property: Property): string {
   if (listed !== undefined) return `one of ${listed.join(', ')}`;
   if (property.type === 'boolean') return 'true or false';
   if (property.type === 'string') return property.minLength === undefined ? 'a text' : 'a text that is not empty';
-  const { minimum, exclusiveMinimum, maximum = Number.MAX_SAFE_INTEGER } = property;
+  const { minimum, exclusiveMinimum, maximum = Number.MAX_SAFE_INTEGER, exclusiveMaximum } = property;
   const bounds: string[] = [];
   if (minimum !== undefined) bounds.push(`at least ${minimum}`);
   if (exclusiveMinimum !== undefined) bounds.push(`more than ${exclusiveMinimum}`);
   if (maximum < Number.MAX_SAFE_INTEGER) bounds.push(`at most ${maximum}`);
+  if (exclusiveMaximum !== undefined) bounds.push(`less than ${exclusiveMaximum}`);
   const noun = property.type === 'integer' ? 'a whole number' : 'a number';
   return bounds.length === 0 ? noun : `${noun} of ${bounds.join(' and ')}`;
 }

@@ -54,14 +54,15 @@ export function exclusion(pair: Pair, limits: { maxLength: number; accepted: boo
   return longest > limits.maxLength ? 'too long' : null;
 }
 
-/** A pair as it is packed: the real answer first. */
-export function pairGroup(pair: Pair | ScoredPair): Group {
+/** A pair as it is packed: the real answer first; last the initial model's, for losses that ask for it. */
+export function pairGroup(pair: Pair | ScoredPair, initial?: Int32Array): Group {
   const scored = 'realReference' in pair;
   return {
     promptIds: pair.promptIds,
     responses: [
       { ids: pair.real, ...(scored ? { reference: pair.realReference } : {}) },
       { ids: pair.generated, ...(scored ? { reference: pair.generatedReference } : {}) },
+      ...(initial ? [{ ids: initial }] : []),
     ],
   };
 }

@@ -4,12 +4,12 @@
  */
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import type { LoadedModel } from '../checkpoint/index.ts';
+import { type LoadedModel, loadModel } from '../checkpoint/index.ts';
 import { scorers } from '../evaluation/index.ts';
 import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
 import { censor, exclusion, type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
-import { openScorer, type Scorer } from '../training/index.ts';
+import { mixedReference, openScorer, type Scorer } from '../training/index.ts';
 import { batchesOf } from './learn.ts';
 import { microBatchTokens } from './memory.ts';
 import {
@@ -215,6 +215,8 @@ type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
  * both answers of every pair are scored, in the very micro-batches of the first epoch of training: the same products of
  * the same numbers, so that every margin is 0 until the weights move (unless lack of memory makes training split its
  * batches further). A run that ever computed in reduced precision keeps to this.
+ *
+ * With reference_alpha the log-probs are mixed with those under the SFT model θ_0.
  */
 export async function scoreUnderOpponent(
   run: Run<'run'>,
@@ -235,53 +237,99 @@ export async function scoreUnderOpponent(
   const shards = inFull
     ? inShards(pairs, settings.shard_size).map((shard) => [shard])
     : inShards(batches, Math.max(1, Math.floor(settings.shard_size / settings.batch_size)));
-  const budget = microBatchTokens(settings.micro_batch_tokens, run.reductions, { iteration: t, step: 1 });
-  const progress = run.context.progress(`iteration ${t}: log-probs of the opponent`, pairs.length, 'pairs');
-  let scorer: Scorer | undefined;
-  const scores = new Map<string, Float32Array>();
-  await stage(run, { iteration: t, stage: 'reference' }, async () => {
-    try {
-      for (const [i, shard] of shards.entries()) {
-        run.checkSignal();
-        const file = `${folder}/${shardName(i)}.safetensors`;
-        const count = shard.reduce((n, { length }) => n + length, 0);
-        let logProbs = await readLogProbs(file);
-        if (logProbs) progress.advance(count);
-        else {
-          const start = performance.now();
-          scorer ??= await openScorer(run.engine, loaded.model);
-          logProbs = new Map();
-          for (const batch of shard) {
-            const scored = await scoreBatch(scorer, batch, roles, budget, progress.advance);
-            for (const [name, values] of scored) logProbs.set(name, values);
-          }
-          await writeLogProbs(file, logProbs);
-          const seconds = (performance.now() - start) / 1000;
-          await run.emit({
-            iteration: t,
-            stage: 'reference',
-            type: 'shard.finished',
-            shard: i,
-            shards: shards.length,
-            seconds,
-            counts: { pairs: count },
-          });
-        }
-        for (const [name, values] of logProbs) scores.set(name, values);
-      }
-    } finally {
-      progress.done();
-      await scorer?.dispose();
-    }
-    return { counts: { pairs: pairs.length } };
+  // At iteration 0 the opponent is the base model.
+  const alpha = t === 0 ? 0 : (settings.reference_alpha ?? 0);
+  const { scores, base } = await stage(run, { iteration: t, stage: 'reference' }, async () => {
+    const open = () => openScorer(run.engine, loaded.model);
+    const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the opponent', open });
+    const base = alpha === 0 ? undefined : await scoreUnderBase(run, loaded, t, shards);
+    return { counts: { pairs: pairs.length }, scores, base };
   });
+  const reference = (pair: Pair, role: 'real' | 'generated'): Float32Array => {
+    const name = answerName(pair, role);
+    const own = role === 'generated' && isSampled(pair) ? fromSampler!.get(sampleName(pair))! : scores.get(name)!;
+    return base ? mixedReference(own, base.get(name)!, alpha) : own;
+  };
   return pairs.map((pair) => ({
     ...pair,
-    realReference: scores.get(answerName(pair, 'real'))!,
-    generatedReference: isSampled(pair)
-      ? fromSampler!.get(sampleName(pair))!
-      : scores.get(answerName(pair, 'generated'))!,
+    realReference: reference(pair, 'real'),
+    generatedReference: reference(pair, 'generated'),
   }));
+}
+
+/** log p_θ0 of both answers of every pair. The base model takes the opponent's place in the engine and gives it back. */
+async function scoreUnderBase(
+  run: Run<'run'>,
+  opponent: LoadedModel,
+  t: number,
+  shards: readonly (readonly Pair[][])[],
+): Promise<Map<string, Float32Array>> {
+  const folder = run.path(iterationName(t), 'logprobs', run.inFull ? 'base' : `base-${run.engine.info.dtype}`);
+  await mkdir(folder, { recursive: true });
+  let replaced = false;
+  const open = async () => {
+    replaced = true;
+    return openScorer(run.engine, (await loadModel(run.engine, run.settings.model)).model);
+  };
+  const roles: Roles = () => ['real', 'generated'];
+  const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the SFT model', open });
+  if (replaced) await loadModel(run.engine, opponent.dir);
+  return scores;
+}
+
+/** Log-probs by answer, in shards of batches. A shard on disk is not computed again; without others no scorer is opened. */
+async function scoreShards(
+  run: Run<'run'>,
+  t: number,
+  work: {
+    readonly shards: readonly (readonly Pair[][])[];
+    readonly roles: Roles;
+    readonly folder: string;
+    readonly whose: string;
+    readonly open: () => Promise<Scorer>;
+  },
+): Promise<Map<string, Float32Array>> {
+  const { shards, roles, folder, whose, open } = work;
+  const pairsOf = (shard: readonly Pair[][]) => shard.reduce((n, { length }) => n + length, 0);
+  const total = shards.reduce((n, shard) => n + pairsOf(shard), 0);
+  const budget = microBatchTokens(run.settings.micro_batch_tokens, run.reductions, { iteration: t, step: 1 });
+  const progress = run.context.progress(`iteration ${t}: log-probs of ${whose}`, total, 'pairs');
+  let scorer: Scorer | undefined;
+  const scores = new Map<string, Float32Array>();
+  try {
+    for (const [i, shard] of shards.entries()) {
+      run.checkSignal();
+      const file = `${folder}/${shardName(i)}.safetensors`;
+      const count = pairsOf(shard);
+      let logProbs = await readLogProbs(file);
+      if (logProbs) progress.advance(count);
+      else {
+        const start = performance.now();
+        scorer ??= await open();
+        logProbs = new Map();
+        for (const batch of shard) {
+          const scored = await scoreBatch(scorer, batch, roles, budget, progress.advance);
+          for (const [name, values] of scored) logProbs.set(name, values);
+        }
+        await writeLogProbs(file, logProbs);
+        const seconds = (performance.now() - start) / 1000;
+        await run.emit({
+          iteration: t,
+          stage: 'reference',
+          type: 'shard.finished',
+          shard: i,
+          shards: shards.length,
+          seconds,
+          counts: { pairs: count },
+        });
+      }
+      for (const [name, values] of logProbs) scores.set(name, values);
+    }
+  } finally {
+    progress.done();
+    await scorer?.dispose();
+  }
+  return scores;
 }
 
 async function scoreBatch(

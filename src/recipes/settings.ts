@@ -4,7 +4,7 @@
  * they have one. Defaults are the paper's where the paper has one (docs/log.md says where not).
  */
 import { z } from 'zod';
-import type { OptimizerSettings } from '../training/index.ts';
+import { type LossName, type LossSettings, lossNames, type OptimizerSettings } from '../training/index.ts';
 
 const seed = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 const count = z.int().min(1);
@@ -93,6 +93,49 @@ const optimization = (defaults: {
   max_grad_norm: positive.default(1).describe('Gradients are clipped to this norm'),
 });
 
+/** Parameters of losses. None has a default in the schema, so that one given with a loss that lacks it is noticed. */
+const lossParameters = {
+  label_smoothing: z
+    .number()
+    .min(0)
+    .lt(0.5)
+    .optional()
+    .describe('logistic, robust: share of pairs taken to be the wrong way round (default: 0; robust 0.1)'),
+  length_normalization: z
+    .boolean()
+    .optional()
+    .describe('Losses of summed log-ratios: divide each sum by the tokens of its answer (default: no)'),
+  reference_alpha: share
+    .optional()
+    .describe('Losses with a reference: share of the SFT model in it, the α of α-SPIN (default: 0)'),
+  dpop_lambda: z
+    .number()
+    .min(0)
+    .optional()
+    .describe('dpop: weight of what a human answer lost against the reference (default: 50)'),
+  simpo_gamma: z.number().min(0).optional().describe('simpo: margin that is aimed at (default: 0.5)'),
+  history_weight: z
+    .number()
+    .min(0)
+    .optional()
+    .describe('t-spin: weight of preferring the opponent’s answer to the SFT model’s (default: 0.1)'),
+};
+type LossParameter = keyof typeof lossParameters;
+
+/** The parameters of each loss beside `beta` and `sft_weight`. */
+const parametersOf: { readonly [K in LossName]: readonly LossParameter[] } = {
+  logistic: ['label_smoothing', 'length_normalization', 'reference_alpha'],
+  hinge: ['length_normalization', 'reference_alpha'],
+  exponential: ['length_normalization', 'reference_alpha'],
+  linear: ['length_normalization', 'reference_alpha'],
+  robust: ['label_smoothing', 'length_normalization', 'reference_alpha'],
+  dpop: ['dpop_lambda', 'length_normalization', 'reference_alpha'],
+  ipo: ['reference_alpha'],
+  simpo: ['simpo_gamma'],
+  orpo: [],
+  't-spin': ['history_weight'],
+};
+
 const scoring = {
   scorer: z.string().min(1).optional().describe('ES module whose default export scores an answer from 0 to 1'),
 };
@@ -107,7 +150,9 @@ export const spinSchema = z
     top_k: z.int().min(0).default(0).describe('Sample from the k most probable tokens; 0 is off'),
     top_p: z.number().gt(0).max(1).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
     shard_size: count.default(256).describe('Prompts per shard: what an interruption can cost'),
+    loss: z.enum(lossNames).default('logistic').describe('What is minimised; docs/losses.md has them all'),
     beta: positive.default(0.1).describe('β of the loss (λ in the paper)'),
+    ...lossParameters,
     sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
     checker: z
       .enum(['none', 'exact-match', 'number'])
@@ -121,6 +166,19 @@ export const spinSchema = z
   .refine(({ limit, sample }) => limit === undefined || sample === undefined, {
     message: 'limit and sample exclude each other',
     path: ['sample'],
+  })
+  .superRefine(({ loss, sft_weight, ...settings }, { addIssue }) => {
+    for (const key of Object.keys(lossParameters) as LossParameter[]) {
+      if (settings[key] === undefined || parametersOf[loss].includes(key)) continue;
+      const having = lossNames.filter((name) => parametersOf[name].includes(key));
+      const message = `${key} is no parameter of the loss ${loss}, only of ${having.join(', ')}`;
+      addIssue({ code: 'custom', path: [key], message });
+    }
+    if (loss === 'orpo' && sft_weight === 0) {
+      const message =
+        'the loss orpo stands beside cross-entropy on the human answers: sft_weight must not be 0 (1 in its paper)';
+      addIssue({ code: 'custom', path: ['sft_weight'], message });
+    }
   });
 
 export const sftSchema = z
@@ -187,3 +245,30 @@ export function optimizerOf(settings: Pick<SpinSettings, OptimizerKey>): Optimiz
     : { kind: 'rmsprop', alpha: rmsprop_alpha, eps };
 }
 type OptimizerKey = 'optimizer' | 'adam_beta1' | 'adam_beta2' | 'rmsprop_alpha' | 'optimizer_epsilon' | 'weight_decay';
+
+/**
+ * The loss of iteration t. In iteration 0 T-SPIN's opponent is the initial model, whose answers cannot be told from its
+ * own: as in its paper the term that compares them begins in iteration 1.
+ */
+export function lossOf(settings: Pick<SpinSettings, 'loss' | LossParameter>, t: number): LossSettings {
+  const { loss: name, label_smoothing, length_normalization: lengthNormalization = false } = settings;
+  switch (name) {
+    case 'hinge':
+    case 'exponential':
+    case 'linear':
+      return { name, lengthNormalization };
+    case 'logistic':
+      return { name, lengthNormalization, labelSmoothing: label_smoothing ?? 0 };
+    case 'robust':
+      return { name, lengthNormalization, labelSmoothing: label_smoothing ?? 0.1 };
+    case 'dpop':
+      return { name, lengthNormalization, dpopLambda: settings.dpop_lambda ?? 50 };
+    case 'ipo':
+    case 'orpo':
+      return { name };
+    case 'simpo':
+      return { name, simpoGamma: settings.simpo_gamma ?? 0.5 };
+    case 't-spin':
+      return { name, historyWeight: t === 0 ? 0 : (settings.history_weight ?? 0.1) };
+  }
+}

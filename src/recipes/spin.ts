@@ -10,8 +10,9 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { hashModelDirectory, type LoadedModel, loadModel, saveModel } from '../checkpoint/index.ts';
-import { type Pair, pairGroup } from '../pairs/index.ts';
+import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
+import { startOf, usesInitial } from '../training/index.ts';
 import { exists } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
 import {
@@ -30,7 +31,7 @@ import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
 import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
 import { iterationName, type Run, startRun } from './run.ts';
-import type { SpinSettings } from './settings.ts';
+import { lossOf, type SpinSettings } from './settings.ts';
 
 /** Plays a new game. Throws Interrupted when the signal stopped it. */
 export function playSpin(settings: SpinSettings, context: RecipeContext): Promise<RunOutcome> {
@@ -67,21 +68,24 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
       const replayed: Pair[] =
         settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
       const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
-      if (pairs.length === 0) {
+      const { beta, sft_weight: sftWeight } = settings;
+      const loss = lossOf(settings, t);
+      const groups = usesInitial(loss) ? await triplets(run, pairs) : pairs.map((pair) => pairGroup(pair));
+      if (groups.length === 0) {
         await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
         break;
       }
+      const start = startOf(loss, beta);
       await run.say(
-        `Iteration ${t}: learning from ${pairs.length} pairs${t > 0 ? ` (${replayed.length} of iteration ${t - 1})` : ''} ` +
-          `in ${stepsOf(pairs.length, settings)} steps, β ${settings.beta}, learning rate ${settings.learning_rate}.`,
+        `Iteration ${t}: learning from ${groups.length} pairs${t > 0 ? ` (${replayed.length} of iteration ${t - 1})` : ''} ` +
+          `in ${stepsOf(groups.length, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${beta}, learning rate ${settings.learning_rate}.`,
       );
-      const { beta, sft_weight: sftWeight } = settings;
       await stage(run, { iteration: t, stage: 'train' }, async () => ({
         counts: await learn(run, player.loaded, {
           iteration: t,
           folder,
-          groups: pairs.map(pairGroup),
-          objective: { kind: 'spin', beta, sftWeight },
+          groups,
+          objective: { kind: 'spin', beta, sftWeight, loss },
         }),
       }));
       await saveModel(engine, player.loaded, model);
@@ -98,6 +102,15 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const best = standings.find(({ label }) => label === results.best?.label)!;
   const model = best.iteration === null ? best.model : run.path(best.model);
   return { directory: run.directory, results, best: { label: best.label, model }, seconds };
+}
+
+/** Pairs with the initial model's answer to the same prompt. Where that did not take part in iteration 0, the pair does not now. */
+async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<Group[]> {
+  const initial = new Map((await readPairs(run.path(iterationName(0), 'pairs.jsonl'))).map((p) => [p.id, p.generated]));
+  const kept = pairs.filter(({ id }) => initial.has(id));
+  const left = pairs.length - kept.length;
+  if (left > 0) await run.say(`${left} pairs are left out because the SFT model's answer to their prompt was.`);
+  return kept.map((pair) => pairGroup(pair, initial.get(pair.id)));
 }
 
 /** Says in plain words what is about to happen, to which rows. */

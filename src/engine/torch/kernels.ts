@@ -176,6 +176,9 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     },
     sigmoid: (_, [x]) => [aten.sigmoid(f32(x))],
     softplus: (_, [x]) => [aten.logaddexp(f32(x), scalar(0))],
+    exp: (_, [x]) => [aten.exp(f32(x))],
+    log: (_, [x]) => [aten.log(f32(x))],
+    step: (_, [x]) => [aten.heaviside(f32(x), scalar(0))],
     sumTo: (c, [x], { shape }) => {
       const value = f32(x);
       const target = sizes(c, shape);
