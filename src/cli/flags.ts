@@ -25,6 +25,8 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'history_weight',
       'sft_weight',
       'replay',
+      'governor',
+      'max_attempts',
       'checker',
       'temperature',
       'top_k',

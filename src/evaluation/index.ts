@@ -7,6 +7,7 @@ export {
   type Foreignness,
   foreignness,
 } from './discrimination.ts';
+export { type Decision, decide, type Readings } from './governor.ts';
 export {
   lastNumber,
   loadScorer,

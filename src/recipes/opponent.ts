@@ -43,7 +43,8 @@ export async function stage<T extends { counts: Record<string, number> }>(
   at: { iteration: number | null; stage: 'prepare' | 'generate' | 'reference' | 'train' | 'evaluate' },
   body: () => Promise<T>,
 ): Promise<T> {
-  if (run.finished.has(stageKey(at))) return body();
+  const attempt = at.iteration === null ? null : (run.attempts.get(at.iteration) ?? 0);
+  if (run.finished.has(stageKey({ ...at, attempt }))) return body();
   await run.emit({ ...at, type: 'stage.started' });
   const start = performance.now();
   const result = await body();

@@ -70,6 +70,8 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly inFull: boolean;
   /** What lack of memory changed, in this process and before. */
   readonly reductions: Reduction[];
+  /** Which try at an iteration is under way, from 0; none is 0. */
+  readonly attempts: Map<number, number>;
   readonly log: RunLog;
   readonly path: (...parts: string[]) => string;
   /** Stages that the log has as finished (see `stageKey`): going through one again from disk is not logged again. */
@@ -89,7 +91,12 @@ const LOG = 'events.jsonl';
 /** The directory name of iteration t. */
 export const iterationName = (t: number) => `iteration-${t}`;
 
-export const stageKey = ({ iteration, stage }: Pick<RunEvent, 'iteration' | 'stage'>) => `${iteration}/${stage}`;
+/** Where attempts at iterations lie that do not count. */
+export const REJECTED = 'rejected';
+export const rejectedName = (t: number, attempt: number) => join(REJECTED, `${iterationName(t)}-attempt-${attempt}`);
+
+export const stageKey = ({ iteration, attempt, stage }: Pick<RunEvent, 'iteration' | 'attempt' | 'stage'>) =>
+  `${iteration}/${attempt}/${stage}`;
 
 /** Where a stage of training keeps its checkpoints. */
 export const CHECKPOINTS = 'checkpoints';
@@ -265,8 +272,10 @@ function openTools<C extends RunCommand>(
   before: readonly RunEvent[],
 ): Run<C> {
   const finished = before.filter(({ type }) => type === 'stage.finished');
+  const attempts = new Map<number, number>();
   const emit: Run['emit'] = async (event) => {
-    await log.emit({ iteration: null, attempt: event.iteration == null ? null : 0, stage: null, ...event } as NewEvent);
+    const attempt = event.iteration == null ? null : (attempts.get(event.iteration) ?? 0);
+    await log.emit({ iteration: null, attempt, stage: null, ...event } as NewEvent);
   };
   return {
     directory,
@@ -275,6 +284,7 @@ function openTools<C extends RunCommand>(
     engine,
     inFull: [...earlier_engines, now].every(({ dtype }) => dtype === 'f32'),
     reductions: reductionsOf(before),
+    attempts,
     log,
     finished: new Set(finished.map(stageKey)),
     emit,
@@ -361,8 +371,9 @@ function isDurable(directory: string, event: RunEvent): boolean {
   if (event.type === 'run.started' || event.type === 'shard.finished') return true;
   if (event.type !== 'stage.finished' || event.stage === null) return false;
   const t = event.iteration;
-  const leaves = LEAVES[event.stage]?.(t === null ? '.' : iterationName(t), t);
-  return leaves === undefined || existsSync(join(directory, leaves));
+  const folders = t === null ? ['.'] : [iterationName(t), rejectedName(t, event.attempt ?? 0)];
+  const leaves = LEAVES[event.stage];
+  return leaves === null || folders.some((folder) => existsSync(join(directory, leaves(folder, t))));
 }
 
 /**

@@ -159,6 +159,11 @@ export const spinSchema = z
       .default('none')
       .describe('Leave out pairs whose sample this checker takes for equal to the human answer'),
     replay: z.boolean().default(true).describe('Train on the pairs of the iteration before as well, as in the paper'),
+    governor: z
+      .boolean()
+      .default(true)
+      .describe('After each iteration let the dev split decide whether it counts and the game goes on'),
+    max_attempts: count.default(3).describe('Attempts at an iteration that the governor rolls back'),
     ...optimization({ learning_rate: 5e-7, optimizer: 'rmsprop', num_train_epochs: 2 }),
     ...scoring,
     ...machine,

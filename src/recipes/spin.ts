@@ -5,7 +5,7 @@
  *   1. the opponent answers the prompts of the SFT data;
  *   2. the pairs (human answer, its answer) of this and of the last iteration are scored under it;
  *   3. the main player, starting from θ_t, learns to tell the two apart: the result is θ_{t+1};
- *   4. θ_{t+1} is judged on held-out rows, and becomes the next opponent.
+ *   4. θ_{t+1} is judged on held-out rows, and becomes the next opponent, if the governor finds nothing against it.
  * Every step looks into the run directory first, so a resume is the same call again.
  */
 import { mkdir } from 'node:fs/promises';
@@ -15,6 +15,7 @@ import { loadTokenizer } from '../tokens/index.ts';
 import { startOf, usesInitial } from '../training/index.ts';
 import { exists } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
+import { type Attempt, canGovern, govern, openAttempt } from './governor.ts';
 import {
   answerFigures,
   figuresOf,
@@ -59,42 +60,17 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   let results = await tabulate(run, standings);
 
   for (let t = 0; t < settings.iterations; t++) {
-    const folder = iterationName(t);
-    const model = run.path(folder, 'model');
-    if (!(await exists(model))) {
-      await mkdir(run.path(folder), { recursive: true });
-      const opponent = await hashModelDirectory(t === 0 ? settings.model : run.path(iterationName(t - 1), 'model'));
-      const fresh = await samplePairs(run, player, rows.train, t);
-      const replayed: Pair[] =
-        settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
-      const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
-      const { beta, sft_weight: sftWeight } = settings;
-      const loss = lossOf(settings, t);
-      const groups = usesInitial(loss) ? await triplets(run, pairs) : pairs.map((pair) => pairGroup(pair));
-      if (groups.length === 0) {
-        await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
-        break;
-      }
-      const start = startOf(loss, beta);
-      await run.say(
-        `Iteration ${t}: learning from ${groups.length} pairs${t > 0 ? ` (${replayed.length} of iteration ${t - 1})` : ''} ` +
-          `in ${stepsOf(groups.length, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${beta}, learning rate ${settings.learning_rate}.`,
-      );
-      await stage(run, { iteration: t, stage: 'train' }, async () => ({
-        counts: await learn(run, player.loaded, {
-          iteration: t,
-          folder,
-          groups,
-          objective: { kind: 'spin', beta, sftWeight, loss },
-        }),
-      }));
-      await saveModel(engine, player.loaded, model);
-    }
-    await dropCheckpoints(run, folder);
-    player = { tokenizer, loaded: await loadModel(engine, model) };
-    const judgement = await judgeModel(run, player, rows, t, standings.at(-1)!.judgement);
-    standings.push({ label: `iteration ${t}`, iteration: t, model: `${folder}/model`, judgement });
+    const played = await playIteration(run, player, rows, t, standings);
+    if (!played) break;
+    player = played.player;
+    standings.push({
+      label: `iteration ${t}`,
+      iteration: t,
+      model: `${iterationName(t)}/model`,
+      judgement: played.judgement,
+    });
     results = await tabulate(run, standings);
+    if (played.isLast) break;
   }
 
   const seconds = (performance.now() - begin) / 1000;
@@ -102,6 +78,70 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const best = standings.find(({ label }) => label === results.best?.label)!;
   const model = best.iteration === null ? best.model : run.path(best.model);
   return { directory: run.directory, results, best: { label: best.label, model }, seconds };
+}
+
+/** θ_{t+1} from θ_t, in as many attempts as the governor asks for; undefined when the game ends with θ_t. */
+async function playIteration(
+  run: Run<'run'>,
+  opponent: Player,
+  rows: Rows,
+  t: number,
+  standings: readonly Standing[],
+): Promise<{ player: Player; judgement: Judgement; isLast: boolean } | undefined> {
+  const { engine, settings } = run;
+  const folder = iterationName(t);
+  const model = run.path(folder, 'model');
+  const [base, before] = [standings[0]!.judgement, standings.at(-1)!.judgement];
+  const governed = settings.governor && canGovern(rows.dev);
+  for (;;) {
+    const attempt = await openAttempt(run, t);
+    if (!attempt) return undefined;
+    if (!(await exists(model))) {
+      if (attempt.number > 0) await loadModel(engine, opponent.loaded.dir);
+      if (!(await train(run, opponent, rows, t, attempt))) return undefined;
+      await saveModel(engine, opponent.loaded, model);
+    }
+    await dropCheckpoints(run, folder);
+    const player = { tokenizer: opponent.tokenizer, loaded: await loadModel(engine, model) };
+    const judgement = await judgeModel(run, player, rows, t, { before, base, beta: attempt.beta });
+    if (!governed) return { player, judgement, isLast: false };
+    const { verdict } = await govern(run, t, attempt, { now: judgement.dev, before: before.dev, rows: rows.dev });
+    if (verdict !== 'roll-back') return { player, judgement, isLast: verdict !== 'continue' };
+  }
+}
+
+/** The opponent answers, the main player learns; false when there is no pair to learn from. */
+async function train(run: Run<'run'>, player: Player, rows: Rows, t: number, attempt: Attempt): Promise<boolean> {
+  const { settings } = run;
+  const folder = iterationName(t);
+  await mkdir(run.path(folder), { recursive: true });
+  const opponent = await hashModelDirectory(player.loaded.dir);
+  const fresh = await samplePairs(run, player, rows.train, t);
+  const replayed: Pair[] =
+    settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
+  const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
+  const { beta, learningRate } = attempt;
+  const loss = lossOf(settings, t);
+  const groups = usesInitial(loss) ? await triplets(run, pairs) : pairs.map((pair) => pairGroup(pair));
+  if (groups.length === 0) {
+    await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
+    return false;
+  }
+  const start = startOf(loss, beta);
+  await run.say(
+    `Iteration ${t}: learning from ${groups.length} pairs${t > 0 ? ` (${replayed.length} of iteration ${t - 1})` : ''} ` +
+      `in ${stepsOf(groups.length, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${beta}, learning rate ${learningRate}.`,
+  );
+  await stage(run, { iteration: t, stage: 'train' }, async () => ({
+    counts: await learn(run, player.loaded, {
+      iteration: t,
+      folder,
+      groups,
+      objective: { kind: 'spin', beta, sftWeight: settings.sft_weight, loss },
+      learningRate,
+    }),
+  }));
+  return true;
 }
 
 /** Pairs with the initial model's answer to the same prompt. Where that did not take part in iteration 0, the pair does not now. */
@@ -133,7 +173,7 @@ async function judgeModel(
   player: Player,
   { dev, test }: Rows,
   t: number | null,
-  before?: Judgement,
+  opponents?: { readonly before: Judgement; readonly base: Judgement; readonly beta: number },
 ): Promise<Judgement> {
   const folder = t === null ? 'baseline' : iterationName(t);
   const label = t === null ? 'SFT model' : `iteration ${t}`;
@@ -151,8 +191,8 @@ async function judgeModel(
       run.checkSignal();
       judgement[split] = await judge(run, player, rows, scorers, {
         label: `${label}: judged on ${split}`,
-        beta: run.settings.beta,
-        ...(before ? { before: before[split] } : {}),
+        beta: opponents?.beta ?? run.settings.beta,
+        ...(opponents ? { before: opponents.before[split], base: opponents.base[split] } : {}),
       });
       if (rows.length > 0) await logJudgement(run, t, label, split, judgement[split], rows);
     }

@@ -76,6 +76,15 @@ const events = {
     model: z.string(),
     metrics: z.record(z.string(), estimate),
   },
+  /** What the governor decided about an attempt at an iteration, and from which figures of the dev split. */
+  'governor.decided': {
+    verdict: z.enum(['continue', 'stop', 'end', 'roll-back']),
+    rule: z.string().nullable(),
+    reason: z.string(),
+    remedy: z.enum(['lower-rate', 'higher-beta']).nullable(),
+    metrics: z.record(z.string(), estimate),
+    answers: z.object({ before: counts, after: counts }),
+  },
   note: { message: z.string() },
   warning: { message: z.string() },
 };
@@ -98,6 +107,7 @@ export const runEvent = z.discriminatedUnion('type', [
   event('micro-batch.reduced'),
   event('engine.changed'),
   event('evaluation'),
+  event('governor.decided'),
   event('note'),
   event('warning'),
 ]);
