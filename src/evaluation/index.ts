@@ -7,8 +7,11 @@ export {
   type Foreignness,
   foreignness,
 } from './discrimination.ts';
+export { type LengthBias, lengthBias, lengthWarning, type PairLengths } from './lengthBias.ts';
 export {
+  type Checker,
   lastNumber,
+  loadChecker,
   loadScorer,
   pickScorers,
   type ScoredRow,
