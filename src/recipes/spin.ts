@@ -10,9 +10,11 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { hashModelDirectory, type LoadedModel, loadModel, saveModel } from '../checkpoint/index.ts';
+import { loadChecker } from '../evaluation/index.ts';
 import { type Pair, pairGroup } from '../pairs/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { exists } from '../util/index.ts';
+import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import {
   answerFigures,
@@ -41,6 +43,8 @@ export function playSpin(settings: SpinSettings, context: RecipeContext): Promis
 export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const begin = performance.now();
   const { settings, engine } = run;
+  // A checker that cannot be loaded stops the game before it has cost anything.
+  const checker = await loadChecker(settings.checker);
   const tokenizer = await loadTokenizer(settings.model);
   let player: Player = { tokenizer, loaded: await loadModel(engine, settings.model) };
   const rows = await prepareRows(settings, tokenizer, player.loaded.model);
@@ -63,7 +67,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
     if (!(await exists(model))) {
       await mkdir(run.path(folder), { recursive: true });
       const opponent = await hashModelDirectory(t === 0 ? settings.model : run.path(iterationName(t - 1), 'model'));
-      const fresh = await samplePairs(run, player, rows.train, t);
+      const fresh = await samplePairs(run, player, rows.train, t, checker);
       const replayed: Pair[] =
         settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
       const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
@@ -105,7 +109,7 @@ async function announce(run: Run<'run'>, rows: Rows, { model }: LoadedModel): Pr
   const { settings } = run;
   const million = (model.parameters.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0) / 1e6).toFixed(1);
   for (const note of rows.notes) await run.say(note);
-  for (const warning of rows.warnings) await run.warn(warning);
+  await reportContamination(run, rows);
   await run.say(
     `Playing ${settings.iterations} iteration(s) of SPIN with ${settings.model} (${model.modelType}, ${million} million ` +
       `parameters) on ${rows.train.length} prompts: it answers each in at most ${settings.max_new_tokens} tokens, then ` +
@@ -127,8 +131,8 @@ async function judgeModel(
   const file = run.path(folder, 'evaluation.json');
   const known = await readJudgement(file);
   if (known) return known;
-  await mkdir(run.path(folder), { recursive: true });
   const scorers = await scorersFor([...dev, ...test], run.settings.scorer);
+  await mkdir(run.path(folder), { recursive: true });
   const judgement = { dev: [], test: [] } as { dev: Judgement['dev']; test: Judgement['test'] };
   await stage(run, { iteration: t, stage: 'evaluate' }, async () => {
     for (const [split, rows] of [
