@@ -1,29 +1,10 @@
 /**
- * What of the data should not be trained on, because it is measured on: train prompts against those of dev, of test and
- * of the files that the user names.
+ * Says which train prompts overlap with those of dev, of test and of the files that the user names: in the log, in words,
+ * and row by row in a file.
  */
-import { type Example, type Overlap, promptOverlaps } from '../data/index.ts';
 import { writeFileAtomic } from '../util/index.ts';
 import type { Rows } from './rows.ts';
 import { CONTAMINATION, type Run } from './run.ts';
-
-/** Prompts that should be news to the model. */
-export interface HeldOut {
-  /** `dev`, `test` or the name of a file. */
-  readonly name: string;
-  readonly file: string;
-  readonly examples: readonly Example[];
-}
-
-/** What a comparison of the train prompts with held-out ones found. */
-export interface Comparison extends HeldOut {
-  readonly overlaps: readonly Overlap[];
-}
-
-/** Compares the prompts of train rows with those of every held-out part. */
-export function compareWithHeldOut(train: readonly Example[], parts: readonly HeldOut[]): Comparison[] {
-  return parts.map((part) => ({ ...part, overlaps: promptOverlaps(train, part.examples) }));
-}
 
 /** Logs and says what was found, and lists every overlap in the run directory. */
 export async function reportContamination(

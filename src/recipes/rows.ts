@@ -2,17 +2,29 @@
  * From the data file to encoded rows: read, cut into three splits, compared, then limited, then encoded. Rows that
  * cannot be used are skipped with line and reason, and refused when they are more than a few.
  */
-import { type Example, readExamples, splitExamples, take } from '../data/index.ts';
+import { type Example, type Overlap, promptOverlaps, readExamples, splitExamples, take } from '../data/index.ts';
 import type { LanguageModel } from '../models/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { SelfplayError, usageError } from '../util/index.ts';
-import { type Comparison, compareWithHeldOut, type HeldOut } from './contamination.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** An example with its ids; `responseIds` ends with the only end id. */
 export interface Row extends Example {
   readonly promptIds: Int32Array;
   readonly responseIds: Int32Array;
+}
+
+/** Prompts that should be news to the model. */
+interface HeldOut {
+  /** `dev`, `test` or the name of a file. */
+  readonly name: string;
+  readonly file: string;
+  readonly examples: readonly Example[];
+}
+
+/** What a comparison of the train prompts with held-out ones found. */
+interface Comparison extends HeldOut {
+  readonly overlaps: readonly Overlap[];
 }
 
 export interface Rows {
@@ -102,7 +114,7 @@ export async function prepareRows(
   // that are trained on.
   const dropping = settings.contaminated === 'drop';
   const candidates = dropping ? splits.train : limited(splits.train);
-  const comparisons = compareWithHeldOut(candidates, heldOut);
+  const comparisons = heldOut.map((part) => ({ ...part, overlaps: promptOverlaps(candidates, part.examples) }));
   const train = dropping ? limited(without(candidates, comparisons)) : candidates;
 
   const encode = (examples: readonly Example[], file: string) =>
