@@ -8,8 +8,11 @@ export {
   foreignness,
 } from './discrimination.ts';
 export { type Decision, decide, type Readings } from './governor.ts';
+export { type LengthBias, lengthBias, lengthWarning, type PairLengths } from './lengthBias.ts';
 export {
+  type Checker,
   lastNumber,
+  loadChecker,
   loadScorer,
   pickScorers,
   type ScoredRow,

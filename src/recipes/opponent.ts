@@ -5,25 +5,26 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { type LoadedModel, loadModel } from '../checkpoint/index.ts';
-import { scorers } from '../evaluation/index.ts';
+import type { Checker } from '../evaluation/index.ts';
 import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
-import { censor, exclusion, type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
+import { type Group, judgePairs, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { mixedReference, openScorer, type Scorer } from '../training/index.ts';
 import { batchesOf } from './learn.ts';
 import { microBatchTokens } from './memory.ts';
 import {
-  type PairRecord,
   readLogProbs,
   readPairs,
   readSamples,
   type TextCompletion,
+  writeFlagged,
   writeLogProbs,
   writePairs,
   writeSamples,
 } from './records.ts';
 import type { Row } from './rows.ts';
 import { iterationName, type Run, stageKey } from './run.ts';
+import { candidatesOf, FLAGGED, flaggedRecord, pairRecord, reportPairs } from './verdicts.ts';
 
 /** A thing being played with: the model in the engine and its tokenizer. */
 export interface Player {
@@ -52,8 +53,17 @@ export async function stage<T extends { counts: Record<string, number> }>(
   return result;
 }
 
-/** y' ~ p_θt(·|x) for every row of train; then pairs.jsonl with the reasons for pairs that are left out. */
-export async function samplePairs(run: Run<'run'>, { loaded, tokenizer }: Player, rows: readonly Row[], t: number) {
+/**
+ * y' ~ p_θt(·|x) for every row of train; then pairs.jsonl with the reasons for pairs that are left out, and
+ * flagged.jsonl, which lists these pairs and those that were kept in spite of a reason.
+ */
+export async function samplePairs(
+  run: Run<'run'>,
+  { loaded, tokenizer }: Player,
+  rows: readonly Row[],
+  t: number,
+  checker: Checker | null,
+): Promise<Pair[]> {
   const file = run.path(iterationName(t), 'pairs.jsonl');
   const { settings } = run;
   const folder = run.path(iterationName(t), 'samples');
@@ -67,7 +77,7 @@ export async function samplePairs(run: Run<'run'>, { loaded, tokenizer }: Player
   const progress = run.context.progress(`iteration ${t}: the opponent answers`, rows.length, 'prompts');
   let generator: CompletionGenerator | undefined;
   const samples: TextCompletion[] = [];
-  const { counts } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
+  const { candidates, verdicts } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
     try {
       for (const [i, shard] of shards.entries()) {
         run.checkSignal();
@@ -106,21 +116,25 @@ export async function samplePairs(run: Run<'run'>, { loaded, tokenizer }: Player
       progress.done();
       await generator?.dispose();
     }
-    return { counts: { rows: samples.length, tokens: samples.reduce((n, { ids }) => n + ids.length, 0) } };
+    const maxLength = Math.min(settings.max_length ?? Number.POSITIVE_INFINITY, loaded.model.contextLength);
+    const candidates = await candidatesOf(rows, samples, t, checker);
+    const verdicts = judgePairs(candidates, { maxLength, drop: settings.drop });
+    const tokens = samples.reduce((n, { ids }) => n + ids.length, 0);
+    await reportPairs(run, t, candidates, verdicts, tokens);
+    return { counts: { rows: samples.length, tokens }, candidates, verdicts };
   });
 
-  const records = await pairRecords(rows, samples, t, settings, loaded.model.contextLength);
   await mkdir(run.path(iterationName(t), 'logprobs'), { recursive: true });
   await writeLogProbs(samplerFile(run, t), new Map(samples.map((s) => [sampleName(s), s.logProbs])));
-  await writePairs(file, records);
-  await rm(folder, { recursive: true });
-  const left = (reason: string) => records.filter(({ excluded }) => excluded === reason).length;
-  const cut = samples.filter(({ finish }) => finish === 'length').length;
-  await run.say(
-    `Iteration ${t}: ${records.length} answers of ${(counts.tokens / Math.max(1, records.length)).toFixed(1)} tokens, ` +
-      `${cut} cut at ${settings.max_new_tokens}; left out: ${left('identical')} identical to the human answer, ` +
-      `${left('accepted')} accepted by the checker, ${left('too long')} too long.`,
+  await writeFlagged(
+    run.path(iterationName(t), FLAGGED),
+    rows.flatMap((row, i) => flaggedRecord(row, candidates[i]!, verdicts[i]!)),
   );
+  await writePairs(
+    file,
+    rows.map((row, i) => pairRecord(row, candidates[i]!, verdicts[i]!)),
+  );
+  await rm(folder, { recursive: true });
   return readPairs(file);
 }
 
@@ -149,52 +163,6 @@ export async function completions(
     run.checkSignal();
     throw error;
   }
-}
-
-async function pairRecords(
-  rows: readonly Row[],
-  samples: readonly TextCompletion[],
-  t: number,
-  { checker, max_length }: Run<'run'>['settings'],
-  contextLength: number,
-): Promise<PairRecord[]> {
-  const maxLength = Math.min(max_length ?? contextLength, contextLength);
-  return Promise.all(
-    rows.map(async (row, i): Promise<PairRecord> => {
-      const sample = samples[i]!;
-      const real = censor(row.responseIds, sample);
-      // An answer that was cut is no whole answer, whatever its text says so far.
-      const accepted =
-        checker !== 'none' &&
-        sample.finish === 'end' &&
-        (await scorers[checker]({ ...row, answer: sample.text })) === 1;
-      const pair = { ...row, sample: sample.sample, iteration: t, real, generated: sample.ids };
-      return {
-        v: 1,
-        id: row.id,
-        promptIds: [...row.promptIds],
-        responses: [
-          {
-            role: 'real',
-            iteration: null,
-            sample: 0,
-            text: row.response,
-            ids: [...real],
-            finish: real.length === row.responseIds.length ? 'end' : 'length',
-          },
-          {
-            role: 'generated',
-            iteration: t,
-            sample: sample.sample,
-            text: sample.text,
-            ids: [...sample.ids],
-            finish: sample.finish,
-          },
-        ],
-        excluded: exclusion(pair, { maxLength, accepted }),
-      };
-    }),
-  );
 }
 
 const sampleName = ({ id, sample }: { id: string; sample: number }) => `${id}/${sample}`;

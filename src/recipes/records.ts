@@ -3,9 +3,10 @@
  * version. Log-probs are exact: fp32 bytes, in base64 within JSON lines or as safetensors.
  */
 import { existsSync } from 'node:fs';
+import type { Message } from '../data/index.ts';
 import { readJsonLines, readSafetensorsHeader, readTensorF32, writeSafetensors } from '../formats/index.ts';
 import type { Completion } from '../generation/index.ts';
-import type { Exclusion, Pair } from '../pairs/index.ts';
+import type { Pair, Reason, Verdict } from '../pairs/index.ts';
 import { writeFileAtomic } from '../util/index.ts';
 
 export function encodeFloats({ buffer, byteOffset, byteLength }: Float32Array): string {
@@ -69,10 +70,28 @@ export interface PairRecord {
   readonly id: string;
   readonly promptIds: number[];
   readonly responses: readonly [ResponseRecord, ResponseRecord];
-  readonly excluded: Exclusion | null;
+  readonly excluded: Reason | null;
 }
 
 export async function writePairs(file: string, records: readonly PairRecord[]): Promise<void> {
+  await writeFileAtomic(file, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+}
+
+/** A line of flagged.jsonl: a pair for which a reason to leave it out holds, and whether it was left out. */
+export interface FlaggedRecord {
+  readonly v: 1;
+  readonly id: string;
+  /** Line of the data file, from 1. */
+  readonly line: number;
+  readonly prompt: readonly Message[];
+  readonly reasons: Verdict['reasons'];
+  readonly action: 'dropped' | 'kept';
+  /** Tokens of the answers, as they are (would be) trained on. */
+  readonly humanTokens: number;
+  readonly generatedTokens: number;
+}
+
+export async function writeFlagged(file: string, records: readonly FlaggedRecord[]): Promise<void> {
   await writeFileAtomic(file, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
 }
 

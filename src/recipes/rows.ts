@@ -1,17 +1,30 @@
 /**
- * From the data file to encoded rows: read, cut into three splits, then limited, then encoded. Rows that cannot be
- * used are skipped with line and reason, and refused when they are more than a few.
+ * From the data file to encoded rows: read, cut into three splits, compared, then limited, then encoded. Rows that
+ * cannot be used are skipped with line and reason, and refused when they are more than a few.
  */
-import { type Example, readExamples, splitExamples, take } from '../data/index.ts';
+import { type Example, type Overlap, promptOverlaps, readExamples, splitExamples, take } from '../data/index.ts';
 import type { LanguageModel } from '../models/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
-import { canonicalJson, SelfplayError, usageError } from '../util/index.ts';
+import { SelfplayError, usageError } from '../util/index.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** An example with its ids; `responseIds` ends with the only end id. */
 export interface Row extends Example {
   readonly promptIds: Int32Array;
   readonly responseIds: Int32Array;
+}
+
+/** Prompts that should be news to the model. */
+interface HeldOut {
+  /** `dev`, `test` or the name of a file. */
+  readonly name: string;
+  readonly file: string;
+  readonly examples: readonly Example[];
+}
+
+/** What a comparison of the train prompts with held-out ones found. */
+interface Comparison extends HeldOut {
+  readonly overlaps: readonly Overlap[];
 }
 
 export interface Rows {
@@ -23,7 +36,9 @@ export interface Rows {
   readonly test: Row[];
   /** Plain sentences about what was read and skipped. */
   readonly notes: string[];
-  readonly warnings: string[];
+  /** Prompts that train has in common with dev, test and the files that the user named; `compared`: of so many rows. */
+  readonly comparisons: Comparison[];
+  readonly compared: number;
 }
 
 interface Encoded {
@@ -46,6 +61,8 @@ type RowSettings = Pick<
   | 'sample'
   | 'dev_size'
   | 'test_size'
+  | 'contamination'
+  | 'contaminated'
   | 'seed'
   | 'max_length'
 >;
@@ -76,15 +93,29 @@ export async function prepareRows(
     dev: settings.dev_size ?? tenth,
     test: outside ? 0 : (settings.test_size ?? tenth),
   });
-  const { limit, sample } = settings;
-  const train = take(splits.train, {
-    seed,
-    ...(limit === undefined ? {} : { limit }),
-    ...(sample === undefined ? {} : { sample }),
-  });
   const test = outside
     ? take(outside.examples, { seed, sample: Math.min(settings.test_size ?? HELD_OUT, outside.examples.length) })
     : splits.test;
+  const { limit, sample } = settings;
+  const limited = (examples: readonly Example[]) =>
+    take(examples, {
+      seed,
+      ...(limit === undefined ? {} : { limit }),
+      ...(sample === undefined ? {} : { sample }),
+    });
+  const heldOut: HeldOut[] = [
+    { name: 'dev', file: settings.data, examples: splits.dev },
+    { name: 'test', file: settings.eval_data ?? settings.data, examples: test },
+  ];
+  for (const file of settings.contamination) {
+    heldOut.push({ name: file, file, examples: (await readExamples(file, columnsOf(settings))).examples });
+  }
+  // Rows that are dropped make room for others below a limit, so all are compared; of rows that are kept only those count
+  // that are trained on.
+  const dropping = settings.contaminated === 'drop';
+  const candidates = dropping ? splits.train : limited(splits.train);
+  const comparisons = heldOut.map((part) => ({ ...part, overlaps: promptOverlaps(candidates, part.examples) }));
+  const train = dropping ? limited(without(candidates, comparisons)) : candidates;
 
   const encode = (examples: readonly Example[], file: string) =>
     encodeRows(examples, file, tokenizer, model, settings.max_length);
@@ -113,20 +144,18 @@ export async function prepareRows(
   const unseen = Math.max(0, dataset.skipped.length - 3) + Math.max(0, skipped.length - 3);
   if (unseen > 0) notes.push(`skipped ${unseen} more rows`);
   const rows = { train: encoded.train.rows, dev: encoded.dev.rows, test: encoded.test.rows };
-  return { ...rows, notes, warnings: seenInTraining(rows, settings.eval_data) };
+  return { ...rows, notes, comparisons, compared: candidates.length };
 }
 
-/** Held-out rows of another file should be news to the model. */
-function seenInTraining({ train, test }: Pick<Rows, 'train' | 'test'>, file: string | undefined): string[] {
-  if (file === undefined) return [];
-  const promptOf = ({ prompt }: Row) => canonicalJson(prompt);
-  const known = new Set(train.map(promptOf));
-  const seen = test.filter((row) => known.has(promptOf(row))).length;
-  if (seen === 0) return [];
-  return [
-    `${seen} of the ${test.length} test rows from ${file} have a prompt that is also trained on: the table will look ` +
-      'better than the model is.',
-  ];
+/** The rows whose prompts are news to everything that is held out. Throws a usage error when there are none. */
+function without(examples: readonly Example[], comparisons: readonly Comparison[]): Example[] {
+  const known = new Set(comparisons.flatMap(({ overlaps }) => overlaps.map(({ train }) => train)));
+  const clean = examples.filter((example) => !known.has(example));
+  if (clean.length > 0) return clean;
+  throw usageError({
+    what: `the prompts of all ${examples.length} train rows overlap with held-out ones`,
+    fix: 'give other data, name fewer files as --contamination, or keep the rows: --contaminated keep',
+  });
 }
 
 /** Encodes examples; `skipped` says file, line and reason of those that cannot be used. */

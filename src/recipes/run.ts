@@ -21,6 +21,7 @@ import {
   hashFile,
   lockDirectory,
   removeStaleTemps,
+  sha256Hex,
   usageError,
   VERSION,
   writeFileAtomic,
@@ -57,7 +58,13 @@ interface Manifest<C extends RunCommand = RunCommand> {
   /** Those before it, the first one first. */
   readonly earlier_engines: readonly EarlierEngine[];
   /** SHA-256 of what the run stands on. */
-  readonly hashes: { readonly model: string; readonly data: string; readonly eval_data: string | null };
+  readonly hashes: {
+    readonly model: string;
+    readonly data: string;
+    readonly eval_data: string | null;
+    /** Of the named files together; null without any. */
+    readonly contamination: string | null;
+  };
 }
 
 /** An open run: one process writes to it. */
@@ -87,6 +94,8 @@ export interface Run<C extends RunCommand = RunCommand> {
 
 const MANIFEST = 'manifest.json';
 const LOG = 'events.jsonl';
+/** Lists the train rows whose prompts overlap with held-out ones; not there when none do. */
+export const CONTAMINATION = 'contamination.jsonl';
 
 /** The directory name of iteration t. */
 export const iterationName = (t: number) => `iteration-${t}`;
@@ -168,21 +177,24 @@ async function writeManifest(directory: string, manifest: Manifest): Promise<voi
 /** After bad input: a run that made nothing yet leaves nothing, so that the same command works once it is mended. */
 async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<void> {
   const names = await readdir(directory);
-  if (!names.every((name) => name === MANIFEST || name === LOG)) return;
+  if (!names.every((name) => [MANIFEST, LOG, CONTAMINATION].includes(name))) return;
   for (const name of names) await rm(join(directory, name));
   if (isNew) await rmdir(directory);
 }
 
 /** A resume may come from another working directory. */
 function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
-  const { model, data, eval_data } = settings;
+  const { model, data, eval_data, contamination } = settings;
   const scorer = 'scorer' in settings ? settings.scorer : undefined;
+  const checker = 'checker' in settings && /\.m?js$/.test(settings.checker) ? settings.checker : undefined;
   return {
     ...settings,
     model: resolve(model),
     data: resolve(data),
+    contamination: contamination.map((file) => resolve(file)),
     ...(eval_data === undefined ? {} : { eval_data: resolve(eval_data) }),
     ...(scorer === undefined ? {} : { scorer: resolve(scorer) }),
+    ...(checker === undefined ? {} : { checker: resolve(checker) }),
   };
 }
 
@@ -195,7 +207,7 @@ export async function reopenRun<T>(
 ): Promise<T> {
   const manifest = await readManifest(directory);
   const hashes = await hashesOf(manifest.settings);
-  for (const name of ['model', 'data', 'eval_data'] as const) {
+  for (const name of ['model', 'data', 'eval_data', 'contamination'] as const) {
     if (hashes[name] === manifest.hashes[name]) continue;
     throw usageError({
       what: `${name} has changed since the run began (${manifest.hashes[name]?.slice(0, 12)}, now ${hashes[name]?.slice(0, 12)})`,
@@ -327,15 +339,16 @@ async function readManifest(directory: string): Promise<Manifest> {
       fix: manifest?.version === undefined ? 'start a new run' : `resume with selfplay ${manifest.version}`,
     });
   }
-  // Runs of the first version say neither why they have their engine nor that they had no other.
+  // Runs of the first version say neither why they have their engine nor that they had no other, and named no files.
   const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
-  return { ...manifest, settings: settings.data, engine, earlier_engines: manifest.earlier_engines ?? [] };
+  const hashes = { ...manifest.hashes, contamination: manifest.hashes.contamination ?? null };
+  return { ...manifest, settings: settings.data, engine, earlier_engines: manifest.earlier_engines ?? [], hashes };
 }
 
 async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest['hashes']> {
   const file = async (path: string) => {
     const bad = (what: string, cause?: unknown) =>
-      usageError({ what, where: path, fix: 'check --data and --eval-data', cause });
+      usageError({ what, where: path, fix: 'check --data, --eval-data and --contamination', cause });
     if (!existsSync(path)) throw bad('there is no such file');
     try {
       return (await hashFile(path)).sha256;
@@ -343,10 +356,12 @@ async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest[
       throw bad(`the file cannot be read: ${(error as Error).message}`, error);
     }
   };
+  const named = settings.contamination;
   return {
     model: await hashModelDirectory(settings.model),
     data: await file(settings.data),
     eval_data: settings.eval_data === undefined ? null : await file(settings.eval_data),
+    contamination: named.length === 0 ? null : sha256Hex((await Promise.all(named.map(file))).join('\n')),
   };
 }
 

@@ -4,6 +4,7 @@
  * they have one. Defaults are the paper's where the paper has one (docs/log.md says where not).
  */
 import { z } from 'zod';
+import { DROPPED_BY_DEFAULT, REASONS } from '../pairs/index.ts';
 import { type LossName, type LossSettings, lossNames, type OptimizerSettings } from '../training/index.ts';
 
 const seed = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
@@ -31,6 +32,17 @@ const rows = {
   test_size: z.int().min(0).optional().describe('Rows for the table (default: 10 % of the rows, at most 100)'),
   max_length: count.optional().describe('Longest prompt + answer in tokens (default: the context of the model)'),
   seed: seed.default(0).describe('Seed of every random choice'),
+};
+
+const contamination = {
+  contamination: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Files whose prompts should not be trained on; dev and test are always compared'),
+  contaminated: z
+    .enum(['keep', 'drop'])
+    .default('keep')
+    .describe('What happens to train rows whose prompt overlaps with one of these, dev or test'),
 };
 
 const devices = { examples: ['auto', 'cpu', 'cuda', 'cuda:N', 'mps'] };
@@ -144,6 +156,7 @@ export const spinSchema = z
   .strictObject({
     ...where,
     ...rows,
+    ...contamination,
     iterations: count.default(1).describe('Iterations of the game'),
     ...sampling,
     temperature: z.number().min(0).default(1).describe('Temperature of the opponent; 1 is the opponent itself'),
@@ -155,9 +168,18 @@ export const spinSchema = z
     ...lossParameters,
     sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
     checker: z
-      .enum(['none', 'exact-match', 'number'])
+      .string()
+      .regex(/^(none|exact-match|number|.+\.m?js)$/)
       .default('none')
-      .describe('Leave out pairs whose sample this checker takes for equal to the human answer'),
+      .meta({
+        examples: ['none', 'exact-match', 'number', 'FILE.mjs'],
+        description:
+          'Says which samples are equivalent to the human answer; a file is an ES module whose default export does',
+      }),
+    drop: z
+      .array(z.enum(REASONS))
+      .default(DROPPED_BY_DEFAULT)
+      .describe('Reasons for which a pair is left out; pairs kept in spite of one are listed as well'),
     replay: z.boolean().default(true).describe('Train on the pairs of the iteration before as well, as in the paper'),
     governor: z
       .boolean()
@@ -190,6 +212,7 @@ export const sftSchema = z
   .strictObject({
     ...where,
     ...rows,
+    ...contamination,
     ...optimization({ learning_rate: 2e-5, optimizer: 'adamw', num_train_epochs: 1 }),
     evaluations: count
       .default(4)

@@ -10,10 +10,12 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { hashModelDirectory, type LoadedModel, loadModel, saveModel } from '../checkpoint/index.ts';
+import { type Checker, loadChecker } from '../evaluation/index.ts';
 import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { startOf, usesInitial } from '../training/index.ts';
 import { exists } from '../util/index.ts';
+import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { type Attempt, canGovern, govern, openAttempt } from './governor.ts';
 import {
@@ -43,6 +45,8 @@ export function playSpin(settings: SpinSettings, context: RecipeContext): Promis
 export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const begin = performance.now();
   const { settings, engine } = run;
+  // A checker that cannot be loaded stops the game before it has cost anything.
+  const checker = await loadChecker(settings.checker);
   const tokenizer = await loadTokenizer(settings.model);
   let player: Player = { tokenizer, loaded: await loadModel(engine, settings.model) };
   const rows = await prepareRows(settings, tokenizer, player.loaded.model);
@@ -60,7 +64,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   let results = await tabulate(run, standings);
 
   for (let t = 0; t < settings.iterations; t++) {
-    const played = await playIteration(run, player, rows, t, standings);
+    const played = await playIteration(run, player, { ...rows, checker }, t, standings);
     if (!played) break;
     player = played.player;
     standings.push({
@@ -80,11 +84,14 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   return { directory: run.directory, results, best: { label: best.label, model }, seconds };
 }
 
+/** The rows, and what takes a sample for equal to the human answer. */
+type Table = Rows & { readonly checker: Checker | null };
+
 /** θ_{t+1} from θ_t, in as many attempts as the governor asks for; undefined when the game ends with θ_t. */
 async function playIteration(
   run: Run<'run'>,
   opponent: Player,
-  rows: Rows,
+  rows: Table,
   t: number,
   standings: readonly Standing[],
 ): Promise<{ player: Player; judgement: Judgement; isLast: boolean } | undefined> {
@@ -111,12 +118,12 @@ async function playIteration(
 }
 
 /** The opponent answers, the main player learns; false when there is no pair to learn from. */
-async function train(run: Run<'run'>, player: Player, rows: Rows, t: number, attempt: Attempt): Promise<boolean> {
+async function train(run: Run<'run'>, player: Player, rows: Table, t: number, attempt: Attempt): Promise<boolean> {
   const { settings } = run;
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
   const opponent = await hashModelDirectory(player.loaded.dir);
-  const fresh = await samplePairs(run, player, rows.train, t);
+  const fresh = await samplePairs(run, player, rows.train, t, rows.checker);
   const replayed: Pair[] =
     settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
   const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
@@ -158,7 +165,7 @@ async function announce(run: Run<'run'>, rows: Rows, { model }: LoadedModel): Pr
   const { settings } = run;
   const million = (model.parameters.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0) / 1e6).toFixed(1);
   for (const note of rows.notes) await run.say(note);
-  for (const warning of rows.warnings) await run.warn(warning);
+  await reportContamination(run, rows);
   await run.say(
     `Playing ${settings.iterations} iteration(s) of SPIN with ${settings.model} (${model.modelType}, ${million} million ` +
       `parameters) on ${rows.train.length} prompts: it answers each in at most ${settings.max_new_tokens} tokens, then ` +
@@ -180,8 +187,8 @@ async function judgeModel(
   const file = run.path(folder, 'evaluation.json');
   const known = await readJudgement(file);
   if (known) return known;
-  await mkdir(run.path(folder), { recursive: true });
   const scorers = await scorersFor([...dev, ...test], run.settings.scorer);
+  await mkdir(run.path(folder), { recursive: true });
   const judgement = { dev: [], test: [] } as { dev: Judgement['dev']; test: Judgement['test'] };
   await stage(run, { iteration: t, stage: 'evaluate' }, async () => {
     for (const [split, rows] of [

@@ -147,6 +147,11 @@ describe('config file', () => {
       `${base}data: e\n`,
       `the config file is not valid YAML: Map keys must be unique\n  where: c.yaml:3\n${EXAMPLE}`,
     ],
+    [
+      'a text where a list belongs',
+      `${base}contamination: test.jsonl\n`,
+      `contamination must be a list, each a text that is not empty, got "test.jsonl"\n  where: c.yaml:3:contamination\n${HELP}`,
+    ],
     ['a list', '- model\n', `the config file holds no settings by name\n  where: c.yaml\n${EXAMPLE}`],
     ['a word', 'model', `the config file holds no settings by name\n  where: c.yaml\n${EXAMPLE}`],
     ['a nested section', `${base}training:\n  beta: 1\n`, `unknown key training\n  where: c.yaml:3:training\n${HELP}`],
@@ -215,7 +220,19 @@ describe('config file', () => {
 
 describe('config print and schema', () => {
   it('what is printed is a config file with the same settings', async () => {
-    const flags = ['--model', 'my model', '--data', 'd', '--beta', '0.25', '--no-replay', '--checker', 'none'];
+    const flags = [
+      '--model',
+      'my model',
+      '--data',
+      'd',
+      '--beta',
+      '0.25',
+      '--no-replay',
+      '--checker',
+      'none',
+      '--drop',
+      'empty',
+    ];
     const printed = await cli(['config', 'print', ...flags], { directory: root });
     expect(printed.status).toBe(0);
     const again = await run({ 'c.yaml': printed.stdout }, '--config', 'c.yaml');
