@@ -6,7 +6,7 @@ import type { Setting } from './settings.ts';
 
 /** Headings in the order of `--help`, with their settings in the order in which they are listed. */
 const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
-  ['What to give', ['model', 'data', 'out']],
+  ['What to give', ['model', 'data', 'out', 'lock']],
   [
     'Rows',
     ['limit', 'sample', 'eval_data', 'dev_size', 'test_size', 'prompt_column', 'response_column', 'max_length', 'seed'],

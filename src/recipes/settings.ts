@@ -17,6 +17,12 @@ const where = {
   out: z.string().min(1).optional().describe('Directory to write to (default: runs/NAME-DATE, printed)'),
 };
 
+const lock = z
+  .string()
+  .min(1)
+  .optional()
+  .describe('lock.json of a run that this one shall repeat: anything that differs from it is refused');
+
 const rows = {
   prompt_column: z.string().min(1).optional().describe('Column with the prompt, if the format is not recognised'),
   response_column: z.string().min(1).optional().describe('Column with the human answer'),
@@ -100,6 +106,7 @@ const scoring = {
 export const spinSchema = z
   .strictObject({
     ...where,
+    lock,
     ...rows,
     iterations: count.default(1).describe('Iterations of the game'),
     ...sampling,
@@ -126,6 +133,7 @@ export const spinSchema = z
 export const sftSchema = z
   .strictObject({
     ...where,
+    lock,
     ...rows,
     ...optimization({ learning_rate: 2e-5, optimizer: 'adamw', num_train_epochs: 1 }),
     evaluations: count

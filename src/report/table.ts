@@ -38,6 +38,18 @@ function signed(value: number, digits: number): string {
   return Number(text) === 0 ? `+${(0).toFixed(digits)}` : value > 0 ? `+${text}` : text;
 }
 
+/** A figure in the unit of its metric, with its standard error where there is one: "35.1 ± 1.3". */
+export function figureOf(name: string, value: number, error: number | null = null): string {
+  const { scale, digits } = formatOf(name);
+  return `${(value * scale).toFixed(digits)}${error === null ? '' : ` ± ${(error * scale).toFixed(digits)}`}`;
+}
+
+/** A difference in the unit of its metric, with its sign: "+2.1". */
+export function signedFigure(name: string, value: number): string {
+  const { scale, digits } = formatOf(name);
+  return signed(value * scale, digits);
+}
+
 /** The figure and what stands in brackets behind it: "35.1" and "(+2.1 ± 1.3)", or "(± 1.5)" without a row above. */
 function cellOf(name: string, result: MetricResult | undefined): { figure: string; brackets: string } {
   if (result === undefined) return { figure: NO_FIGURE, brackets: '' };
