@@ -36,8 +36,8 @@ export function bf16InCpuinfo(text: string): string[] {
   return BF16_FLAGS.filter(([flag]) => flags.has(flag)).map(([, name]) => name);
 }
 
-/** Flags of /proc/cpuinfo by which libraries choose the kernels that they compute with, x86 and Arm. */
-const KERNEL_FLAG = /^(sse4|ssse3|avx|fma$|f16c|amx|asimd|sve|sme|i8mm|bf16)/;
+/** Flags of /proc/cpuinfo by which libraries choose their kernels, x86 and Arm. (x86 has sme, smep and svm: other things.) */
+const KERNEL_FLAG = /^(sse4|ssse3$|avx|fma$|f16c$|amx_|asimd|sve|sme(2|[bfi]\d)|i8mm$|bf16$)/;
 
 /** What of the processor decides how sums are rounded: its architecture, model and instructions for arithmetic. */
 export interface Processor {

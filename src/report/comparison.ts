@@ -1,7 +1,7 @@
 // Two result tables side by side: every figure of both, and the paired difference over the rows that both were tested on.
 import { pairedDifference } from '../evaluation/index.ts';
 import type { MetricResult, ResultRow, Results } from './results.ts';
-import { figureOf, signedFigure } from './table.ts';
+import { figureOf, signedFigure, unitsOf } from './table.ts';
 
 /** Difference b − a over the items that both scored. */
 interface Paired {
@@ -65,10 +65,12 @@ export function comparisonTable(figures: readonly ComparedFigure[]): string {
     b === null ? '–' : figureOf(metric, b.mean, b.standardError),
     paired === null ? '–' : differenceOf(metric, paired),
   ]);
-  return (
-    `${alignedText([['', '', 'A', 'B', 'B − A'], ...lines])}\n\n` +
-    'B − A: mean of the differences over the test rows that are in both, ± its standard error, with a 95 % interval.\n'
-  );
+  return `${[
+    alignedText([['', '', 'A', 'B', 'B − A'], ...lines]),
+    '',
+    ...unitsOf(new Set(figures.map(({ metric }) => metric))),
+    'After ± stands a standard error. B − A: mean difference over the test rows that are in both, with its 95 % interval.',
+  ].join('\n')}\n`;
 }
 
 function differenceOf(metric: string, { difference, standardError, low, high, n }: Paired): string {

@@ -68,19 +68,24 @@ function labelOf(label: string, { best }: Table): string {
   return best?.label === label ? `${label} ${BEST_MARK}` : label;
 }
 
-function legendOf(table: Table): string[] {
+/** What the figures of these metrics are, a sentence per unit. */
+export function unitsOf(names: Iterable<string>): string[] {
   const byUnit = new Map<string, string[]>();
-  for (const name of columnsOf(table)) {
+  for (const name of names) {
     const { unit } = formatOf(name);
     byUnit.set(unit, [...(byUnit.get(unit) ?? []), name]);
   }
+  return [...byUnit].map(([unit, metrics]) => `${metrics.join(', ')}: ${unit}.`);
+}
+
+function legendOf(table: Table): string[] {
   const counts = [...new Set(table.rows.flatMap((row) => Object.values(row.metrics).map(({ n }) => n)))];
   const smallest = Math.min(...counts);
   const largest = Math.max(...counts);
   const items =
     counts.length === 0 ? '' : ` over ${smallest === largest ? largest : `${smallest} to ${largest}`} items`;
   const lines = [
-    ...[...byUnit].map(([unit, names]) => `${names.join(', ')}: ${unit}.`),
+    ...unitsOf(columnsOf(table)),
     `In brackets: difference from the row above ± its standard error${items}; ± alone is the figure's own.`,
   ];
   if (table.best !== null) lines.push(`${BEST_MARK} best: ${table.best.how}.`);

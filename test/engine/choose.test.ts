@@ -87,8 +87,14 @@ it('reads the instructions for bf16 from /proc/cpuinfo', () => {
 });
 
 it('reads from /proc/cpuinfo the instructions by which kernels are chosen, in one order', () => {
-  const x86 = 'flags\t\t: fpu vme sse4_2 fma avx512f avx2 amx_tile aes rdrand\nbugs : x\n';
+  const x86 = 'flags\t\t: fpu vme sse4_2 fma avx512f avx2 amx_tile aes rdrand smep sme svm\nbugs : x\n';
   expect(kernelFlagsIn(x86)).toEqual(['amx_tile', 'avx2', 'avx512f', 'fma', 'sse4_2']);
-  expect(kernelFlagsIn('Features\t: fp asimd evtstrm sve bf16 i8mm\n')).toEqual(['asimd', 'bf16', 'i8mm', 'sve']);
+  expect(kernelFlagsIn('Features\t: fp asimd evtstrm sve bf16 i8mm sme smei8i32\n')).toEqual([
+    'asimd',
+    'bf16',
+    'i8mm',
+    'smei8i32',
+    'sve',
+  ]);
   expect(kernelFlagsIn('')).toEqual([]);
 });

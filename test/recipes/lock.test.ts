@@ -340,6 +340,7 @@ describe('compareRuns', () => {
       /\nStood on +A +B\ndata\.data +[0-9a-f]{12} +[0-9a-f]{12}\nengine\.version +1\.30\.0 +1\.31\.0\n/,
     );
     expect(text).toMatch(new RegExp(`\\niteration 0 +nats/token +[\\d.]+ ± [\\d.]+ .*; ${shared} rows\\)\\n`));
+    expect(text).toContain('\nnats/token: nats per token of the human answers, lower is better.\n');
   });
 
   it('says that a run went on with another engine, which its lock does not know', async () => {
