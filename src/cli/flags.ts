@@ -6,7 +6,7 @@ import type { Setting } from './settings.ts';
 
 /** Headings in the order of `--help`, with their settings in the order in which they are listed. */
 const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
-  ['What to give', ['model', 'data', 'out']],
+  ['What to give', ['model', 'data', 'out', 'lock']],
   [
     'Rows',
     [

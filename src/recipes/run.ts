@@ -1,11 +1,11 @@
 /**
- * A run directory: manifest, log and lock. The manifest freezes what was asked and what was chosen, so that a resume
+ * A run directory: manifest, log, and a lock against other processes. The manifest freezes what was asked and what was chosen, so that a resume
  * repeats it; the directory is the only source of truth, and every stage looks there for what is done already.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { hashModelDirectory, newestVerified } from '../checkpoint/index.ts';
+import { modelIdentity, newestVerified } from '../checkpoint/index.ts';
 import { type Engine, type OpenOptions, openEngine } from '../engine/index.ts';
 import {
   LASTING,
@@ -16,16 +16,7 @@ import {
   readRunLog,
   type Stage,
 } from '../report/index.ts';
-import {
-  failure,
-  hashFile,
-  lockDirectory,
-  removeStaleTemps,
-  sha256Hex,
-  usageError,
-  VERSION,
-  writeFileAtomic,
-} from '../util/index.ts';
+import { failure, lockDirectory, removeStaleTemps, usageError, VERSION, writeFileAtomic } from '../util/index.ts';
 
 import { Interrupted, type RecipeContext } from './context.ts';
 import {
@@ -40,14 +31,23 @@ import {
   unavailable,
   withEngine,
 } from './engines.ts';
+import { type Hashes, hashesOf } from './hashes.ts';
+import { demandLock, lockOf, readInputs, readLock, writeLock } from './lock.ts';
 import { type Reduction, reductionsOf } from './memory.ts';
-import { type ResumeChanges, type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
+import {
+  isModule,
+  type ResumeChanges,
+  type SftSettings,
+  type SpinSettings,
+  sftSchema,
+  spinSchema,
+} from './settings.ts';
 
 type Settings = { readonly run: SpinSettings; readonly sft: SftSettings };
 export type RunCommand = keyof Settings;
 
 /** manifest.json */
-interface Manifest<C extends RunCommand = RunCommand> {
+export interface Manifest<C extends RunCommand = RunCommand> {
   readonly v: 1;
   readonly command: C;
   readonly version: string;
@@ -58,13 +58,7 @@ interface Manifest<C extends RunCommand = RunCommand> {
   /** Those before it, the first one first. */
   readonly earlier_engines: readonly EarlierEngine[];
   /** SHA-256 of what the run stands on. */
-  readonly hashes: {
-    readonly model: string;
-    readonly data: string;
-    readonly eval_data: string | null;
-    /** Of the named files together; null without any. */
-    readonly contamination: string | null;
-  };
+  readonly hashes: Hashes;
 }
 
 /** An open run: one process writes to it. */
@@ -93,6 +87,8 @@ export interface Run<C extends RunCommand = RunCommand> {
 }
 
 const MANIFEST = 'manifest.json';
+/** What would have to be the same for the same outcome: see lock.ts. */
+export const LOCK = 'lock.json';
 const LOG = 'events.jsonl';
 /** Lists the train rows whose prompts overlap with held-out ones; not there when none do. */
 export const CONTAMINATION = 'contamination.jsonl';
@@ -138,8 +134,11 @@ export async function startRun<C extends RunCommand, T>(
   if (there.some((name) => !name.startsWith('.'))) {
     throw usageError({ what: 'the output directory is not empty', where: directory, fix: 'give another --out' });
   }
-  const hashes = await hashesOf(settings);
+  const locked = settings.lock === undefined ? null : await readLock(settings.lock);
+  const inputs = await readInputs(settings);
   return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
+    const lock = await lockOf(command, settings, inputs, opened.engine.info);
+    if (locked !== null) demandLock(settings.lock!, locked, lock);
     await mkdir(directory, { recursive: true }).catch((error) => Promise.reject(cannot(error)));
     let ours = false;
     const work = inDirectory(directory, context, async (log) => {
@@ -152,8 +151,14 @@ export async function startRun<C extends RunCommand, T>(
         settings,
         engine: frozen(opened),
         earlier_engines: [],
-        hashes,
+        hashes: {
+          model: modelIdentity(inputs.model.files),
+          data: inputs.data.data,
+          eval_data: inputs.data.eval_data,
+          contamination: inputs.data.contamination,
+        },
       };
+      await writeLock(join(directory, LOCK), lock);
       await writeManifest(directory, manifest);
       const run = openTools(manifest, directory, context, { ...opened, log }, []);
       context.say(`Writing to ${directory}`);
@@ -177,16 +182,16 @@ async function writeManifest(directory: string, manifest: Manifest): Promise<voi
 /** After bad input: a run that made nothing yet leaves nothing, so that the same command works once it is mended. */
 async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<void> {
   const names = await readdir(directory);
-  if (!names.every((name) => [MANIFEST, LOG, CONTAMINATION].includes(name))) return;
+  if (!names.every((name) => [MANIFEST, LOCK, LOG, CONTAMINATION].includes(name))) return;
   for (const name of names) await rm(join(directory, name));
   if (isNew) await rmdir(directory);
 }
 
 /** A resume may come from another working directory. */
 function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
-  const { model, data, eval_data, contamination } = settings;
+  const { model, data, eval_data, contamination, lock } = settings;
   const scorer = 'scorer' in settings ? settings.scorer : undefined;
-  const checker = 'checker' in settings && /\.m?js$/.test(settings.checker) ? settings.checker : undefined;
+  const checker = 'checker' in settings && isModule(settings.checker) ? settings.checker : undefined;
   return {
     ...settings,
     model: resolve(model),
@@ -195,6 +200,7 @@ function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S
     ...(eval_data === undefined ? {} : { eval_data: resolve(eval_data) }),
     ...(scorer === undefined ? {} : { scorer: resolve(scorer) }),
     ...(checker === undefined ? {} : { checker: resolve(checker) }),
+    ...(lock === undefined ? {} : { lock: resolve(lock) }),
   };
 }
 
@@ -315,7 +321,8 @@ function openTools<C extends RunCommand>(
   };
 }
 
-async function readManifest(directory: string): Promise<Manifest> {
+/** @throws SelfplayError when there is no run in the directory, or none that this version understands */
+export async function readManifest(directory: string): Promise<Manifest> {
   const file = join(directory, MANIFEST);
   if (!existsSync(file)) {
     throw usageError({
@@ -343,26 +350,6 @@ async function readManifest(directory: string): Promise<Manifest> {
   const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
   const hashes = { ...manifest.hashes, contamination: manifest.hashes.contamination ?? null };
   return { ...manifest, settings: settings.data, engine, earlier_engines: manifest.earlier_engines ?? [], hashes };
-}
-
-async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest['hashes']> {
-  const file = async (path: string) => {
-    const bad = (what: string, cause?: unknown) =>
-      usageError({ what, where: path, fix: 'check --data, --eval-data and --contamination', cause });
-    if (!existsSync(path)) throw bad('there is no such file');
-    try {
-      return (await hashFile(path)).sha256;
-    } catch (error) {
-      throw bad(`the file cannot be read: ${(error as Error).message}`, error);
-    }
-  };
-  const named = settings.contamination;
-  return {
-    model: await hashModelDirectory(settings.model),
-    data: await file(settings.data),
-    eval_data: settings.eval_data === undefined ? null : await file(settings.eval_data),
-    contamination: named.length === 0 ? null : sha256Hex((await Promise.all(named.map(file))).join('\n')),
-  };
 }
 
 /** Temporary files of this run's dead processes, at any depth. */

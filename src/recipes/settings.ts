@@ -18,6 +18,12 @@ const where = {
   out: z.string().min(1).optional().describe('Directory to write to (default: runs/NAME-DATE, printed)'),
 };
 
+const lock = z
+  .string()
+  .min(1)
+  .optional()
+  .describe('lock.json of a run that this one shall repeat: anything that differs from it is refused');
+
 const rows = {
   prompt_column: z.string().min(1).optional().describe('Column with the prompt, if the format is not recognised'),
   response_column: z.string().min(1).optional().describe('Column with the human answer'),
@@ -155,6 +161,7 @@ const scoring = {
 export const spinSchema = z
   .strictObject({
     ...where,
+    lock,
     ...rows,
     ...contamination,
     iterations: count.default(1).describe('Iterations of the game'),
@@ -211,6 +218,7 @@ export const spinSchema = z
 export const sftSchema = z
   .strictObject({
     ...where,
+    lock,
     ...rows,
     ...contamination,
     ...optimization({ learning_rate: 2e-5, optimizer: 'adamw', num_train_epochs: 1 }),
@@ -264,6 +272,9 @@ export type GenerateSettings = z.output<typeof generateSchema>;
 export type EvalSettings = z.output<typeof evalSchema>;
 export type EngineSettings = Pick<SpinSettings, keyof typeof engine>;
 export type ResumeChanges = z.output<typeof resumeSchema>;
+
+/** Whether a checker is a module of the user's, by its path. */
+export const isModule = (checker: string): boolean => /\.m?js$/.test(checker);
 
 /** The optimizer that settings describe. */
 export function optimizerOf(settings: Pick<SpinSettings, OptimizerKey>): OptimizerSettings {

@@ -169,7 +169,16 @@ describe('help', () => {
   it('of the whole loads no recipe and lists every command', async () => {
     const { status, stdout, loaded } = await cli(['--help']);
     expect([status, loaded]).toEqual([0, false]);
-    for (const name of ['run', 'sft', 'generate', 'eval', 'resume <run>', 'doctor', 'config']) {
+    for (const name of [
+      'run',
+      'sft',
+      'generate',
+      'eval',
+      'resume <run>',
+      'compare <run> <other>',
+      'doctor',
+      'config',
+    ]) {
       expect(stdout).toContain(`\n  ${name} `);
     }
   });

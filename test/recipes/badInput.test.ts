@@ -168,7 +168,7 @@ describe('a checker', () => {
     const checker = join(home, 'no-checker.mjs');
     const error = await refused({ checker });
     expect([error.kind, error.where]).toEqual(['usage', checker]);
-    expect(error.what).toContain('the checker cannot be loaded');
+    expect(error.what).toContain('there is no such file');
   });
 
   it('that fails in the middle names the row, and the answers so far are kept', async () => {
