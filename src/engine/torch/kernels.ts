@@ -3,9 +3,10 @@
  * its results as new tensors.
  *
  * Mixed precision. With a compute dtype of bf16 or f16 the products of the layers, attention and the gate are computed
- * and stored in it, and so are KV caches; what is summed over layers or tokens (the residual stream, norms, losses, the
- * head, and within torch's softmax its sums) is f32, and so are all other states. A kernel asks for the dtype that it needs: `f32` and `low` convert where an operand
- * has the other one. With f32 nothing converts.
+ * and stored in it, and so are KV caches and the gradient of the head; what is summed over layers or tokens (the residual
+ * stream, norms, losses, the head's logits and log-probs, and within torch's softmax its sums) is f32, and so are all
+ * other states. A kernel asks for the dtype that it needs: `f32` and `low` convert where an operand has the other one.
+ * With f32 nothing converts.
  */
 import type { Dim, OpAttributes, OpName, Shape } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
