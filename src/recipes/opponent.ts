@@ -5,15 +5,14 @@
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import type { LoadedModel } from '../checkpoint/index.ts';
-import { scorers } from '../evaluation/index.ts';
 import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
-import { censor, exclusion, type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
+import { type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { openScorer, type Scorer } from '../training/index.ts';
 import { batchesOf } from './learn.ts';
 import { microBatchTokens } from './memory.ts';
+import { pairRecord } from './pairing.ts';
 import {
-  type PairRecord,
   readLogProbs,
   readPairs,
   readSamples,
@@ -108,7 +107,7 @@ export async function samplePairs(run: Run<'run'>, { loaded, tokenizer }: Player
     return { counts: { rows: samples.length, tokens: samples.reduce((n, { ids }) => n + ids.length, 0) } };
   });
 
-  const records = await pairRecords(rows, samples, t, settings, loaded.model.contextLength);
+  const records = rows.map((row, i) => pairRecord(row, samples[i]!, t, settings, loaded.model.contextLength));
   await mkdir(run.path(iterationName(t), 'logprobs'), { recursive: true });
   await writeLogProbs(samplerFile(run, t), new Map(samples.map((s) => [sampleName(s), s.logProbs])));
   await writePairs(file, records);
@@ -150,52 +149,6 @@ export async function completions(
   }
 }
 
-async function pairRecords(
-  rows: readonly Row[],
-  samples: readonly TextCompletion[],
-  t: number,
-  { checker, max_length }: Run<'run'>['settings'],
-  contextLength: number,
-): Promise<PairRecord[]> {
-  const maxLength = Math.min(max_length ?? contextLength, contextLength);
-  return Promise.all(
-    rows.map(async (row, i): Promise<PairRecord> => {
-      const sample = samples[i]!;
-      const real = censor(row.responseIds, sample);
-      // An answer that was cut is no whole answer, whatever its text says so far.
-      const accepted =
-        checker !== 'none' &&
-        sample.finish === 'end' &&
-        (await scorers[checker]({ ...row, answer: sample.text })) === 1;
-      const pair = { ...row, sample: sample.sample, iteration: t, real, generated: sample.ids };
-      return {
-        v: 1,
-        id: row.id,
-        promptIds: [...row.promptIds],
-        responses: [
-          {
-            role: 'real',
-            iteration: null,
-            sample: 0,
-            text: row.response,
-            ids: [...real],
-            finish: real.length === row.responseIds.length ? 'end' : 'length',
-          },
-          {
-            role: 'generated',
-            iteration: t,
-            sample: sample.sample,
-            text: sample.text,
-            ids: [...sample.ids],
-            finish: sample.finish,
-          },
-        ],
-        excluded: exclusion(pair, { maxLength, accepted }),
-      };
-    }),
-  );
-}
-
 const sampleName = ({ id, sample }: { id: string; sample: number }) => `${id}/${sample}`;
 const answerName = (pair: Pair, role: 'real' | 'generated') => `${role}/${pair.iteration}/${sampleName(pair)}`;
 
@@ -209,7 +162,7 @@ type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
  * log p_θt of both answers of every pair, under the opponent θt that is in the engine.
  *
  * In f32 its own answers have theirs from the sampler; human answers are scored in one pass, and so are both answers of
- * pairs from the iteration before, whose opponent was another.
+ * pairs from the iteration before, whose opponent was another, and of pairs that came from a file without a sampler.
  *
  * In reduced precision a log-prob carries rounding that depends on the graph and on what shares its micro-batch. There
  * both answers of every pair are scored, in the very micro-batches of the first epoch of training: the same products of
@@ -228,7 +181,7 @@ export async function scoreUnderOpponent(
   const folder = run.path(iterationName(t), 'logprobs', inFull ? hash : `${hash}-${run.engine.info.dtype}`);
   await mkdir(folder, { recursive: true });
   const fromSampler = inFull ? await readLogProbs(samplerFile(run, t)) : null;
-  const isSampled = (pair: Pair) => inFull && pair.iteration === t;
+  const isSampled = (pair: Pair) => fromSampler !== null && pair.iteration === t;
   const roles: Roles = (pair) => (isSampled(pair) ? ['real'] : ['real', 'generated']);
   const first = { iteration: t, epoch: 0 };
   const batches = inFull ? [] : batchesOf(pairs, (pair) => packedLength(pairGroup(pair)), settings, first);

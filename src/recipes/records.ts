@@ -3,6 +3,7 @@
  * version. Log-probs are exact: fp32 bytes, in base64 within JSON lines or as safetensors.
  */
 import { existsSync } from 'node:fs';
+import { z } from 'zod';
 import { readJsonLines, readSafetensorsHeader, readTensorF32, writeSafetensors } from '../formats/index.ts';
 import type { Completion } from '../generation/index.ts';
 import type { Exclusion, Pair } from '../pairs/index.ts';
@@ -72,25 +73,48 @@ export interface PairRecord {
   readonly excluded: Exclusion | null;
 }
 
+const ids = z.array(z.int().min(0).max(0x7fffffff)).min(1);
+const response = z.object({
+  sample: z.int().min(0),
+  text: z.string(),
+  ids,
+  finish: z.enum(['end', 'length']),
+});
+
+/** What a line of pairs.jsonl must be like when it comes from elsewhere. */
+export const pairRecordSchema = z.object({
+  v: z.literal(1),
+  id: z.string().min(1),
+  promptIds: ids,
+  responses: z.tuple([
+    response.extend({ role: z.literal('real'), iteration: z.null() }),
+    response.extend({ role: z.literal('generated'), iteration: z.int().min(0) }),
+  ]),
+  excluded: z.enum(['identical', 'accepted', 'too long']).nullable(),
+}) satisfies z.ZodType<PairRecord>;
+
 export async function writePairs(file: string, records: readonly PairRecord[]): Promise<void> {
   await writeFileAtomic(file, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+}
+
+/** The pair of a line, without its texts. */
+export function pairOf({ id, promptIds, responses: [real, generated] }: PairRecord): Pair {
+  return {
+    id,
+    sample: generated.sample,
+    iteration: generated.iteration!,
+    promptIds: Int32Array.from(promptIds),
+    real: Int32Array.from(real.ids),
+    generated: Int32Array.from(generated.ids),
+  };
 }
 
 /** The pairs of a file that take part. */
 export async function readPairs(file: string): Promise<Pair[]> {
   const pairs: Pair[] = [];
   for await (const { value } of readJsonLines(file)) {
-    const { id, promptIds, responses, excluded } = value as PairRecord;
-    const [real, generated] = responses;
-    if (excluded !== null) continue;
-    pairs.push({
-      id,
-      sample: generated.sample,
-      iteration: generated.iteration!,
-      promptIds: Int32Array.from(promptIds),
-      real: Int32Array.from(real.ids),
-      generated: Int32Array.from(generated.ids),
-    });
+    const record = value as PairRecord;
+    if (record.excluded === null) pairs.push(pairOf(record));
   }
   return pairs;
 }
