@@ -15,6 +15,10 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
     'The game',
     [
       'iterations',
+      'start_iteration',
+      'pairs',
+      'replay_pairs',
+      'stop_after',
       'beta',
       'sft_weight',
       'replay',

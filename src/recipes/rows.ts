@@ -26,8 +26,8 @@ export interface Rows {
   readonly warnings: string[];
 }
 
-interface Encoded {
-  readonly rows: Row[];
+interface Encoded<R = Row> {
+  readonly rows: R[];
   readonly skipped: string[];
 }
 
@@ -36,9 +36,8 @@ const MAX_SKIPPED = 0.05;
 /** Rows of a held-out split, unless the user says: a tenth of the rows, and at most as many. */
 const HELD_OUT = 100;
 
-type RowSettings = Pick<
+type RowSettings = { readonly data?: string | undefined } & Pick<
   SpinSettings,
-  | 'data'
   | 'eval_data'
   | 'prompt_column'
   | 'response_column'
@@ -62,8 +61,20 @@ export function columnsOf({ prompt_column, response_column }: Pick<SpinSettings,
   return { columns: { prompt: prompt_column, response: response_column } };
 }
 
+/** A game that starts from pairs may have no data: then all rows that there are come from `eval_data`, for the table. */
 export async function prepareRows(
   settings: RowSettings,
+  tokenizer: ChatTokenizer,
+  model: LanguageModel,
+): Promise<Rows> {
+  const { data, eval_data } = settings;
+  return data === undefined
+    ? rowsBesidePairs(eval_data, settings, tokenizer, model)
+    : rowsOf({ ...settings, data }, tokenizer, model);
+}
+
+async function rowsOf(
+  settings: RowSettings & { readonly data: string },
   tokenizer: ChatTokenizer,
   model: LanguageModel,
 ): Promise<Rows> {
@@ -82,9 +93,7 @@ export async function prepareRows(
     ...(limit === undefined ? {} : { limit }),
     ...(sample === undefined ? {} : { sample }),
   });
-  const test = outside
-    ? take(outside.examples, { seed, sample: Math.min(settings.test_size ?? HELD_OUT, outside.examples.length) })
-    : splits.test;
+  const test = outside ? forTable(outside.examples, settings) : splits.test;
 
   const encode = (examples: readonly Example[], file: string) =>
     encodeRows(examples, file, tokenizer, model, settings.max_length);
@@ -114,6 +123,32 @@ export async function prepareRows(
   if (unseen > 0) notes.push(`skipped ${unseen} more rows`);
   const rows = { train: encoded.train.rows, dev: encoded.dev.rows, test: encoded.test.rows };
   return { ...rows, notes, warnings: seenInTraining(rows, settings.eval_data) };
+}
+
+/** Test rows of a file of their own. */
+function forTable(examples: readonly Example[], { seed, test_size = HELD_OUT }: RowSettings): Example[] {
+  return take(examples, { seed, sample: Math.min(test_size, examples.length) });
+}
+
+async function rowsBesidePairs(
+  file: string | undefined,
+  settings: RowSettings,
+  tokenizer: ChatTokenizer,
+  model: LanguageModel,
+): Promise<Rows> {
+  if (file === undefined) {
+    const note = 'There are no held-out rows: the table has no figures, and the last model counts as the best.';
+    return { train: [], dev: [], test: [], notes: [`${note} --eval-data gives some.`], warnings: [] };
+  }
+  const dataset = await readExamples(file, columnsOf(settings));
+  const encoded = encodeRows(forTable(dataset.examples, settings), file, tokenizer, model, settings.max_length);
+  refuseUnusable([encoded], file);
+  const notes = [
+    `${file}: ${dataset.rows} rows (${dataset.format}); test ${encoded.rows.length}; seed ${settings.seed}`,
+    'There are no dev rows: the last model counts as the best.',
+    ...encoded.skipped.map((problem) => `skipped ${problem}`),
+  ];
+  return { train: [], dev: [], test: encoded.rows, notes, warnings: [] };
 }
 
 /** Held-out rows of another file should be news to the model. */
@@ -155,7 +190,7 @@ export function encodeRows(
 }
 
 /** Throws a usage error when more rows of a file than a few cannot be used. */
-export function refuseUnusable(parts: readonly Encoded[], file: string): void {
+export function refuseUnusable(parts: readonly Encoded<unknown>[], file: string): void {
   const skipped = parts.flatMap((part) => part.skipped);
   const count = skipped.length + parts.reduce((n, { rows }) => n + rows.length, 0);
   if (skipped.length <= MAX_SKIPPED * count) return;

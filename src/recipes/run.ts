@@ -57,8 +57,15 @@ interface Manifest<C extends RunCommand = RunCommand> {
   /** Those before it, the first one first. */
   readonly earlier_engines: readonly EarlierEngine[];
   /** SHA-256 of what the run stands on. */
-  readonly hashes: { readonly model: string; readonly data: string; readonly eval_data: string | null };
+  readonly hashes: Readonly<Record<'model' | HashedFile, string | null>>;
 }
+
+/** Settings that name a file with rows; those that are not given have no hash. */
+const HASHED_FILES = ['data', 'eval_data', 'pairs', 'replay_pairs'] as const;
+type HashedFile = (typeof HASHED_FILES)[number];
+
+/** Paths by setting, of any command. */
+type Paths = { readonly [Key in HashedFile | 'model' | 'scorer']?: string | undefined };
 
 /** An open run: one process writes to it. */
 export interface Run<C extends RunCommand = RunCommand> {
@@ -168,15 +175,11 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
 
 /** A resume may come from another working directory. */
 function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
-  const { model, data, eval_data } = settings;
-  const scorer = 'scorer' in settings ? settings.scorer : undefined;
-  return {
-    ...settings,
-    model: resolve(model),
-    data: resolve(data),
-    ...(eval_data === undefined ? {} : { eval_data: resolve(eval_data) }),
-    ...(scorer === undefined ? {} : { scorer: resolve(scorer) }),
-  };
+  const paths: Paths = settings;
+  const given = (['model', 'scorer', ...HASHED_FILES] as const).flatMap((key) =>
+    paths[key] === undefined ? [] : [[key, resolve(paths[key])]],
+  );
+  return { ...settings, ...Object.fromEntries(given) };
 }
 
 /** Opens a run directory again, with its engine or what `changes` say instead; the bodies find there what is done. */
@@ -188,10 +191,12 @@ export async function reopenRun<T>(
 ): Promise<T> {
   const manifest = await readManifest(directory);
   const hashes = await hashesOf(manifest.settings);
-  for (const name of ['model', 'data', 'eval_data'] as const) {
-    if (hashes[name] === manifest.hashes[name]) continue;
+  for (const name of ['model', ...HASHED_FILES] as const) {
+    // Manifests of earlier versions do not have all of them.
+    const was = manifest.hashes[name] ?? null;
+    if (hashes[name] === was) continue;
     throw usageError({
-      what: `${name} has changed since the run began (${manifest.hashes[name]?.slice(0, 12)}, now ${hashes[name]?.slice(0, 12)})`,
+      what: `${name} has changed since the run began (${was?.slice(0, 12)}, now ${hashes[name]?.slice(0, 12)})`,
       where: `${join(directory, MANIFEST)}:hashes.${name}`,
       fix: 'bring the old files back, or start a new run',
     });
@@ -323,9 +328,12 @@ async function readManifest(directory: string): Promise<Manifest> {
 }
 
 async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest['hashes']> {
-  const file = async (path: string) => {
+  const paths: Paths = settings;
+  const hashOf = async (name: HashedFile): Promise<string | null> => {
+    const path = paths[name];
+    if (path === undefined) return null;
     const bad = (what: string, cause?: unknown) =>
-      usageError({ what, where: path, fix: 'check --data and --eval-data', cause });
+      usageError({ what, where: path, fix: `check --${name.replace('_', '-')}`, cause });
     if (!existsSync(path)) throw bad('there is no such file');
     try {
       return (await hashFile(path)).sha256;
@@ -335,8 +343,10 @@ async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest[
   };
   return {
     model: await hashModelDirectory(settings.model),
-    data: await file(settings.data),
-    eval_data: settings.eval_data === undefined ? null : await file(settings.eval_data),
+    data: await hashOf('data'),
+    eval_data: await hashOf('eval_data'),
+    pairs: await hashOf('pairs'),
+    replay_pairs: await hashOf('replay_pairs'),
   };
 }
 
