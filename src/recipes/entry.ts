@@ -68,7 +68,7 @@ export async function enterPairs(run: Run<'run'>, player: Player, heldOut: Pick<
     const seen = countSeen(entered.rows, heldOut);
     if (seen > 0) {
       await run.warn(
-        `${seen} held-out rows have a prompt that pairs of ${file} train on: the table will look better than the model is.`,
+        `held-out rows with a prompt that pairs of ${file} train on: ${seen}. The table will look better than the model is.`,
       );
     }
   }

@@ -146,6 +146,7 @@ async function rowsBesidePairs(
   const notes = [
     `${file}: ${dataset.rows} rows (${dataset.format}); test ${encoded.rows.length}; seed ${settings.seed}`,
     'There are no dev rows: the last model counts as the best.',
+    ...dataset.skipped.slice(0, 3).map(({ line, reason }) => `skipped ${file}:${line}: ${reason}`),
     ...encoded.skipped.map((problem) => `skipped ${problem}`),
   ];
   return { train: [], dev: [], test: encoded.rows, notes, warnings: [] };

@@ -25,7 +25,6 @@ import {
   VERSION,
   writeFileAtomic,
 } from '../util/index.ts';
-
 import { Interrupted, type RecipeContext } from './context.ts';
 import {
   changed,

@@ -174,8 +174,8 @@ export const spinSchema = z
     ({ start_iteration, replay, replay_pairs }) => start_iteration === 0 || !replay || replay_pairs !== undefined,
     {
       message:
-        'the pairs of the iteration before are missing, which the first iteration replays: give them as replay_pairs, ' +
-        'or turn replay off',
+        'the pairs of the iteration before are missing, which the first iteration replays: give them with ' +
+        '--replay-pairs, or play without: --no-replay',
       path: ['replay_pairs'],
     },
   )

@@ -218,11 +218,13 @@ describe('--pairs', () => {
     const outside = await play({ ...alone, test_size: undefined, pairs, eval_data });
     expect(outside.outcome.results.rows.map(({ items }) => items.length)).toEqual([2, 2]);
     expect(outside.outcome.results.best!.how).toContain('there is no dev split');
-    expect(outside.said.join('\n')).toContain(`Warning: 1 held-out rows have a prompt that pairs of ${pairs} train on`);
+    expect(outside.said.join('\n')).toContain(
+      `Warning: held-out rows with a prompt that pairs of ${pairs} train on: 1.`,
+    );
     const inside = await play({ pairs });
     expect(stagesOf(inside.events)).not.toContain('0/generate');
     expect(stagesOf(inside.events)).toContain('1/generate');
-    expect(inside.said.join('\n')).toContain('Warning: 12 held-out rows');
+    expect(inside.said.join('\n')).toContain(`pairs of ${pairs} train on: 12.`);
     const last = await readLogProbs(join(inside.out, 'iteration-1/logprobs/sampler.safetensors'));
     expect(last!.size).toBe(36);
   });
@@ -242,6 +244,8 @@ describe('--pairs', () => {
     expect((error as SelfplayError).what).toContain('pairs has changed since the run began');
     expect((error as SelfplayError).where).toBe(`${join(out, 'manifest.json')}:hashes.pairs`);
     await writeFile(pairs, before);
+    // As after a crash between the two files of pairs.
+    await rm(pairsOf(out, 0));
     await resumeRun(out, listener().context);
     expect((await weights(out, 1)).equals(await weights(undisturbed.out, 1))).toBe(true);
   });
