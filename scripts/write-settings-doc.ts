@@ -5,23 +5,35 @@ import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { evalSchema, generateSchema, resumeSchema, sftSchema, spinSchema } from '../src/index.ts';
+import { REASONS, reasons } from '../src/pairs/index.ts';
 
 interface Property {
   default?: unknown;
   description?: string;
   enum?: string[];
   examples?: string[];
+  items?: Property;
   type?: string;
 }
 
 function table(schema: z.ZodType): string {
   const { properties } = z.toJSONSchema(schema, { io: 'input' }) as { properties: Record<string, Property> };
-  const rows = Object.entries(properties).map(([key, { default: value, description, enum: choices, examples }]) => {
-    const shown = value === undefined ? '' : `\`${value}\``;
-    const listed = choices ?? examples;
-    return `| \`${key}\` | ${shown} | ${description}${listed ? ` (${listed.join(', ')})` : ''} |`;
-  });
+  const rows = Object.entries(properties).map(
+    ([key, { default: value, description, enum: choices, examples, items }]) => {
+      const shown = value === undefined ? '' : `\`${Array.isArray(value) ? `[${value.join(', ')}]` : value}\``;
+      const listed = choices ?? examples ?? items?.enum;
+      return `| \`${key}\` | ${shown} | ${description}${listed ? ` (${listed.join(', ')})` : ''} |`;
+    },
+  );
   return ['| key | default | |', '|---|---|---|', ...rows].join('\n');
+}
+
+function reasonTable(): string {
+  const rows = REASONS.map((reason) => {
+    const { drop, words, because } = reasons[reason];
+    return `| \`${reason}\` | ${drop ? 'drop' : 'keep'} | ${words}: ${because} |`;
+  });
+  return ['| reason | default | the sample is … |', '|---|---|---|', ...rows].join('\n');
 }
 
 /** The text of docs/settings.md. */
@@ -37,9 +49,13 @@ file over the defaults. \`selfplay config print\` shows what a run would use, \`
 The defaults are the paper's where it states them: β 0.1, RMSProp of torch, learning rate 5e-7, batches of 64 pairs, two
 epochs, 10 % warm-up, linear decay, clipping at 1, the pairs of the iteration before replayed, sampling at temperature 1.
 The paper raised β to 5 and lowered the rate to 1e-7 in its last iterations; here one value serves a whole run.
-\`sft_weight\` and \`checker\` are not in the paper and are off.
+\`sft_weight\`, \`checker\` and every \`loss\` but the logistic one (docs/losses.md) are not what the paper ran, and are off.
 
 ${table(spinSchema)}
+
+The reasons that \`drop\` may list, in the order in which a pair is counted under them (docs/pairs.md explains):
+
+${reasonTable()}
 
 ## selfplay sft
 

@@ -1,5 +1,8 @@
 /** The library: the recipes of the command line, as functions. */
 export {
+  compareRuns,
+  comparisonText,
+  type Difference,
   type EvalSettings,
   evalSchema,
   evaluateModel,
@@ -8,10 +11,14 @@ export {
   generateAnswers,
   generateSchema,
   Interrupted,
+  lockDifferences,
   playSpin,
   type RecipeContext,
   type ResumeChanges,
+  type RunComparison,
+  type RunLock,
   type RunOutcome,
+  readLock,
   resumeRun,
   resumeSchema,
   type SftInput,

@@ -1,7 +1,16 @@
 // checkpoint: weights and trainer state <-> disk, atomically; model directories in the layout of Hugging Face.
 
 export { createModel, type LoadedModel, loadModel, saveModel } from './engine.ts';
-export { hashModelDirectory, type ModelToSave, readModelConfig, saveModelDirectory } from './modeldir.ts';
+export {
+  hashModelDirectory,
+  hashModelFiles,
+  type ModelFiles,
+  type ModelToSave,
+  modelIdentity,
+  readModelConfig,
+  saveModelDirectory,
+} from './modeldir.ts';
+export { modelRevision } from './revision.ts';
 export {
   checkpointName,
   dropOlder,

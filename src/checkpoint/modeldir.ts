@@ -9,6 +9,7 @@ import {
   failure,
   hashFile,
   type Io,
+  MANIFEST_NAME,
   publishDirectory,
   readManifest,
   sha256Hex,
@@ -96,20 +97,52 @@ async function writeNew(io: Io, path: string, data: Uint8Array): Promise<void> {
   await withFile(io, path, 'wx', (file) => writeAll(file, data));
 }
 
+/** SHA-256 in hex of each file that makes up a model, by name. */
+export type ModelFiles = Readonly<Record<string, string>>;
+
 /**
  * Identity of a model, in hex: it changes when a byte of config, generation settings, tokenizer or weights changes, and not with
  * the directory's place. Weights listed in a files.json count by the hash there (after a check of their sizes), others are read.
  */
 export async function hashModelDirectory(dir: string): Promise<string> {
+  return modelIdentity(await hashFiles(dir, await listedHashes(dir)));
+}
+
+/** What `hashModelDirectory` says of a model with these files. */
+export function modelIdentity(files: ModelFiles): string {
+  return sha256Hex(canonicalJson(files));
+}
+
+/**
+ * Every file that makes up a model, the weights read as well.
+ * @throws failure when a file of weights is not the one that files.json lists
+ */
+export async function hashModelFiles(dir: string): Promise<ModelFiles> {
+  const listed = await listedHashes(dir);
+  const files = await hashFiles(dir, new Map());
+  const { files: weights } = await locateWeights(dir);
+  for (const path of weights) {
+    const expected = listed.get(basename(path));
+    if (expected === undefined || expected === files[basename(path)]) continue;
+    throw failure({ what: `damaged file: its SHA-256 differs from ${MANIFEST_NAME}`, where: path });
+  }
+  return files;
+}
+
+async function listedHashes(dir: string): Promise<ReadonlyMap<string, string>> {
+  return new Map((await readManifest(dir))?.map((file) => [file.path, file.sha256]));
+}
+
+/** @param known hashes of weights that need not be read */
+async function hashFiles(dir: string, known: ReadonlyMap<string, string>): Promise<ModelFiles> {
   const hashes: Record<string, string> = {};
   for (const name of [CONFIG_FILE, ...COMPANION_FILES]) {
     const path = join(dir, name);
     if ((await diskIo.stat(path)) !== undefined) hashes[name] = (await hashFile(path)).sha256;
   }
-  const listed = new Map((await readManifest(dir))?.map((file) => [file.path, file.sha256]));
   const { files, index } = await locateWeights(dir);
   for (const path of index === undefined ? files : [index, ...files]) {
-    hashes[basename(path)] = listed.get(basename(path)) ?? (await hashFile(path)).sha256;
+    hashes[basename(path)] = known.get(basename(path)) ?? (await hashFile(path)).sha256;
   }
-  return sha256Hex(canonicalJson(hashes));
+  return hashes;
 }

@@ -6,10 +6,22 @@ import type { Setting } from './settings.ts';
 
 /** Headings in the order of `--help`, with their settings in the order in which they are listed. */
 const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
-  ['What to give', ['model', 'data', 'out']],
+  ['What to give', ['model', 'data', 'out', 'lock']],
   [
     'Rows',
-    ['limit', 'sample', 'eval_data', 'dev_size', 'test_size', 'prompt_column', 'response_column', 'max_length', 'seed'],
+    [
+      'limit',
+      'sample',
+      'eval_data',
+      'dev_size',
+      'test_size',
+      'contamination',
+      'contaminated',
+      'prompt_column',
+      'response_column',
+      'max_length',
+      'seed',
+    ],
   ],
   [
     'The game',
@@ -19,10 +31,20 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'pairs',
       'replay_pairs',
       'stop_after',
+      'loss',
       'beta',
+      'label_smoothing',
+      'length_normalization',
+      'reference_alpha',
+      'dpop_lambda',
+      'simpo_gamma',
+      'history_weight',
       'sft_weight',
       'replay',
+      'governor',
+      'max_attempts',
       'checker',
+      'drop',
       'temperature',
       'top_k',
       'top_p',
@@ -100,6 +122,7 @@ function optionsOf(setting: Setting): Option[] {
 }
 
 function placeholderOf({ key, kind, choices, forms }: Setting): string {
+  if (kind === 'array') return choices.length > 0 ? '<choice...>' : '<path...>';
   if (choices.length + forms.length > 0) return '<choice>';
   if (kind === 'integer') return '<n>';
   if (kind === 'number') return '<x>';
@@ -113,8 +136,13 @@ function describe({ description, choices, forms, required, default: preset }: Se
   const listed = [...choices, ...forms];
   if (listed.length > 0) remarks.push(listed.join(', '));
   if (required) remarks.push('required');
-  if (preset !== undefined) remarks.push(`default: ${preset === true ? 'yes' : preset === false ? 'no' : preset}`);
+  if (preset !== undefined) remarks.push(`default: ${presetInWords(preset)}`);
   return remarks.length === 0 ? description : `${description} (${remarks.join('; ')})`;
+}
+
+function presetInWords(preset: unknown): string {
+  if (Array.isArray(preset)) return preset.join(', ') || 'none';
+  return preset === true ? 'yes' : preset === false ? 'no' : String(preset);
 }
 
 /** How `--help` shows a flag: a boolean as `--[no-]replay`. */

@@ -12,7 +12,7 @@ import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
 import type { Recipes } from './recipes.ts';
 import type { OutputOptions, Terminal } from './terminal.ts';
-import { CONFIG_WORDS, DOCTOR_WORDS, RECIPE_WORDS, RESUME_WORDS, type Words } from './words.ts';
+import { COMPARE_WORDS, CONFIG_WORDS, DOCTOR_WORDS, RECIPE_WORDS, RESUME_WORDS, type Words } from './words.ts';
 
 interface Package {
   readonly version: string;
@@ -93,6 +93,17 @@ export async function runCli(
       resuming!.prepare(directory, givenFlags(resuming!.settings, options), commandsWith),
     );
   });
+
+  const compare = declare(program, COMPARE_WORDS);
+  addOutput(compare);
+  compare.argument('<run>', 'directory of a run, A').argument('<other>', 'directory of the other run, B');
+  compare.action(() =>
+    perform(COMPARE_WORDS, compare.opts(), async () => async () => {
+      const [a, b] = compare.args as [string, string];
+      const found = await recipes!.compareRuns(a, b);
+      return { json: found, text: recipes!.comparisonText(found), sentences: [] };
+    }),
+  );
 
   const doctor = declare(program, DOCTOR_WORDS);
   addOutput(doctor);

@@ -7,7 +7,7 @@ export interface Setting {
   readonly key: string;
   /** `--micro-batch-tokens` for micro_batch_tokens. */
   readonly flag: string;
-  readonly kind: 'string' | 'integer' | 'number' | 'boolean';
+  readonly kind: 'string' | 'integer' | 'number' | 'boolean' | 'array';
   readonly choices: readonly string[];
   /** Forms of a value where there are too many to choose from: cpu, cuda:N. */
   readonly forms: readonly string[];
@@ -25,12 +25,15 @@ interface Property {
   readonly description?: string;
   readonly default?: unknown;
   readonly enum?: readonly string[];
+  /** What an array holds. */
+  readonly items?: Property;
   /** Forms of a value that no list can hold. */
   readonly examples?: readonly string[];
   readonly minLength?: number;
   readonly minimum?: number;
   readonly exclusiveMinimum?: number;
   readonly maximum?: number;
+  readonly exclusiveMaximum?: number;
 }
 
 /** All settings of a recipe's schema, by key, in its order. */
@@ -42,7 +45,7 @@ export function settingsOf(schema: z.ZodType): ReadonlyMap<string, Setting> {
       key,
       flag: `--${key.replaceAll('_', '-')}`,
       kind: property.type,
-      choices: property.enum ?? [],
+      choices: property.enum ?? property.items?.enum ?? [],
       forms: property.examples ?? [],
       description: property.description ?? '',
       required: required.includes(key),
@@ -54,15 +57,17 @@ export function settingsOf(schema: z.ZodType): ReadonlyMap<string, Setting> {
 }
 
 function allowedBy(property: Property): string {
+  if (property.items !== undefined) return `a list, each ${allowedBy(property.items)}`;
   const listed = property.enum ?? property.examples;
   if (listed !== undefined) return `one of ${listed.join(', ')}`;
   if (property.type === 'boolean') return 'true or false';
   if (property.type === 'string') return property.minLength === undefined ? 'a text' : 'a text that is not empty';
-  const { minimum, exclusiveMinimum, maximum = Number.MAX_SAFE_INTEGER } = property;
+  const { minimum, exclusiveMinimum, maximum = Number.MAX_SAFE_INTEGER, exclusiveMaximum } = property;
   const bounds: string[] = [];
   if (minimum !== undefined) bounds.push(`at least ${minimum}`);
   if (exclusiveMinimum !== undefined) bounds.push(`more than ${exclusiveMinimum}`);
   if (maximum < Number.MAX_SAFE_INTEGER) bounds.push(`at most ${maximum}`);
+  if (exclusiveMaximum !== undefined) bounds.push(`less than ${exclusiveMaximum}`);
   const noun = property.type === 'integer' ? 'a whole number' : 'a number';
   return bounds.length === 0 ? noun : `${noun} of ${bounds.join(' and ')}`;
 }

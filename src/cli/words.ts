@@ -70,6 +70,18 @@ export const RESUME_WORDS = {
   saves: true,
 } as const satisfies Words;
 
+export const COMPARE_WORDS = {
+  name: 'compare',
+  summary: 'what differs between two runs, and what came of it',
+  description:
+    'Shows the settings in which two runs differ, what else they did not have in common (contents of model and data, ' +
+    'engine, processor, versions), and their figures side by side, with paired differences over the test rows that ' +
+    'both have.',
+  usage: 'RUN RUN [options]',
+  example: 'selfplay compare runs/spin runs/other',
+  saves: false,
+} as const satisfies Words;
+
 export const DOCTOR_WORDS = {
   name: 'doctor',
   summary: 'check this machine: what it has, and how fast it computes',

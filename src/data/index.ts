@@ -1,4 +1,5 @@
-// data: dataset files -> Examples (prompt messages and response), splits and limits.
+// data: dataset files -> Examples (prompt messages and response), splits and limits, overlaps between prompts.
+export { type Overlap, promptOverlaps } from './contamination.ts';
 export { readJsonRows } from './jsonRows.ts';
 export { type PairRow, parsePairRow, textProblem } from './pairRows.ts';
 export { contentId, type Dataset, type Example, readExamples, type SkippedRow } from './readExamples.ts';

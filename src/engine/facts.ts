@@ -1,6 +1,7 @@
 // What this machine has, as far as the choice of an engine depends on it. Read from the system's files; nothing is loaded.
 import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
+import { arch, cpus } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { exists } from '../util/index.ts';
@@ -31,9 +32,38 @@ export async function bf16Instructions(): Promise<string[]> {
 
 /** The same from the text of /proc/cpuinfo. */
 export function bf16InCpuinfo(text: string): string[] {
-  const flags = new Set(/^(?:flags|Features)\s*:(.*)$/m.exec(text)?.[1]?.split(/\s+/));
+  const flags = new Set(flagsIn(text));
   return BF16_FLAGS.filter(([flag]) => flags.has(flag)).map(([, name]) => name);
 }
+
+/** Flags of /proc/cpuinfo by which libraries choose their kernels, x86 and Arm. (x86 has sme, smep and svm: other things.) */
+const KERNEL_FLAG = /^(sse4|ssse3$|avx|fma$|f16c$|amx_|asimd|sve|sme(2|[bfi]\d)|i8mm$|bf16$)/;
+
+/** What of the processor decides how sums are rounded: its architecture, model and instructions for arithmetic. */
+export interface Processor {
+  readonly architecture: string;
+  readonly model: string;
+  /** Flags as Linux names them, sorted, with spaces between; empty where the system does not tell. */
+  readonly instructions: string;
+}
+
+export async function processor(): Promise<Processor> {
+  const cpuinfo = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
+  return {
+    architecture: arch(),
+    model: cpus()[0]?.model.trim() ?? 'unknown',
+    instructions: kernelFlagsIn(cpuinfo).join(' '),
+  };
+}
+
+/** Those flags in the text of /proc/cpuinfo, sorted. */
+export function kernelFlagsIn(text: string): string[] {
+  return flagsIn(text)
+    .filter((flag) => KERNEL_FLAG.test(flag))
+    .sort();
+}
+
+const flagsIn = (text: string) => /^(?:flags|Features)\s*:(.*)$/m.exec(text)?.[1]?.split(/\s+/) ?? [];
 
 /** Whether NVIDIA's driver is here. */
 export async function hasGpu(): Promise<boolean> {

@@ -11,6 +11,7 @@ export {
   type StateOptions,
   type Tensor,
 } from './contract.ts';
+export { type Processor, processor } from './facts.ts';
 export { gemmPeak, readBandwidth } from './measure.ts';
 export { onnxEngine } from './onnx/engine.ts';
 export { engineFacts, type OpenOptions, openChoice, openEngine } from './open.ts';

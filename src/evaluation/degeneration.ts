@@ -30,15 +30,15 @@ export interface AnswerStatistics {
 const WINDOW = 4;
 
 /**
- * Share of an answer's 4-grams of token ids that occurred in it before: 1 − distinct / all (seq-rep-4 of Welleck et
- * al., 2020, arXiv 1908.04319). 0 for an answer of fewer than four ids; near 1 for a loop.
+ * Share of an answer's n-grams of token ids that occurred in it before: 1 − distinct / all; with n = 4 the seq-rep-4 of
+ * Welleck et al., 2020, arXiv 1908.04319. 0 for an answer of fewer than n ids; near 1 for a loop.
  */
-export function repetition(ids: ArrayLike<number>): number {
-  const all = ids.length - WINDOW + 1;
+export function repetition(ids: ArrayLike<number>, n = WINDOW): number {
+  const all = ids.length - n + 1;
   if (all <= 0) return 0;
   const seen = new Set<string>();
   for (let start = 0; start < all; start++) {
-    seen.add(Array.prototype.slice.call(ids, start, start + WINDOW).join(' '));
+    seen.add(Array.prototype.slice.call(ids, start, start + n).join(' '));
   }
   return 1 - seen.size / all;
 }

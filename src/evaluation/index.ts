@@ -7,8 +7,12 @@ export {
   type Foreignness,
   foreignness,
 } from './discrimination.ts';
+export { type Decision, decide, type Readings } from './governor.ts';
+export { type LengthBias, lengthBias, lengthWarning, type PairLengths } from './lengthBias.ts';
 export {
+  type Checker,
   lastNumber,
+  loadChecker,
   loadScorer,
   pickScorers,
   type ScoredRow,

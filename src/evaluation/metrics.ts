@@ -1,4 +1,5 @@
-// Scores of one answer against the human one, each between 0 and 1, and the hook for a user's own.
+// Scores of one answer against the human one, each between 0 and 1; checkers, which only say whether it is as good; and
+// the hooks for a user's own.
 // A scorer sees text only; everything that needs log-probs is in discrimination.ts. Numbers are compared as decimal
 // strings, never as floats: 18 equals 18.0, and two integers beyond 2^53 are not made equal by rounding.
 import { resolve } from 'node:path';
@@ -17,14 +18,20 @@ export interface ScoredRow {
 /** Scores one answer: 0 is wrong, 1 is right, anything between counts as a share. */
 export type Scorer = (row: ScoredRow) => number | Promise<number>;
 
+/** Says whether an answer is as good as the human one, in other words perhaps. */
+export type Checker = (row: ScoredRow) => boolean | Promise<boolean>;
+
 /** An unsigned decimal; commas only between groups of three digits, so "1,2" is two numbers. */
 const UNSIGNED = /(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|(?<!\d)\.\d+/g;
 /** A minus that is a sign: not between two operands ("10-5", "2024-05"), before or after a currency symbol. */
 const SIGN_BEFORE = /(?:^|[^\p{L}\p{N})\]%.])(?:[-−][$€£]?|[$€£][-−])$/u;
 const MARKER = '####';
 const SHARE_FOR_NUMBER = 0.8;
-/** The shortest scorer module, for error messages. */
-const EXAMPLE = 'export default (row) => (row.answer === row.response ? 1 : 0)';
+/** The shortest modules, for error messages. */
+const EXAMPLES = {
+  scorer: 'export default (row) => (row.answer === row.response ? 1 : 0)',
+  checker: 'export default (row) => row.answer === row.response',
+};
 
 /** The digits of a match without separators, leading and trailing zeros; "-0.0" is "0". */
 function canonical(digits: string, negative: boolean): string {
@@ -95,38 +102,65 @@ export function pickScorers(examples: readonly { response: string }[]): ScorerNa
  * @param path relative to the working directory, or absolute
  * @throws SelfplayError if the module cannot be loaded or has no function as its default export
  */
-export async function loadScorer(path: string): Promise<Scorer> {
+export function loadScorer(path: string): Promise<Scorer> {
+  const isScore = (value: unknown): value is number => typeof value === 'number' && value >= 0 && value <= 1;
+  return loadJudge('scorer', path, isScore, 'a number from 0 (wrong) to 1 (right)');
+}
+
+/**
+ * The checker of that name: null for `none`, a built-in scorer's full score, or a user's ES module, loaded like a
+ * scorer's; anything but true or false from it is an error that names the row.
+ * @param name `none`, a `ScorerName`, or the path of a module
+ * @throws SelfplayError if the module cannot be loaded or has no function as its default export
+ */
+export async function loadChecker(name: string): Promise<Checker | null> {
+  if (name === 'none') return null;
+  if (Object.hasOwn(scorers, name)) {
+    const score = scorers[name as ScorerName];
+    return (row) => score(row) === 1;
+  }
+  return loadJudge('checker', name, (value) => typeof value === 'boolean', 'true (as good) or false');
+}
+
+/** The default export of a user's module, loaded and guarded. */
+async function loadJudge<T>(
+  kind: keyof typeof EXAMPLES,
+  path: string,
+  isVerdict: (value: unknown) => value is T,
+  wanted: string,
+): Promise<(row: ScoredRow) => Promise<T>> {
+  const example = EXAMPLES[kind];
   let module: { default?: unknown };
   try {
     module = await import(pathToFileURL(resolve(path)).href);
   } catch (cause) {
     throw usageError({
-      what: `the scorer cannot be loaded: ${reasonOf(cause)}`,
+      what: `the ${kind} cannot be loaded: ${reasonOf(cause)}`,
       where: path,
-      fix: `give the path of an ES module such as: ${EXAMPLE}`,
+      fix: `give the path of an ES module such as: ${example}`,
       cause,
     });
   }
-  const scorer = module.default;
-  if (typeof scorer !== 'function') {
-    const found = scorer === undefined ? 'missing' : 'not a function';
-    throw usageError({ what: `the scorer's default export is ${found}`, where: path, fix: `write: ${EXAMPLE}` });
+  const judge = module.default;
+  if (typeof judge !== 'function') {
+    const found = judge === undefined ? 'missing' : 'not a function';
+    throw usageError({ what: `the ${kind}'s default export is ${found}`, where: path, fix: `write: ${example}` });
   }
   return async (row) => {
-    let score: unknown;
+    let verdict: unknown;
     try {
-      score = await scorer(row);
+      verdict = await judge(row);
     } catch (cause) {
-      throw failure({ what: `the scorer failed on row ${row.id}: ${reasonOf(cause)}`, where: path, cause });
+      throw failure({ what: `the ${kind} failed on row ${row.id}: ${reasonOf(cause)}`, where: path, cause });
     }
-    if (typeof score !== 'number' || !(score >= 0 && score <= 1)) {
+    if (!isVerdict(verdict)) {
       throw failure({
-        what: `the scorer gave ${String(score)} for row ${row.id}`,
+        what: `the ${kind} gave ${String(verdict)} for row ${row.id}`,
         where: path,
-        fix: 'return a number from 0 (wrong) to 1 (right)',
+        fix: `return ${wanted}`,
       });
     }
-    return score;
+    return verdict;
   };
 }
 

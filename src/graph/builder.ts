@@ -54,6 +54,9 @@ export function graphBuilder() {
     affine: (x: Value, scale: number, shift = 0) => one('affine', [x], { scale, shift }),
     sigmoid: (x: Value) => one('sigmoid', [x], {}),
     softplus: (x: Value) => one('softplus', [x], {}),
+    exp: (x: Value) => one('exp', [x], {}),
+    log: (x: Value) => one('log', [x], {}),
+    step: (x: Value) => one('step', [x], {}),
     sumTo: (x: Value, shape: Shape) => (String(x.shape) === String(shape) ? x : one('sumTo', [x], { shape })),
     broadcastTo: (x: Value, shape: Shape) =>
       String(x.shape) === String(shape) ? x : one('broadcastTo', [x], { shape }),

@@ -37,6 +37,10 @@ export interface OpAttributes {
   sigmoid: None;
   /** log(1 + eˣ) */
   softplus: None;
+  exp: None;
+  log: None;
+  /** 1 where x > 0, else 0. Flat almost everywhere: max(0, x) is x·step(x), and so is its gradient. */
+  step: None;
   /** Sum over the dimensions that broadcasting from `shape` would have added or repeated. */
   sumTo: { readonly shape: Shape };
   broadcastTo: { readonly shape: Shape };
@@ -218,6 +222,9 @@ export const shapeRules = {
   affine: sameAsFirst,
   sigmoid: sameAsFirst,
   softplus: sameAsFirst,
+  exp: sameAsFirst,
+  log: sameAsFirst,
+  step: sameAsFirst,
   sumTo: (inputs, { shape }) => {
     const x = operand(inputs, 0, null);
     const wide = broadcast(x.shape, shape);

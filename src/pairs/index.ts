@@ -1,12 +1,14 @@
 /** The pairs of the game, and how they are packed. */
 export { type Group, type PackedResponse, type PackedTokens, packedLength, packGroups, splitByTokens } from './pack.ts';
+export { type Answer, censor, type Pair, pairGroup, type Sample, type ScoredPair } from './pairs.ts';
 export {
-  type Answer,
-  censor,
-  type Exclusion,
-  exclusion,
-  type Pair,
-  pairGroup,
-  type Sample,
-  type ScoredPair,
-} from './pairs.ts';
+  type Candidate,
+  countsInWords,
+  countVerdicts,
+  DROPPED_BY_DEFAULT,
+  judgePairs,
+  REASONS,
+  type Reason,
+  reasons,
+  type Verdict,
+} from './reasons.ts';

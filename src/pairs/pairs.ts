@@ -1,5 +1,5 @@
 /**
- * From human answers and samples to the pairs of the game, with the reasons for every pair that is left out.
+ * From human answers and samples to the pairs of the game.
  */
 import type { Group } from './pack.ts';
 
@@ -31,9 +31,6 @@ export interface ScoredPair extends Pair {
   readonly generatedReference: Float32Array;
 }
 
-/** Why a pair does not take part. */
-export type Exclusion = 'identical' | 'accepted' | 'too long';
-
 /**
  * The human answer that stands against a sample. Against a sample that was cut at the limit it is cut at the same
  * length, or the pair would teach that an end token marks a human (spin-method.md 5b, "Truncated samples").
@@ -42,26 +39,15 @@ export function censor(real: Int32Array, { ids, finish }: Pick<Sample, 'ids' | '
   return finish === 'length' && real.length > ids.length ? real.slice(0, ids.length) : real;
 }
 
-function sameIds(a: Int32Array, b: Int32Array): boolean {
-  return a.length === b.length && a.every((id, i) => id === b[i]);
-}
-
-/** The reason to leave a pair out, if there is one. `accepted`: a checker takes the sample for equal to the human answer. */
-export function exclusion(pair: Pair, limits: { maxLength: number; accepted: boolean }): Exclusion | null {
-  if (sameIds(pair.real, pair.generated)) return 'identical';
-  if (limits.accepted) return 'accepted';
-  const longest = pair.promptIds.length + Math.max(pair.real.length, pair.generated.length);
-  return longest > limits.maxLength ? 'too long' : null;
-}
-
-/** A pair as it is packed: the real answer first. */
-export function pairGroup(pair: Pair | ScoredPair): Group {
+/** A pair as it is packed: the real answer first; last the initial model's, for losses that ask for it. */
+export function pairGroup(pair: Pair | ScoredPair, initial?: Int32Array): Group {
   const scored = 'realReference' in pair;
   return {
     promptIds: pair.promptIds,
     responses: [
       { ids: pair.real, ...(scored ? { reference: pair.realReference } : {}) },
       { ids: pair.generated, ...(scored ? { reference: pair.generatedReference } : {}) },
+      ...(initial ? [{ ids: initial }] : []),
     ],
   };
 }

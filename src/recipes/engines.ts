@@ -58,6 +58,14 @@ function engineName({ name, version, device, dtype }: Omit<EngineInfo, 'threads'
   return `${name} ${version} on ${device} in ${dtype}`;
 }
 
+/** All engines that a run computed with, the first one first: "torch 2.15.0 on cpu in bf16, then onnx 1.30.0 …". */
+export function engineSequence(run: {
+  readonly engine: FrozenEngine;
+  readonly earlier_engines: readonly EarlierEngine[];
+}): string {
+  return [...run.earlier_engines, run.engine].map(engineName).join(', then ');
+}
+
 /** What computes, and why, in one sentence. */
 export function engineSentence({ reasons, ...info }: FrozenEngine): string {
   const why = reasons.length === 0 ? '' : ` (${reasons.join('; ')})`;

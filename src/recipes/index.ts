@@ -1,6 +1,8 @@
 /** The recipes, each read from top to bottom: spin, sft, generate, evaluate. */
+export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
+export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export type { RunOutcome } from './outcome.ts';
 export { resumeRun } from './resume.ts';
 export {

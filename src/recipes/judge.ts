@@ -35,6 +35,8 @@ export interface Judged {
   readonly human: Float32Array;
   readonly own: Float32Array;
   readonly scores: Readonly<Record<string, number>>;
+  /** Against its opponent: β·margin, and the row's terms of KL(θ_t ‖ θ_{t+1}) and KL(θ_0 ‖ θ_{t+1}), nats per token. */
+  readonly against?: { readonly margin: number; readonly klToOpponent: number; readonly klToBase: number };
 }
 
 /** The scorers of a run by name: the user's own, or those that fit the human answers. */
@@ -56,6 +58,7 @@ const HELD_OUT_ITERATION = 0xffff;
 /**
  * @param before the same rows under the opponent, if the model had one: then each row also says whether the model
  * tells the human answer from the opponent's (`real-vs-generated`: 1, ½ for a tie, 0)
+ * @param base the same rows under the SFT model
  * @param beta factor of the margin, which does not change the sign
  */
 export async function judge(
@@ -63,7 +66,12 @@ export async function judge(
   { loaded, tokenizer }: Player,
   rows: readonly Row[],
   answerScorers: ReadonlyMap<string, AnswerScorer>,
-  { label, before, beta }: { label: string; before?: readonly Judged[]; beta: number },
+  {
+    label,
+    before,
+    base = before,
+    beta,
+  }: { label: string; before?: readonly Judged[]; base?: readonly Judged[] | undefined; beta: number },
 ): Promise<Judged[]> {
   if (rows.length === 0) return [];
   const { settings, engine, context } = tools;
@@ -83,33 +91,39 @@ export async function judge(
   try {
     const greedy = await answer(greedySampling);
     const samples = await answer(gameSampling);
-    const opponents = before && new Map(before.map((row) => [row.id, row]));
+    const byId = (judged: readonly Judged[] | undefined) => new Map(judged?.map((row) => [row.id, row]));
+    const [opponents, bases] = [byId(before), byId(base)];
     const scorer = await openScorer(engine, loaded.model);
     const groups = rows.map(({ id, promptIds, responseIds }, i) => {
-      const theirs = opponents?.get(id)?.sample;
-      const answers = [responseIds, samples[i]!.ids, ...(theirs ? [theirs.ids] : [])];
+      const others = [opponents, bases].flatMap((judged) => judged.get(id)?.sample.ids ?? []);
+      const answers = [responseIds, samples[i]!.ids, ...others];
       return { promptIds, responses: answers.map((ids) => ({ ids })) };
     });
     const logProbs = await scorer.score(groups, settings.micro_batch_tokens, progress.advance);
     await scorer.dispose();
     return await Promise.all(
       rows.map(async (row, i): Promise<Judged> => {
-        const [human, own, theirs] = logProbs[i] as [Float32Array, Float32Array, Float32Array?];
+        const [human, own, theirs, first] = logProbs[i] as [Float32Array, Float32Array, Float32Array?, Float32Array?];
         const scores: Record<string, number> = {};
         for (const [name, score] of answerScorers) {
           scores[name] = await score({ ...row, answer: greedy[i]!.text });
           scores[`${name} (T=1)`] = await score({ ...row, answer: samples[i]!.text });
         }
         scores['nats/token'] = -sum(human) / human.length;
-        const opponent = opponents?.get(row.id);
-        if (opponent && theirs) {
+        const [opponent, sftModel] = [opponents.get(row.id), bases.get(row.id)];
+        let against: Judged['against'];
+        if (opponent && sftModel && theirs && first) {
           // The pair as training would see it: the human answer against a cut sample is cut as well.
           const length = censor(row.responseIds, opponent.sample).length;
           const real = sum(human.subarray(0, length)) - sum(opponent.human.subarray(0, length));
           const margin = beta * (real - (sum(theirs) - sum(opponent.own)));
           scores['real-vs-generated'] = discrimination([margin]).accuracy.mean;
+          const divergence = (under: Float32Array, then: Judged) =>
+            (sum(then.own) - sum(under)) / Math.max(1, under.length);
+          against = { margin, klToOpponent: divergence(theirs, opponent), klToBase: divergence(first, sftModel) };
         }
-        return { id: row.id, greedy: greedy[i]!, sample: samples[i]!, human, own, scores };
+        const judged = { id: row.id, greedy: greedy[i]!, sample: samples[i]!, human, own, scores };
+        return against ? { ...judged, against } : judged;
       }),
     );
   } finally {

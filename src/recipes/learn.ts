@@ -27,6 +27,8 @@ export interface Lesson {
   readonly folder: string;
   readonly groups: readonly Group[];
   readonly objective: Objective;
+  /** Peak, if not that of the settings. */
+  readonly learningRate?: number;
   /** Called after every step; whatever it keeps in `memory` is part of the checkpoint. */
   readonly afterStep?: (step: number, steps: number) => Promise<void>;
   readonly memory?: Record<string, number>;
@@ -69,7 +71,7 @@ export async function learn(
   lesson: Lesson,
 ): Promise<{ steps: number; tokens: number }> {
   const { settings, engine, context } = run;
-  const { iteration, groups, objective, memory = {} } = lesson;
+  const { iteration, groups, objective, learningRate = settings.learning_rate, memory = {} } = lesson;
   const perEpoch = Math.ceil(groups.length / settings.batch_size);
   const steps = stepsOf(groups.length, settings);
   const folder = run.path(lesson.folder, CHECKPOINTS);
@@ -82,7 +84,7 @@ export async function learn(
   });
   const schedule = {
     kind: settings.lr_scheduler_type,
-    learningRate: settings.learning_rate,
+    learningRate,
     warmupRatio: settings.warmup_ratio,
   };
   const { step: done, tokens: tokensBefore } = await restore(run, trainer, folder, memory);

@@ -4,25 +4,18 @@
  */
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import type { LoadedModel } from '../checkpoint/index.ts';
+import { type LoadedModel, loadModel } from '../checkpoint/index.ts';
+import type { Checker } from '../evaluation/index.ts';
 import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
 import { type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
-import { openScorer, type Scorer } from '../training/index.ts';
+import { mixedReference, openScorer, type Scorer } from '../training/index.ts';
 import { batchesOf } from './learn.ts';
 import { microBatchTokens } from './memory.ts';
-import { pairRecord } from './pairing.ts';
-import {
-  readLogProbs,
-  readPairs,
-  readSamples,
-  type TextCompletion,
-  writeLogProbs,
-  writePairs,
-  writeSamples,
-} from './records.ts';
+import { readLogProbs, readPairs, readSamples, type TextCompletion, writeLogProbs, writeSamples } from './records.ts';
 import type { Row } from './rows.ts';
 import { iterationName, type Run, stageKey } from './run.ts';
+import { judgeEntries, pairRecord, reportPairs, writeEntries } from './verdicts.ts';
 
 /** A thing being played with: the model in the engine and its tokenizer. */
 export interface Player {
@@ -42,7 +35,8 @@ export async function stage<T extends { counts: Record<string, number> }>(
   at: { iteration: number | null; stage: 'prepare' | 'generate' | 'reference' | 'train' | 'evaluate' },
   body: () => Promise<T>,
 ): Promise<T> {
-  if (run.finished.has(stageKey(at))) return body();
+  const attempt = at.iteration === null ? null : (run.attempts.get(at.iteration) ?? 0);
+  if (run.finished.has(stageKey({ ...at, attempt }))) return body();
   await run.emit({ ...at, type: 'stage.started' });
   const start = performance.now();
   const result = await body();
@@ -50,8 +44,17 @@ export async function stage<T extends { counts: Record<string, number> }>(
   return result;
 }
 
-/** y' ~ p_θt(·|x) for every row of train; then pairs.jsonl with the reasons for pairs that are left out. */
-export async function samplePairs(run: Run<'run'>, { loaded, tokenizer }: Player, rows: readonly Row[], t: number) {
+/**
+ * y' ~ p_θt(·|x) for every row of train; then pairs.jsonl with the reasons for pairs that are left out, and
+ * flagged.jsonl, which lists these pairs and those that were kept in spite of a reason.
+ */
+export async function samplePairs(
+  run: Run<'run'>,
+  { loaded, tokenizer }: Player,
+  rows: readonly Row[],
+  t: number,
+  checker: Checker | null,
+): Promise<Pair[]> {
   const file = run.path(iterationName(t), 'pairs.jsonl');
   const { settings } = run;
   const folder = run.path(iterationName(t), 'samples');
@@ -65,7 +68,7 @@ export async function samplePairs(run: Run<'run'>, { loaded, tokenizer }: Player
   const progress = run.context.progress(`iteration ${t}: the opponent answers`, rows.length, 'prompts');
   let generator: CompletionGenerator | undefined;
   const samples: TextCompletion[] = [];
-  const { counts } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
+  const { entries } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
     try {
       for (const [i, shard] of shards.entries()) {
         run.checkSignal();
@@ -104,21 +107,24 @@ export async function samplePairs(run: Run<'run'>, { loaded, tokenizer }: Player
       progress.done();
       await generator?.dispose();
     }
-    return { counts: { rows: samples.length, tokens: samples.reduce((n, { ids }) => n + ids.length, 0) } };
+    const records = rows.map((row, i) => ({ line: row.line, record: pairRecord(row, samples[i]!, t) }));
+    const entries = await judgeEntries(settings, loaded.model, checker, records);
+    const tokens = samples.reduce((n, { ids }) => n + ids.length, 0);
+    const cut = samples.filter(({ finish }) => finish === 'length').length;
+    await reportPairs(
+      run,
+      { iteration: t, stage: 'generate' },
+      entries,
+      `Iteration ${t}: ${samples.length} answers of ${(tokens / Math.max(1, samples.length)).toFixed(1)} tokens, ` +
+        `${cut} cut at ${settings.max_new_tokens}`,
+    );
+    return { counts: { rows: samples.length, tokens }, entries };
   });
 
-  const records = rows.map((row, i) => pairRecord(row, samples[i]!, t, settings, loaded.model.contextLength));
   await mkdir(run.path(iterationName(t), 'logprobs'), { recursive: true });
   await writeLogProbs(samplerFile(run, t), new Map(samples.map((s) => [sampleName(s), s.logProbs])));
-  await writePairs(file, records);
+  await writeEntries(run, t, entries);
   await rm(folder, { recursive: true });
-  const left = (reason: string) => records.filter(({ excluded }) => excluded === reason).length;
-  const cut = samples.filter(({ finish }) => finish === 'length').length;
-  await run.say(
-    `Iteration ${t}: ${records.length} answers of ${(counts.tokens / Math.max(1, records.length)).toFixed(1)} tokens, ` +
-      `${cut} cut at ${settings.max_new_tokens}; left out: ${left('identical')} identical to the human answer, ` +
-      `${left('accepted')} accepted by the checker, ${left('too long')} too long.`,
-  );
   return readPairs(file);
 }
 
@@ -168,6 +174,8 @@ type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
  * both answers of every pair are scored, in the very micro-batches of the first epoch of training: the same products of
  * the same numbers, so that every margin is 0 until the weights move (unless lack of memory makes training split its
  * batches further). A run that ever computed in reduced precision keeps to this.
+ *
+ * With reference_alpha the log-probs are mixed with those under the SFT model θ_0.
  */
 export async function scoreUnderOpponent(
   run: Run<'run'>,
@@ -188,53 +196,99 @@ export async function scoreUnderOpponent(
   const shards = inFull
     ? inShards(pairs, settings.shard_size).map((shard) => [shard])
     : inShards(batches, Math.max(1, Math.floor(settings.shard_size / settings.batch_size)));
-  const budget = microBatchTokens(settings.micro_batch_tokens, run.reductions, { iteration: t, step: 1 });
-  const progress = run.context.progress(`iteration ${t}: log-probs of the opponent`, pairs.length, 'pairs');
-  let scorer: Scorer | undefined;
-  const scores = new Map<string, Float32Array>();
-  await stage(run, { iteration: t, stage: 'reference' }, async () => {
-    try {
-      for (const [i, shard] of shards.entries()) {
-        run.checkSignal();
-        const file = `${folder}/${shardName(i)}.safetensors`;
-        const count = shard.reduce((n, { length }) => n + length, 0);
-        let logProbs = await readLogProbs(file);
-        if (logProbs) progress.advance(count);
-        else {
-          const start = performance.now();
-          scorer ??= await openScorer(run.engine, loaded.model);
-          logProbs = new Map();
-          for (const batch of shard) {
-            const scored = await scoreBatch(scorer, batch, roles, budget, progress.advance);
-            for (const [name, values] of scored) logProbs.set(name, values);
-          }
-          await writeLogProbs(file, logProbs);
-          const seconds = (performance.now() - start) / 1000;
-          await run.emit({
-            iteration: t,
-            stage: 'reference',
-            type: 'shard.finished',
-            shard: i,
-            shards: shards.length,
-            seconds,
-            counts: { pairs: count },
-          });
-        }
-        for (const [name, values] of logProbs) scores.set(name, values);
-      }
-    } finally {
-      progress.done();
-      await scorer?.dispose();
-    }
-    return { counts: { pairs: pairs.length } };
+  // At iteration 0 the opponent is the base model.
+  const alpha = t === 0 ? 0 : (settings.reference_alpha ?? 0);
+  const { scores, base } = await stage(run, { iteration: t, stage: 'reference' }, async () => {
+    const open = () => openScorer(run.engine, loaded.model);
+    const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the opponent', open });
+    const base = alpha === 0 ? undefined : await scoreUnderBase(run, loaded, t, shards);
+    return { counts: { pairs: pairs.length }, scores, base };
   });
+  const reference = (pair: Pair, role: 'real' | 'generated'): Float32Array => {
+    const name = answerName(pair, role);
+    const own = role === 'generated' && isSampled(pair) ? fromSampler!.get(sampleName(pair))! : scores.get(name)!;
+    return base ? mixedReference(own, base.get(name)!, alpha) : own;
+  };
   return pairs.map((pair) => ({
     ...pair,
-    realReference: scores.get(answerName(pair, 'real'))!,
-    generatedReference: isSampled(pair)
-      ? fromSampler!.get(sampleName(pair))!
-      : scores.get(answerName(pair, 'generated'))!,
+    realReference: reference(pair, 'real'),
+    generatedReference: reference(pair, 'generated'),
   }));
+}
+
+/** log p_θ0 of both answers of every pair. The base model takes the opponent's place in the engine and gives it back. */
+async function scoreUnderBase(
+  run: Run<'run'>,
+  opponent: LoadedModel,
+  t: number,
+  shards: readonly (readonly Pair[][])[],
+): Promise<Map<string, Float32Array>> {
+  const folder = run.path(iterationName(t), 'logprobs', run.inFull ? 'base' : `base-${run.engine.info.dtype}`);
+  await mkdir(folder, { recursive: true });
+  let replaced = false;
+  const open = async () => {
+    replaced = true;
+    return openScorer(run.engine, (await loadModel(run.engine, run.settings.model)).model);
+  };
+  const roles: Roles = () => ['real', 'generated'];
+  const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the SFT model', open });
+  if (replaced) await loadModel(run.engine, opponent.dir);
+  return scores;
+}
+
+/** Log-probs by answer, in shards of batches. A shard on disk is not computed again; without others no scorer is opened. */
+async function scoreShards(
+  run: Run<'run'>,
+  t: number,
+  work: {
+    readonly shards: readonly (readonly Pair[][])[];
+    readonly roles: Roles;
+    readonly folder: string;
+    readonly whose: string;
+    readonly open: () => Promise<Scorer>;
+  },
+): Promise<Map<string, Float32Array>> {
+  const { shards, roles, folder, whose, open } = work;
+  const pairsOf = (shard: readonly Pair[][]) => shard.reduce((n, { length }) => n + length, 0);
+  const total = shards.reduce((n, shard) => n + pairsOf(shard), 0);
+  const budget = microBatchTokens(run.settings.micro_batch_tokens, run.reductions, { iteration: t, step: 1 });
+  const progress = run.context.progress(`iteration ${t}: log-probs of ${whose}`, total, 'pairs');
+  let scorer: Scorer | undefined;
+  const scores = new Map<string, Float32Array>();
+  try {
+    for (const [i, shard] of shards.entries()) {
+      run.checkSignal();
+      const file = `${folder}/${shardName(i)}.safetensors`;
+      const count = pairsOf(shard);
+      let logProbs = await readLogProbs(file);
+      if (logProbs) progress.advance(count);
+      else {
+        const start = performance.now();
+        scorer ??= await open();
+        logProbs = new Map();
+        for (const batch of shard) {
+          const scored = await scoreBatch(scorer, batch, roles, budget, progress.advance);
+          for (const [name, values] of scored) logProbs.set(name, values);
+        }
+        await writeLogProbs(file, logProbs);
+        const seconds = (performance.now() - start) / 1000;
+        await run.emit({
+          iteration: t,
+          stage: 'reference',
+          type: 'shard.finished',
+          shard: i,
+          shards: shards.length,
+          seconds,
+          counts: { pairs: count },
+        });
+      }
+      for (const [name, values] of logProbs) scores.set(name, values);
+    }
+  } finally {
+    progress.done();
+    await scorer?.dispose();
+  }
+  return scores;
 }
 
 async function scoreBatch(

@@ -21,7 +21,7 @@ export interface Standing {
 }
 
 /** The figure by which a model is chosen on dev: the scorer's where there is one, else the likelihood of human answers. */
-function choiceFigure(dev: readonly Judged[]): { name: string; value: number; better: 1 | -1 } | null {
+export function taskFigure(dev: readonly Judged[]): { name: string; value: number; better: 1 | -1 } | null {
   const figures = figuresOf(dev);
   for (const name of ['score', 'number']) if (figures[name]) return { name, value: figures[name].mean, better: 1 };
   const likelihood = figures['nats/token'];
@@ -31,10 +31,10 @@ function choiceFigure(dev: readonly Judged[]): { name: string; value: number; be
 /** The best model by the dev split; the earlier one of equals. Without a dev split the last. */
 function chooseBest(standings: readonly Standing[]): { label: string; model: string; how: string } {
   let best = standings[0]!;
-  let bestFigure = choiceFigure(best.judgement.dev);
+  let bestFigure = taskFigure(best.judgement.dev);
   if (!bestFigure) return { ...standings.at(-1)!, how: 'the last one: there is no dev split to choose by' };
   for (const standing of standings.slice(1)) {
-    const figure = choiceFigure(standing.judgement.dev)!;
+    const figure = taskFigure(standing.judgement.dev)!;
     if ((figure.value - bestFigure.value) * figure.better > 0) {
       best = standing;
       bestFigure = figure;

@@ -4,9 +4,10 @@
  */
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
+import type { Message } from '../data/index.ts';
 import { readJsonLines, readSafetensorsHeader, readTensorF32, writeSafetensors } from '../formats/index.ts';
 import type { Completion } from '../generation/index.ts';
-import type { Exclusion, Pair } from '../pairs/index.ts';
+import { type Pair, REASONS, type Reason, type Verdict } from '../pairs/index.ts';
 import { writeFileAtomic } from '../util/index.ts';
 
 export function encodeFloats({ buffer, byteOffset, byteLength }: Float32Array): string {
@@ -68,9 +69,10 @@ interface ResponseRecord {
 export interface PairRecord {
   readonly v: 1;
   readonly id: string;
+  readonly prompt: readonly Message[];
   readonly promptIds: number[];
   readonly responses: readonly [ResponseRecord, ResponseRecord];
-  readonly excluded: Exclusion | null;
+  readonly excluded: Reason | null;
 }
 
 const ids = z.array(z.int().min(0).max(0x7fffffff)).min(1);
@@ -85,12 +87,13 @@ const response = z.object({
 export const pairRecordSchema = z.object({
   v: z.literal(1),
   id: z.string().min(1),
+  prompt: z.array(z.object({ role: z.enum(['system', 'user', 'assistant']), content: z.string() })),
   promptIds: ids,
   responses: z.tuple([
     response.extend({ role: z.literal('real'), iteration: z.null() }),
     response.extend({ role: z.literal('generated'), iteration: z.int().min(0) }),
   ]),
-  excluded: z.enum(['identical', 'accepted', 'too long']).nullable(),
+  excluded: z.enum(REASONS).nullable(),
 }) satisfies z.ZodType<PairRecord>;
 
 export async function writePairs(file: string, records: readonly PairRecord[]): Promise<void> {
@@ -107,6 +110,24 @@ export function pairOf({ id, promptIds, responses: [real, generated] }: PairReco
     real: Int32Array.from(real.ids),
     generated: Int32Array.from(generated.ids),
   };
+}
+
+/** A line of flagged.jsonl: a pair for which a reason to leave it out holds, and whether it was left out. */
+export interface FlaggedRecord {
+  readonly v: 1;
+  readonly id: string;
+  /** Line of the file that the pair's row is from, from 1. */
+  readonly line: number;
+  readonly prompt: readonly Message[];
+  readonly reasons: Verdict['reasons'];
+  readonly action: 'dropped' | 'kept';
+  /** Tokens of the answers, as they are (would be) trained on. */
+  readonly humanTokens: number;
+  readonly generatedTokens: number;
+}
+
+export async function writeFlagged(file: string, records: readonly FlaggedRecord[]): Promise<void> {
+  await writeFileAtomic(file, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
 }
 
 /** The pairs of a file that take part. */

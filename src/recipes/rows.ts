@@ -1,17 +1,30 @@
 /**
- * From the data file to encoded rows: read, cut into three splits, then limited, then encoded. Rows that cannot be
- * used are skipped with line and reason, and refused when they are more than a few.
+ * From the data file to encoded rows: read, cut into three splits, compared, then limited, then encoded. Rows that
+ * cannot be used are skipped with line and reason, and refused when they are more than a few.
  */
-import { type Example, readExamples, splitExamples, take } from '../data/index.ts';
+import { type Example, type Overlap, promptOverlaps, readExamples, splitExamples, take } from '../data/index.ts';
 import type { LanguageModel } from '../models/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
-import { canonicalJson, SelfplayError, usageError } from '../util/index.ts';
+import { SelfplayError, usageError } from '../util/index.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** An example with its ids; `responseIds` ends with the only end id. */
 export interface Row extends Example {
   readonly promptIds: Int32Array;
   readonly responseIds: Int32Array;
+}
+
+/** Prompts that should be news to the model. */
+export interface HeldOut {
+  /** `dev`, `test` or the name of a file. */
+  readonly name: string;
+  readonly file: string;
+  readonly examples: readonly Example[];
+}
+
+/** What a comparison of the train prompts with held-out ones found. */
+interface Comparison extends HeldOut {
+  readonly overlaps: readonly Overlap[];
 }
 
 export interface Rows {
@@ -23,7 +36,10 @@ export interface Rows {
   readonly test: Row[];
   /** Plain sentences about what was read and skipped. */
   readonly notes: string[];
-  readonly warnings: string[];
+  /** What is held out: dev, test and the files that the user named; with the prompts that train has in common with them. */
+  readonly comparisons: Comparison[];
+  /** How many train rows were compared; 0 where there are none. */
+  readonly compared: number;
 }
 
 interface Encoded<R = Row> {
@@ -45,6 +61,8 @@ type RowSettings = { readonly data?: string | undefined } & Pick<
   | 'sample'
   | 'dev_size'
   | 'test_size'
+  | 'contamination'
+  | 'contaminated'
   | 'seed'
   | 'max_length'
 >;
@@ -67,9 +85,9 @@ export async function prepareRows(
   tokenizer: ChatTokenizer,
   model: LanguageModel,
 ): Promise<Rows> {
-  const { data, eval_data } = settings;
+  const { data } = settings;
   return data === undefined
-    ? rowsBesidePairs(eval_data, settings, tokenizer, model)
+    ? rowsBesidePairs(settings, tokenizer, model)
     : rowsOf({ ...settings, data }, tokenizer, model);
 }
 
@@ -87,13 +105,13 @@ async function rowsOf(
     dev: settings.dev_size ?? tenth,
     test: outside ? 0 : (settings.test_size ?? tenth),
   });
-  const { limit, sample } = settings;
-  const train = take(splits.train, {
-    seed,
-    ...(limit === undefined ? {} : { limit }),
-    ...(sample === undefined ? {} : { sample }),
-  });
   const test = outside ? forTable(outside.examples, settings) : splits.test;
+  const heldOut: HeldOut[] = [
+    { name: 'dev', file: settings.data, examples: splits.dev },
+    { name: 'test', file: settings.eval_data ?? settings.data, examples: test },
+    ...(await namedRows(settings)),
+  ];
+  const { chosen: train, ...comparison } = chooseRows(splits.train, heldOut, settings);
 
   const encode = (examples: readonly Example[], file: string) =>
     encodeRows(examples, file, tokenizer, model, settings.max_length);
@@ -122,7 +140,35 @@ async function rowsOf(
   const unseen = Math.max(0, dataset.skipped.length - 3) + Math.max(0, skipped.length - 3);
   if (unseen > 0) notes.push(`skipped ${unseen} more rows`);
   const rows = { train: encoded.train.rows, dev: encoded.dev.rows, test: encoded.test.rows };
-  return { ...rows, notes, warnings: seenInTraining(rows, settings.eval_data) };
+  return { ...rows, notes, ...comparison };
+}
+
+/**
+ * Which of the rows are trained on, by `limit` or `sample` and by `contaminated`; and what the comparison of their prompts
+ * with held-out ones found. Throws a usage error when no row is left.
+ */
+export function chooseRows<R extends Example>(
+  examples: readonly R[],
+  heldOut: readonly HeldOut[],
+  settings: Pick<RowSettings, 'limit' | 'sample' | 'seed' | 'contaminated'>,
+): { readonly chosen: R[] } & Pick<Rows, 'comparisons' | 'compared'> {
+  // Rows that are dropped make room for others below a limit, so all are compared; of rows that are kept only those count
+  // that are trained on.
+  const dropping = settings.contaminated === 'drop';
+  const candidates = dropping ? examples : take(examples, settings);
+  const comparisons = heldOut.map((part) => ({ ...part, overlaps: promptOverlaps(candidates, part.examples) }));
+  const chosen = dropping ? take(without(candidates, comparisons), settings) : [...candidates];
+  return { chosen, comparisons, compared: candidates.length };
+}
+
+/** Rows of the files that the user named. */
+function namedRows(settings: RowSettings): Promise<HeldOut[]> {
+  return Promise.all(
+    settings.contamination.map(async (file) => {
+      const { examples } = await readExamples(file, columnsOf(settings));
+      return { name: file, file, examples };
+    }),
+  );
 }
 
 /** Test rows of a file of their own. */
@@ -130,39 +176,37 @@ function forTable(examples: readonly Example[], { seed, test_size = HELD_OUT }: 
   return take(examples, { seed, sample: Math.min(test_size, examples.length) });
 }
 
-async function rowsBesidePairs(
-  file: string | undefined,
-  settings: RowSettings,
-  tokenizer: ChatTokenizer,
-  model: LanguageModel,
-): Promise<Rows> {
+async function rowsBesidePairs(settings: RowSettings, tokenizer: ChatTokenizer, model: LanguageModel): Promise<Rows> {
+  const { eval_data: file, max_length, seed } = settings;
+  const none = { train: [], dev: [], compared: 0 };
+  const uncompared = (heldOut: readonly HeldOut[]) => heldOut.map((part) => ({ ...part, overlaps: [] }));
+  const named = await namedRows(settings);
   if (file === undefined) {
     const note = 'There are no held-out rows: the table has no figures, and the last model counts as the best.';
-    return { train: [], dev: [], test: [], notes: [`${note} --eval-data gives some.`], warnings: [] };
+    return { ...none, test: [], notes: [`${note} --eval-data gives some.`], comparisons: uncompared(named) };
   }
   const dataset = await readExamples(file, columnsOf(settings));
-  const encoded = encodeRows(forTable(dataset.examples, settings), file, tokenizer, model, settings.max_length);
+  const examples = forTable(dataset.examples, settings);
+  const encoded = encodeRows(examples, file, tokenizer, model, max_length);
   refuseUnusable([encoded], file);
   const notes = [
-    `${file}: ${dataset.rows} rows (${dataset.format}); test ${encoded.rows.length}; seed ${settings.seed}`,
+    `${file}: ${dataset.rows} rows (${dataset.format}); test ${encoded.rows.length}; seed ${seed}`,
     'There are no dev rows: the last model counts as the best.',
     ...dataset.skipped.slice(0, 3).map(({ line, reason }) => `skipped ${file}:${line}: ${reason}`),
     ...encoded.skipped.map((problem) => `skipped ${problem}`),
   ];
-  return { train: [], dev: [], test: encoded.rows, notes, warnings: [] };
+  return { ...none, test: encoded.rows, notes, comparisons: uncompared([{ name: 'test', file, examples }, ...named]) };
 }
 
-/** Held-out rows of another file should be news to the model. */
-function seenInTraining({ train, test }: Pick<Rows, 'train' | 'test'>, file: string | undefined): string[] {
-  if (file === undefined) return [];
-  const promptOf = ({ prompt }: Row) => canonicalJson(prompt);
-  const known = new Set(train.map(promptOf));
-  const seen = test.filter((row) => known.has(promptOf(row))).length;
-  if (seen === 0) return [];
-  return [
-    `${seen} of the ${test.length} test rows from ${file} have a prompt that is also trained on: the table will look ` +
-      'better than the model is.',
-  ];
+/** The rows whose prompts are news to everything that is held out. Throws a usage error when there are none. */
+function without<R extends Example>(examples: readonly R[], comparisons: readonly Comparison[]): R[] {
+  const known = new Set<Example>(comparisons.flatMap(({ overlaps }) => overlaps.map(({ train }) => train)));
+  const clean = examples.filter((example) => !known.has(example));
+  if (clean.length > 0) return clean;
+  throw usageError({
+    what: `the prompts of all ${examples.length} train rows overlap with held-out ones`,
+    fix: 'give other data, name fewer files as --contamination, or keep the rows: --contaminated keep',
+  });
 }
 
 /** Encodes examples; `skipped` says file, line and reason of those that cannot be used. */

@@ -1,11 +1,11 @@
 /**
- * A run directory: manifest, log and lock. The manifest freezes what was asked and what was chosen, so that a resume
- * repeats it; the directory is the only source of truth, and every stage looks there for what is done already.
+ * A run directory: manifest, log, and a lock against other processes. The directory is the only source of truth, and every stage looks there for
+ * what is done already.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { hashModelDirectory, newestVerified } from '../checkpoint/index.ts';
+import { modelIdentity, newestVerified } from '../checkpoint/index.ts';
 import { type Engine, type OpenOptions, openEngine } from '../engine/index.ts';
 import {
   LASTING,
@@ -16,21 +16,11 @@ import {
   readRunLog,
   type Stage,
 } from '../report/index.ts';
-import {
-  failure,
-  hashFile,
-  lockDirectory,
-  removeStaleTemps,
-  usageError,
-  VERSION,
-  writeFileAtomic,
-} from '../util/index.ts';
+import { lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
 import { Interrupted, type RecipeContext } from './context.ts';
 import {
   changed,
-  type EarlierEngine,
   engineSentence,
-  type FrozenEngine,
   frozen,
   isSame,
   type OpenedEngine,
@@ -38,33 +28,11 @@ import {
   unavailable,
   withEngine,
 } from './engines.ts';
+import { type Hashes, hashesOf } from './hashes.ts';
+import { demandLock, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
+import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
 import { type Reduction, reductionsOf } from './memory.ts';
-import { type ResumeChanges, type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
-
-type Settings = { readonly run: SpinSettings; readonly sft: SftSettings };
-export type RunCommand = keyof Settings;
-
-/** manifest.json */
-interface Manifest<C extends RunCommand = RunCommand> {
-  readonly v: 1;
-  readonly command: C;
-  readonly version: string;
-  readonly created: string;
-  readonly settings: Settings[C];
-  /** Automatic choices, frozen until the user says otherwise. */
-  readonly engine: FrozenEngine;
-  /** Those before it, the first one first. */
-  readonly earlier_engines: readonly EarlierEngine[];
-  /** SHA-256 of what the run stands on. */
-  readonly hashes: Readonly<Record<'model' | HashedFile, string | null>>;
-}
-
-/** Settings that name a file with rows; those that are not given have no hash. */
-const HASHED_FILES = ['data', 'eval_data', 'pairs', 'replay_pairs'] as const;
-type HashedFile = (typeof HASHED_FILES)[number];
-
-/** Paths by setting, of any command. */
-type Paths = { readonly [Key in HashedFile | 'model' | 'scorer']?: string | undefined };
+import { isModule, type ResumeChanges, type SftSettings, type SpinSettings } from './settings.ts';
 
 /** An open run: one process writes to it. */
 export interface Run<C extends RunCommand = RunCommand> {
@@ -76,6 +44,8 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly inFull: boolean;
   /** What lack of memory changed, in this process and before. */
   readonly reductions: Reduction[];
+  /** Which try at an iteration is under way, from 0; none is 0. */
+  readonly attempts: Map<number, number>;
   readonly log: RunLog;
   readonly path: (...parts: string[]) => string;
   /** Stages that the log has as finished (see `stageKey`): going through one again from disk is not logged again. */
@@ -89,13 +59,21 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly checkSignal: () => void;
 }
 
-const MANIFEST = 'manifest.json';
+/** What would have to be the same for the same outcome: see lock.ts. */
+export const LOCK = 'lock.json';
 const LOG = 'events.jsonl';
+/** Lists the train rows whose prompts overlap with held-out ones; not there when none do. */
+export const CONTAMINATION = 'contamination.jsonl';
 
 /** The directory name of iteration t. */
 export const iterationName = (t: number) => `iteration-${t}`;
 
-export const stageKey = ({ iteration, stage }: Pick<RunEvent, 'iteration' | 'stage'>) => `${iteration}/${stage}`;
+/** Where attempts at iterations lie that do not count. */
+export const REJECTED = 'rejected';
+export const rejectedName = (t: number, attempt: number) => join(REJECTED, `${iterationName(t)}-attempt-${attempt}`);
+
+export const stageKey = ({ iteration, attempt, stage }: Pick<RunEvent, 'iteration' | 'attempt' | 'stage'>) =>
+  `${iteration}/${attempt}/${stage}`;
 
 /** Where a stage of training keeps its checkpoints. */
 export const CHECKPOINTS = 'checkpoints';
@@ -128,8 +106,12 @@ export async function startRun<C extends RunCommand, T>(
   if (there.some((name) => !name.startsWith('.'))) {
     throw usageError({ what: 'the output directory is not empty', where: directory, fix: 'give another --out' });
   }
-  const hashes = await hashesOf(settings);
+  const locked = settings.lock === undefined ? null : await readLock(settings.lock);
+  const inputs = await readInputs(settings);
+  const { scorer: _, checker: __, ...hashes } = inputs.data;
   return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
+    const lock = await lockOf(command, settings, inputs, opened.engine.info);
+    if (locked !== null) demandLock(settings.lock!, locked, lock);
     await mkdir(directory, { recursive: true }).catch((error) => Promise.reject(cannot(error)));
     let ours = false;
     const work = inDirectory(directory, context, async (log) => {
@@ -142,8 +124,9 @@ export async function startRun<C extends RunCommand, T>(
         settings,
         engine: frozen(opened),
         earlier_engines: [],
-        hashes,
+        hashes: { model: modelIdentity(inputs.model.files), ...hashes },
       };
+      await writeLock(join(directory, LOCK), lock);
       await writeManifest(directory, manifest);
       const run = openTools(manifest, directory, context, { ...opened, log }, []);
       context.say(`Writing to ${directory}`);
@@ -160,25 +143,26 @@ export async function startRun<C extends RunCommand, T>(
   });
 }
 
-async function writeManifest(directory: string, manifest: Manifest): Promise<void> {
-  await writeFileAtomic(join(directory, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`);
-}
-
 /** After bad input: a run that made nothing yet leaves nothing, so that the same command works once it is mended. */
 async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<void> {
   const names = await readdir(directory);
-  if (!names.every((name) => name === MANIFEST || name === LOG)) return;
+  if (!names.every((name) => [MANIFEST, LOCK, LOG, CONTAMINATION].includes(name))) return;
   for (const name of names) await rm(join(directory, name));
   if (isNew) await rmdir(directory);
 }
 
+/** Settings that are paths; a checker is one where it is no name. */
+const PATHS = ['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
+
 /** A resume may come from another working directory. */
 function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
-  const paths: Paths = settings;
-  const given = (['model', 'scorer', ...HASHED_FILES] as const).flatMap((key) =>
-    paths[key] === undefined ? [] : [[key, resolve(paths[key])]],
-  );
-  return { ...settings, ...Object.fromEntries(given) };
+  const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } = settings;
+  const absolute = PATHS.flatMap((key) => {
+    const path = given[key];
+    return path === undefined || (key === 'checker' && !isModule(path)) ? [] : [[key, resolve(path)]];
+  });
+  const contamination = settings.contamination.map((file) => resolve(file));
+  return { ...settings, ...Object.fromEntries(absolute), contamination };
 }
 
 /** Opens a run directory again, with its engine or what `changes` say instead; the bodies find there what is done. */
@@ -190,12 +174,11 @@ export async function reopenRun<T>(
 ): Promise<T> {
   const manifest = await readManifest(directory);
   const hashes = await hashesOf(manifest.settings);
-  for (const name of ['model', ...HASHED_FILES] as const) {
-    // Manifests of earlier versions do not have all of them.
+  for (const name of Object.keys(hashes) as (keyof Hashes)[]) {
     const was = manifest.hashes[name] ?? null;
     if (hashes[name] === was) continue;
     throw usageError({
-      what: `${name} has changed since the run began (${was?.slice(0, 12)}, now ${hashes[name]?.slice(0, 12)})`,
+      what: `${name} has changed since the run began (${shownValue(was)}, now ${shownValue(hashes[name])})`,
       where: `${join(directory, MANIFEST)}:hashes.${name}`,
       fix: 'bring the old files back, or start a new run',
     });
@@ -269,8 +252,10 @@ function openTools<C extends RunCommand>(
   before: readonly RunEvent[],
 ): Run<C> {
   const finished = before.filter(({ type }) => type === 'stage.finished');
+  const attempts = new Map<number, number>();
   const emit: Run['emit'] = async (event) => {
-    await log.emit({ iteration: null, attempt: event.iteration == null ? null : 0, stage: null, ...event } as NewEvent);
+    const attempt = event.iteration == null ? null : (attempts.get(event.iteration) ?? 0);
+    await log.emit({ iteration: null, attempt, stage: null, ...event } as NewEvent);
   };
   return {
     directory,
@@ -279,6 +264,7 @@ function openTools<C extends RunCommand>(
     engine,
     inFull: [...earlier_engines, now].every(({ dtype }) => dtype === 'f32'),
     reductions: reductionsOf(before),
+    attempts,
     log,
     finished: new Set(finished.map(stageKey)),
     emit,
@@ -297,58 +283,6 @@ function openTools<C extends RunCommand>(
   };
 }
 
-async function readManifest(directory: string): Promise<Manifest> {
-  const file = join(directory, MANIFEST);
-  if (!existsSync(file)) {
-    throw usageError({
-      what: 'there is no run here',
-      where: file,
-      fix: 'give the directory that a run printed as --out',
-    });
-  }
-  let manifest: Manifest | null;
-  try {
-    manifest = JSON.parse(await readFile(file, 'utf8')) as Manifest | null;
-  } catch (cause) {
-    throw failure({ what: 'the manifest is not JSON', where: file, fix: 'start a new run', cause });
-  }
-  const schema = manifest?.command === 'run' ? spinSchema : manifest?.command === 'sft' ? sftSchema : null;
-  const settings = schema?.safeParse(manifest?.settings);
-  if (manifest?.v !== 1 || !settings?.success) {
-    throw usageError({
-      what: 'the manifest is not one that this version understands',
-      where: file,
-      fix: manifest?.version === undefined ? 'start a new run' : `resume with selfplay ${manifest.version}`,
-    });
-  }
-  // Runs of the first version say neither why they have their engine nor that they had no other.
-  const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
-  return { ...manifest, settings: settings.data, engine, earlier_engines: manifest.earlier_engines ?? [] };
-}
-
-async function hashesOf(settings: SpinSettings | SftSettings): Promise<Manifest['hashes']> {
-  const paths: Paths = settings;
-  const hashOf = async (name: HashedFile): Promise<string | null> => {
-    const path = paths[name];
-    if (path === undefined) return null;
-    const bad = (what: string, cause?: unknown) =>
-      usageError({ what, where: path, fix: `check --${name.replace('_', '-')}`, cause });
-    if (!existsSync(path)) throw bad('there is no such file');
-    try {
-      return (await hashFile(path)).sha256;
-    } catch (error) {
-      throw bad(`the file cannot be read: ${(error as Error).message}`, error);
-    }
-  };
-  return {
-    model: await hashModelDirectory(settings.model),
-    data: await hashOf('data'),
-    eval_data: await hashOf('eval_data'),
-    pairs: await hashOf('pairs'),
-    replay_pairs: await hashOf('replay_pairs'),
-  };
-}
-
 /** Temporary files of this run's dead processes, at any depth. */
 async function removeLeftovers(directory: string): Promise<void> {
   await removeStaleTemps(directory);
@@ -359,7 +293,7 @@ async function removeLeftovers(directory: string): Promise<void> {
 
 /** What a finished stage leaves on disk; null where its shards are all. It is written after the stage's last event. */
 const LEAVES: Record<Stage, ((folder: string, t: number | null) => string) | null> = {
-  prepare: null,
+  prepare: (folder) => join(folder, 'pairs.jsonl'),
   generate: (folder) => join(folder, 'pairs.jsonl'),
   reference: null,
   train: (folder, t) => (t === null ? 'results.json' : join(folder, 'model')),
@@ -370,8 +304,9 @@ function isDurable(directory: string, event: RunEvent): boolean {
   if (event.type === 'run.started' || event.type === 'shard.finished') return true;
   if (event.type !== 'stage.finished' || event.stage === null) return false;
   const t = event.iteration;
-  const leaves = LEAVES[event.stage]?.(t === null ? '.' : iterationName(t), t);
-  return leaves === undefined || existsSync(join(directory, leaves));
+  const folders = t === null ? ['.'] : [iterationName(t), rejectedName(t, event.attempt ?? 0)];
+  const leaves = LEAVES[event.stage];
+  return leaves === null || folders.some((folder) => existsSync(join(directory, leaves(folder, t))));
 }
 
 /**

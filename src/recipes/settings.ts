@@ -4,7 +4,8 @@
  * they have one. Defaults are the paper's where the paper has one (docs/log.md says where not).
  */
 import { z } from 'zod';
-import type { OptimizerSettings } from '../training/index.ts';
+import { DROPPED_BY_DEFAULT, REASONS } from '../pairs/index.ts';
+import { type LossName, type LossSettings, lossNames, type OptimizerSettings } from '../training/index.ts';
 
 const seed = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 const count = z.int().min(1);
@@ -16,6 +17,12 @@ const where = {
   data: z.string().min(1).describe('Data that the model was fine-tuned on: .jsonl or .json'),
   out: z.string().min(1).optional().describe('Directory to write to (default: runs/NAME-DATE, printed)'),
 };
+
+const lock = z
+  .string()
+  .min(1)
+  .optional()
+  .describe('lock.json of a run that this one shall repeat: anything that differs from it is refused');
 
 const rows = {
   prompt_column: z.string().min(1).optional().describe('Column with the prompt, if the format is not recognised'),
@@ -31,6 +38,17 @@ const rows = {
   test_size: z.int().min(0).optional().describe('Rows for the table (default: 10 % of the rows, at most 100)'),
   max_length: count.optional().describe('Longest prompt + answer in tokens (default: the context of the model)'),
   seed: seed.default(0).describe('Seed of every random choice'),
+};
+
+const contamination = {
+  contamination: z
+    .array(z.string().min(1))
+    .default([])
+    .describe('Files whose prompts should not be trained on; dev and test are always compared'),
+  contaminated: z
+    .enum(['keep', 'drop'])
+    .default('keep')
+    .describe('What happens to train rows whose prompt overlaps with one of these, dev or test'),
 };
 
 const devices = { examples: ['auto', 'cpu', 'cuda', 'cuda:N', 'mps'] };
@@ -93,6 +111,49 @@ const optimization = (defaults: {
   max_grad_norm: positive.default(1).describe('Gradients are clipped to this norm'),
 });
 
+/** Parameters of losses. None has a default in the schema, so that one given with a loss that lacks it is noticed. */
+const lossParameters = {
+  label_smoothing: z
+    .number()
+    .min(0)
+    .lt(0.5)
+    .optional()
+    .describe('logistic, robust: share of pairs taken to be the wrong way round (default: 0; robust 0.1)'),
+  length_normalization: z
+    .boolean()
+    .optional()
+    .describe('Losses of summed log-ratios: divide each sum by the tokens of its answer (default: no)'),
+  reference_alpha: share
+    .optional()
+    .describe('Losses with a reference: share of the SFT model in it, the α of α-SPIN (default: 0)'),
+  dpop_lambda: z
+    .number()
+    .min(0)
+    .optional()
+    .describe('dpop: weight of what a human answer lost against the reference (default: 50)'),
+  simpo_gamma: z.number().min(0).optional().describe('simpo: margin that is aimed at (default: 0.5)'),
+  history_weight: z
+    .number()
+    .min(0)
+    .optional()
+    .describe('t-spin: weight of preferring the opponent’s answer to the SFT model’s (default: 0.1)'),
+};
+type LossParameter = keyof typeof lossParameters;
+
+/** The parameters of each loss beside `beta` and `sft_weight`. */
+const parametersOf: { readonly [K in LossName]: readonly LossParameter[] } = {
+  logistic: ['label_smoothing', 'length_normalization', 'reference_alpha'],
+  hinge: ['length_normalization', 'reference_alpha'],
+  exponential: ['length_normalization', 'reference_alpha'],
+  linear: ['length_normalization', 'reference_alpha'],
+  robust: ['label_smoothing', 'length_normalization', 'reference_alpha'],
+  dpop: ['dpop_lambda', 'length_normalization', 'reference_alpha'],
+  ipo: ['reference_alpha'],
+  simpo: ['simpo_gamma'],
+  orpo: [],
+  't-spin': ['history_weight'],
+};
+
 const scoring = {
   scorer: z.string().min(1).optional().describe('ES module whose default export scores an answer from 0 to 1'),
 };
@@ -126,20 +187,38 @@ export const spinSchema = z
   .strictObject({
     ...where,
     data: where.data.optional().describe(`${where.data.description}; one iteration with --pairs needs none`),
+    lock,
     ...rows,
+    ...contamination,
     ...entry,
     ...sampling,
     temperature: z.number().min(0).default(1).describe('Temperature of the opponent; 1 is the opponent itself'),
     top_k: z.int().min(0).default(0).describe('Sample from the k most probable tokens; 0 is off'),
     top_p: z.number().gt(0).max(1).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
     shard_size: count.default(256).describe('Prompts per shard: what an interruption can cost'),
+    loss: z.enum(lossNames).default('logistic').describe('What is minimised; docs/losses.md has them all'),
     beta: positive.default(0.1).describe('β of the loss (λ in the paper)'),
+    ...lossParameters,
     sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
     checker: z
-      .enum(['none', 'exact-match', 'number'])
+      .string()
+      .regex(/^(none|exact-match|number|.+\.m?js)$/)
       .default('none')
-      .describe('Leave out pairs whose sample this checker takes for equal to the human answer'),
+      .meta({
+        examples: ['none', 'exact-match', 'number', 'FILE.mjs'],
+        description:
+          'Says which samples are equivalent to the human answer; a file is an ES module whose default export does',
+      }),
+    drop: z
+      .array(z.enum(REASONS))
+      .default(DROPPED_BY_DEFAULT)
+      .describe('Reasons for which a pair is left out; pairs kept in spite of one are listed as well'),
     replay: z.boolean().default(true).describe('Train on the pairs of the iteration before as well, as in the paper'),
+    governor: z
+      .boolean()
+      .default(true)
+      .describe('After each iteration let the dev split decide whether it counts and the game goes on'),
+    max_attempts: count.default(3).describe('Attempts at an iteration that the governor rolls back'),
     ...optimization({ learning_rate: 5e-7, optimizer: 'rmsprop', num_train_epochs: 2 }),
     ...scoring,
     ...machine,
@@ -182,12 +261,45 @@ export const spinSchema = z
   .refine(({ pairs, stop_after }) => pairs === undefined || stop_after === undefined, {
     message: 'with pairs from a file the first iteration generates nothing that it could stop after',
     path: ['stop_after'],
+  })
+  .refine(({ start_iteration, reference_alpha = 0 }) => start_iteration === 0 || reference_alpha === 0, {
+    message:
+      'reference_alpha mixes in the SFT model, which a game that starts later does not have: start at 0, or leave it out',
+    path: ['reference_alpha'],
+  })
+  .refine(
+    ({ loss, history_weight, start_iteration, replay_pairs }) =>
+      loss !== 't-spin' ||
+      history_weight === 0 ||
+      start_iteration === 0 ||
+      (start_iteration === 1 && replay_pairs !== undefined),
+    {
+      message:
+        'the loss t-spin compares with the answers of the SFT model, the pairs of iteration 0: start at 0, or at 1 with ' +
+        '--replay-pairs, or give --history-weight 0',
+      path: ['loss'],
+    },
+  )
+  .superRefine(({ loss, sft_weight, ...settings }, { addIssue }) => {
+    for (const key of Object.keys(lossParameters) as LossParameter[]) {
+      if (settings[key] === undefined || parametersOf[loss].includes(key)) continue;
+      const having = lossNames.filter((name) => parametersOf[name].includes(key));
+      const message = `${key} is no parameter of the loss ${loss}, only of ${having.join(', ')}`;
+      addIssue({ code: 'custom', path: [key], message });
+    }
+    if (loss === 'orpo' && sft_weight === 0) {
+      const message =
+        'the loss orpo stands beside cross-entropy on the human answers: sft_weight must not be 0 (1 in its paper)';
+      addIssue({ code: 'custom', path: ['sft_weight'], message });
+    }
   });
 
 export const sftSchema = z
   .strictObject({
     ...where,
+    lock,
     ...rows,
+    ...contamination,
     ...optimization({ learning_rate: 2e-5, optimizer: 'adamw', num_train_epochs: 1 }),
     evaluations: count
       .default(4)
@@ -240,6 +352,9 @@ export type EvalSettings = z.output<typeof evalSchema>;
 export type EngineSettings = Pick<SpinSettings, keyof typeof engine>;
 export type ResumeChanges = z.output<typeof resumeSchema>;
 
+/** Whether a checker is a module of the user's, by its path. */
+export const isModule = (checker: string): boolean => /\.m?js$/.test(checker);
+
 /** The optimizer that settings describe. */
 export function optimizerOf(settings: Pick<SpinSettings, OptimizerKey>): OptimizerSettings {
   const { optimizer, adam_beta1, adam_beta2, rmsprop_alpha, optimizer_epsilon: eps, weight_decay } = settings;
@@ -248,3 +363,30 @@ export function optimizerOf(settings: Pick<SpinSettings, OptimizerKey>): Optimiz
     : { kind: 'rmsprop', alpha: rmsprop_alpha, eps };
 }
 type OptimizerKey = 'optimizer' | 'adam_beta1' | 'adam_beta2' | 'rmsprop_alpha' | 'optimizer_epsilon' | 'weight_decay';
+
+/**
+ * The loss of iteration t. In iteration 0 T-SPIN's opponent is the initial model, whose answers cannot be told from its
+ * own: as in its paper the term that compares them begins in iteration 1.
+ */
+export function lossOf(settings: Pick<SpinSettings, 'loss' | LossParameter>, t: number): LossSettings {
+  const { loss: name, label_smoothing, length_normalization: lengthNormalization = false } = settings;
+  switch (name) {
+    case 'hinge':
+    case 'exponential':
+    case 'linear':
+      return { name, lengthNormalization };
+    case 'logistic':
+      return { name, lengthNormalization, labelSmoothing: label_smoothing ?? 0 };
+    case 'robust':
+      return { name, lengthNormalization, labelSmoothing: label_smoothing ?? 0.1 };
+    case 'dpop':
+      return { name, lengthNormalization, dpopLambda: settings.dpop_lambda ?? 50 };
+    case 'ipo':
+    case 'orpo':
+      return { name };
+    case 'simpo':
+      return { name, simpoGamma: settings.simpo_gamma ?? 0.5 };
+    case 't-spin':
+      return { name, historyWeight: t === 0 ? 0 : (settings.history_weight ?? 0.1) };
+  }
+}

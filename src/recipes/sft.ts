@@ -9,12 +9,13 @@ import { type ResultRow, type Results, readResults, resultRow, writeResults } fr
 import { loadTokenizer } from '../tokens/index.ts';
 import { openScorer } from '../training/index.ts';
 import { exists, usageError } from '../util/index.ts';
+import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
 import { prepareRows, type Row } from './rows.ts';
-import { type Run, startRun } from './run.ts';
+import { CONTAMINATION, type Run, startRun } from './run.ts';
 import type { SftSettings } from './settings.ts';
 
 /** Fine-tunes; the model is `model` in the run directory. Throws Interrupted when the signal stopped it. */
@@ -47,7 +48,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
     });
   }
   for (const note of rows.notes) await run.say(note);
-  for (const warning of rows.warnings) await run.warn(warning);
+  await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
   const steps = stepsOf(rows.train.length, settings);
   await run.say(
     `Fine-tuning ${settings.model} on ${rows.train.length} answers in ${steps} steps (${settings.optimizer}, learning rate ` +

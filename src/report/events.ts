@@ -32,6 +32,8 @@ const engine = z.object({
   threads: count,
 });
 
+const lengths = z.object({ mean: z.number(), median: z.number() });
+
 const estimate = z.object({ mean: z.number(), standardError: z.number().nullable(), n: count });
 
 const events = {
@@ -47,6 +49,31 @@ const events = {
   'stage.finished': { seconds, counts },
   /** A finished shard of generation or scoring is kept whatever happens later; `shard` counts from 0. */
   'shard.finished': { shard: count, shards: count, seconds, counts },
+  /**
+   * Train rows whose prompts overlap with those of a held-out split or a named file (data/contamination.ts); without
+   * them the run goes on where `dropped`. Said again by a resume.
+   */
+  contamination: { against: z.string(), prompts: count, overlapping: count, dropped: z.boolean() },
+  /**
+   * What was found about the pairs of an iteration. By reason (pairs/reasons.ts): `dropped` counts a pair once, under
+   * the first reason that drops it; `kept` counts every reason of every pair that takes part. Lengths are tokens of the
+   * answers of those pairs, as trained on; `accuracy` is that of the better of two rules, the longer (shorter) answer is
+   * the human's.
+   */
+  pairs: {
+    pairs: count,
+    dropped: counts,
+    kept: counts,
+    lengths: z.object({
+      n: count,
+      human: lengths,
+      generated: lengths,
+      humanLonger: z.number(),
+      equal: z.number(),
+      rule: z.enum(['longer', 'shorter']),
+      accuracy: z.number(),
+    }),
+  },
   /** One optimizer step, from 1 to `steps`. The pairs' figures are absent in plain SFT. Log-probs are sums in nats. */
   'train.step': {
     step: count,
@@ -76,6 +103,15 @@ const events = {
     model: z.string(),
     metrics: z.record(z.string(), estimate),
   },
+  /** What the governor decided about an attempt at an iteration, and from which figures of the dev split. */
+  'governor.decided': {
+    verdict: z.enum(['continue', 'stop', 'end', 'roll-back']),
+    rule: z.string().nullable(),
+    reason: z.string(),
+    remedy: z.enum(['lower-rate', 'higher-beta']).nullable(),
+    metrics: z.record(z.string(), estimate),
+    answers: z.object({ before: counts, after: counts }),
+  },
   note: { message: z.string() },
   warning: { message: z.string() },
 };
@@ -94,10 +130,13 @@ export const runEvent = z.discriminatedUnion('type', [
   event('stage.started'),
   event('stage.finished'),
   event('shard.finished'),
+  event('contamination'),
+  event('pairs'),
   event('train.step'),
   event('micro-batch.reduced'),
   event('engine.changed'),
   event('evaluation'),
+  event('governor.decided'),
   event('note'),
   event('warning'),
 ]);

@@ -1,4 +1,5 @@
 // Report: what a run says about itself while it goes (events, progress) and when it is over (results, table).
+export { alignedText, type ComparedFigure, compareResults, comparisonTable } from './comparison.ts';
 export { LASTING, type NewEvent, type RunEvent, type Stage } from './events.ts';
 export { type Progress, type ProgressOptions, type ProgressStream, progress } from './progress.ts';
 export {

@@ -38,6 +38,18 @@ function signed(value: number, digits: number): string {
   return Number(text) === 0 ? `+${(0).toFixed(digits)}` : value > 0 ? `+${text}` : text;
 }
 
+/** A figure in the unit of its metric, with its standard error where there is one: "35.1 ± 1.3". */
+export function figureOf(name: string, value: number, error: number | null = null): string {
+  const { scale, digits } = formatOf(name);
+  return `${(value * scale).toFixed(digits)}${error === null ? '' : ` ± ${(error * scale).toFixed(digits)}`}`;
+}
+
+/** A difference in the unit of its metric, with its sign: "+2.1". */
+export function signedFigure(name: string, value: number): string {
+  const { scale, digits } = formatOf(name);
+  return signed(value * scale, digits);
+}
+
 /** The figure and what stands in brackets behind it: "35.1" and "(+2.1 ± 1.3)", or "(± 1.5)" without a row above. */
 function cellOf(name: string, result: MetricResult | undefined): { figure: string; brackets: string } {
   if (result === undefined) return { figure: NO_FIGURE, brackets: '' };
@@ -56,19 +68,24 @@ function labelOf(label: string, { best }: Table): string {
   return best?.label === label ? `${label} ${BEST_MARK}` : label;
 }
 
-function legendOf(table: Table): string[] {
+/** What the figures of these metrics are, a sentence per unit. */
+export function unitsOf(names: Iterable<string>): string[] {
   const byUnit = new Map<string, string[]>();
-  for (const name of columnsOf(table)) {
+  for (const name of names) {
     const { unit } = formatOf(name);
     byUnit.set(unit, [...(byUnit.get(unit) ?? []), name]);
   }
+  return [...byUnit].map(([unit, metrics]) => `${metrics.join(', ')}: ${unit}.`);
+}
+
+function legendOf(table: Table): string[] {
   const counts = [...new Set(table.rows.flatMap((row) => Object.values(row.metrics).map(({ n }) => n)))];
   const smallest = Math.min(...counts);
   const largest = Math.max(...counts);
   const items =
     counts.length === 0 ? '' : ` over ${smallest === largest ? largest : `${smallest} to ${largest}`} items`;
   const lines = [
-    ...[...byUnit].map(([unit, names]) => `${names.join(', ')}: ${unit}.`),
+    ...unitsOf(columnsOf(table)),
     `In brackets: difference from the row above ± its standard error${items}; ± alone is the figure's own.`,
   ];
   if (table.best !== null) lines.push(`${BEST_MARK} best: ${table.best.how}.`);

@@ -78,6 +78,20 @@ export async function loadTokenizer(modelDir: string): Promise<ChatTokenizer> {
   return assemble(basename(dir), hash, encoder, settings, format);
 }
 
+/**
+ * SHA-256 (hex) of the two things that decide the ids of a conversation: tokenizer.json with the control and end tokens
+ * that the files beside it name, and the chat template (null where there is none). Throws usage errors as `loadTokenizer`.
+ */
+export async function hashTokenizer(modelDir: string): Promise<{ tokenizer: string; chatTemplate: string | null }> {
+  const dir = resolve(modelDir);
+  const { definition, text } = await readTokenizerJson(dir);
+  const { named, endIds, template } = await readSettings(dir, definition);
+  return {
+    tokenizer: sha256Hex(JSON.stringify([text, named, [...endIds]])),
+    chatTemplate: template === undefined ? null : sha256Hex(template.source),
+  };
+}
+
 /** How conversations become text and ids: by a chat template or by the plain rule. */
 interface Format {
   readonly endId: number;

@@ -7,12 +7,19 @@ import { floats, ints, type Tensor } from '../engine/index.ts';
 import { type Graph, type GraphBuilder, graphBuilder, type Value } from '../graph/index.ts';
 import type { LanguageModel } from '../models/index.ts';
 import type { PackedTokens } from '../pairs/index.ts';
-import { crossEntropy, spinLoss, sumPerResponse } from './losses.ts';
+import { crossEntropy, type LossSettings, pairLoss, sumPerResponse, usesInitial } from './losses.ts';
 
-/** What is minimised: SPIN's loss plus `sftWeight` times the cross-entropy of the real answers, or that alone. */
+/**
+ * What is minimised: a loss of pairs plus `sftWeight` times the cross-entropy of the real answers, or that alone.
+ * The loss is SPIN's own if none is named.
+ */
 export type Objective =
-  | { readonly kind: 'spin'; readonly beta: number; readonly sftWeight: number }
+  | { readonly kind: 'spin'; readonly beta: number; readonly sftWeight: number; readonly loss?: LossSettings }
   | { readonly kind: 'sft' };
+type PairObjective = Extract<Objective, { readonly kind: 'spin' }>;
+
+const spinLoss: LossSettings = { name: 'logistic', labelSmoothing: 0, lengthNormalization: false };
+const lossOf = ({ loss = spinLoss }: PairObjective): LossSettings => loss;
 
 /** The state that collects the gradient of a parameter. */
 export const gradientName = (parameter: string) => `gradient/${parameter}`;
@@ -47,7 +54,7 @@ export function scoreInputs(packed: PackedTokens): Record<string, Tensor> {
 }
 
 /**
- * Effect: adds dL/dw to the gradient state of every parameter. Outputs: loss [1,1]; for SPIN also realReward and
+ * Effect: adds dL/dw to the gradient state of every parameter. Outputs: loss [1,1]; for pairs also realReward and
  * generatedReward [P,1], and logps: the sum of log p_θ per response [N,1].
  */
 export function trainGraph(model: LanguageModel, objective: Objective): Graph {
@@ -60,22 +67,26 @@ export function trainGraph(model: LanguageModel, objective: Objective): Graph {
     const responseOf = b.input('responseOf', ['rows'], 'i32');
     // Carries no data: it names the number of responses.
     b.input('responses', ['responses'], 'i32');
-    const spin = spinLoss(
+    const settings = lossOf(objective);
+    const ofPairs = pairLoss(
       b,
       {
         logProbs,
         reference: b.input('reference', ['rows']),
+        tokenShares: b.input('tokenShares', ['rows']),
         responseOf,
         real: b.input('real', ['pairs'], 'i32'),
         generated: b.input('generated', ['pairs'], 'i32'),
+        ...(usesInitial(settings) ? { initial: b.input('initial', ['pairs'], 'i32') } : {}),
         responses: 'responses',
         pairWeight: b.input('pairWeight', [1, 1]),
       },
       objective.beta,
+      settings,
     );
-    loss = objective.sftWeight > 0 ? b.add(spin.loss, crossEntropy(b, logProbs, tokenWeights())) : spin.loss;
-    b.output('realReward', spin.realReward);
-    b.output('generatedReward', spin.generatedReward);
+    loss = objective.sftWeight > 0 ? b.add(ofPairs.loss, crossEntropy(b, logProbs, tokenWeights())) : ofPairs.loss;
+    b.output('realReward', ofPairs.realReward);
+    b.output('generatedReward', ofPairs.generatedReward);
     b.output('logps', sumPerResponse(b, logProbs, responseOf, 'responses'));
   }
   b.output('loss', loss);
@@ -94,26 +105,30 @@ export interface BatchTotals {
   readonly realTokens: number;
 }
 
-/** Inputs of `trainGraph`. For SPIN the responses alternate real, generated, as `pairGroup` packs them. */
+/** Inputs of `trainGraph`. The responses of pairs follow each other as `pairGroup` packs them: real, generated, (initial,) real … */
 export function trainInputs(packed: PackedTokens, objective: Objective, totals: BatchTotals): Record<string, Tensor> {
-  const spin = objective.kind === 'spin';
-  const weight = (spin ? objective.sftWeight : 1) / totals.realTokens;
-  const isReal = (response: number) => !spin || response % 2 === 0;
-  const tokenWeights = Float32Array.from(packed.responseOf, (response) => (isReal(response) ? weight : 0));
-  const needsTokens = !spin || objective.sftWeight > 0;
-  const pairs = packed.responses / 2;
+  if (objective.kind === 'sft') {
+    const tokenWeights = new Float32Array(packed.rows.length).fill(1 / totals.realTokens);
+    return { ...scoreInputs(packed), tokenWeights: floats(tokenWeights) };
+  }
+  const triplets = usesInitial(lossOf(objective));
+  const perPair = triplets ? 3 : 2;
+  const every = (which: number) =>
+    ints(Int32Array.from({ length: packed.responses / perPair }, (_, p) => perPair * p + which));
+  const lengths = new Int32Array(packed.responses);
+  for (const response of packed.responseOf) lengths[response]!++;
+  const weight = objective.sftWeight / totals.realTokens;
+  const tokenWeights = Float32Array.from(packed.responseOf, (response) => (response % perPair === 0 ? weight : 0));
   return {
     ...scoreInputs(packed),
-    ...(needsTokens ? { tokenWeights: floats(tokenWeights) } : {}),
-    ...(spin
-      ? {
-          reference: floats(packed.reference),
-          responseOf: ints(packed.responseOf),
-          responses: ints(new Int32Array(packed.responses)),
-          real: ints(Int32Array.from({ length: pairs }, (_, p) => 2 * p)),
-          generated: ints(Int32Array.from({ length: pairs }, (_, p) => 2 * p + 1)),
-          pairWeight: floats(Float32Array.of(1 / totals.pairs), [1, 1]),
-        }
-      : {}),
+    ...(objective.sftWeight > 0 ? { tokenWeights: floats(tokenWeights) } : {}),
+    reference: floats(packed.reference),
+    tokenShares: floats(Float32Array.from(packed.responseOf, (response) => 1 / lengths[response]!)),
+    responseOf: ints(packed.responseOf),
+    responses: ints(new Int32Array(packed.responses)),
+    real: every(0),
+    generated: every(1),
+    ...(triplets ? { initial: every(2) } : {}),
+    pairWeight: floats(Float32Array.of(1 / totals.pairs), [1, 1]),
   };
 }

@@ -6,7 +6,7 @@ import { failure, isOutOfMemory } from '../util/index.ts';
 import { type OptimizerSettings, openOptimizer } from './optimizer.ts';
 import { type BatchTotals, gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';
 
-/** Means over the pairs of the batch; rewards are β·log[p_θ/p_θt], log-probs are sums per answer. */
+/** Means over the pairs of the batch; rewards are those of the loss (losses.ts), log-probs are sums per answer. */
 export interface PairFigures {
   readonly 'rewards/real': number;
   readonly 'rewards/generated': number;
@@ -23,7 +23,7 @@ export interface StepFigures {
   readonly gradNorm: number;
   /** Tokens computed, prompts counted once. */
   readonly tokens: number;
-  /** Only for SPIN. */
+  /** Only for pairs. */
   readonly pairs?: PairFigures;
 }
 
@@ -32,7 +32,8 @@ export interface Trainer {
   readonly states: readonly string[];
   /**
    * One step on one whole batch.
-   * @param batch for SPIN: [real, generated] with their references; for SFT: one response each
+   * @param batch for pairs: [real, generated] with their references, and the initial model's answer if the loss uses it;
+   * for SFT: one response each
    * @param step 1-based within the iteration
    * @param microBatchTokens tokens computed at once, if not as many as the settings say
    * Throws a failure when the loss or a gradient is not finite, or when a micro-batch does not fit into memory (see
@@ -145,12 +146,13 @@ class PairSums {
 
   add(real: ArrayLike<number>, generated: ArrayLike<number>, logps: ArrayLike<number>): void {
     const s = this.#sums;
+    const perPair = logps.length / real.length;
     for (let p = 0; p < real.length; p++) {
       s.real += real[p]!;
       s.generated += generated[p]!;
       s.right += real[p]! > generated[p]! ? 1 : real[p] === generated[p] ? 0.5 : 0;
-      s.logReal += logps[2 * p]!;
-      s.logGenerated += logps[2 * p + 1]!;
+      s.logReal += logps[perPair * p]!;
+      s.logGenerated += logps[perPair * p + 1]!;
     }
     this.#count += real.length;
   }

@@ -126,7 +126,17 @@ describe('config file', () => {
     expect(early.stderr).toContain(
       'there is no iteration before iteration 0: replay_pairs needs a start_iteration of at least 1\n  where: --replay-pairs',
     );
+    const late = ['--model', 'm', '--data', 'd', '--start-iteration', '2', '--no-replay'];
+    expect((await run({}, ...late, '--reference-alpha', '0.5')).stderr).toContain(
+      'error: reference_alpha mixes in the SFT model, which a game that starts later does not have',
+    );
+    expect((await run({}, ...late, '--loss', 't-spin')).stderr).toContain(
+      'the loss t-spin compares with the answers of the SFT model',
+    );
     for (const good of [
+      ['--data', 'd', '--start-iteration', '1', '--replay-pairs', 'q', '--loss', 't-spin'],
+      ['--data', 'd', '--start-iteration', '2', '--no-replay', '--loss', 't-spin', '--history-weight', '0'],
+      ['--data', 'd', '--start-iteration', '2', '--no-replay', '--reference-alpha', '0'],
       ['--pairs', 'p'],
       ['--pairs', 'p', '--start-iteration', '2', '--no-replay'],
       ['--pairs', 'p', '--start-iteration', '2', '--replay-pairs', 'q'],
@@ -175,6 +185,11 @@ describe('config file', () => {
       'a key twice',
       `${base}data: e\n`,
       `the config file is not valid YAML: Map keys must be unique\n  where: c.yaml:3\n${EXAMPLE}`,
+    ],
+    [
+      'a text where a list belongs',
+      `${base}contamination: test.jsonl\n`,
+      `contamination must be a list, each a text that is not empty, got "test.jsonl"\n  where: c.yaml:3:contamination\n${HELP}`,
     ],
     ['a list', '- model\n', `the config file holds no settings by name\n  where: c.yaml\n${EXAMPLE}`],
     ['a word', 'model', `the config file holds no settings by name\n  where: c.yaml\n${EXAMPLE}`],
@@ -244,7 +259,19 @@ describe('config file', () => {
 
 describe('config print and schema', () => {
   it('what is printed is a config file with the same settings', async () => {
-    const flags = ['--model', 'my model', '--data', 'd', '--beta', '0.25', '--no-replay', '--checker', 'none'];
+    const flags = [
+      '--model',
+      'my model',
+      '--data',
+      'd',
+      '--beta',
+      '0.25',
+      '--no-replay',
+      '--checker',
+      'none',
+      '--drop',
+      'empty',
+    ];
     const printed = await cli(['config', 'print', ...flags], { directory: root });
     expect(printed.status).toBe(0);
     const again = await run({ 'c.yaml': printed.stdout }, '--config', 'c.yaml');

@@ -81,6 +81,7 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
     playSpin: uncalled,
     fineTune: uncalled,
     resumeRun: uncalled,
+    compareRuns: uncalled,
     generateAnswers: uncalled,
     evaluateModel: uncalled,
     ...options.recipes,

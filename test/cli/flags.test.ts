@@ -107,6 +107,32 @@ describe('flags from the schemas', () => {
     );
   });
 
+  it('takes lists, one flag for all of them or one each, and says what may stand in them', async () => {
+    expect(settingsOf(spinSchema).get('drop')).toMatchObject({
+      kind: 'array',
+      choices: expect.arrayContaining(['identical', 'truncated']),
+      allowed: expect.stringMatching(/^a list, each one of identical, /),
+    });
+    expect((await settingsFor('--drop', 'truncated', 'empty')).drop).toEqual(['truncated', 'empty']);
+    const files = await settingsFor('--contamination', 'a, b.jsonl', '--contamination', 'c.jsonl', '--limit', '5');
+    expect(files).toMatchObject({ contamination: ['a, b.jsonl', 'c.jsonl'], limit: 5 });
+    const { status, stderr } = await cli(['run', ...GIVEN, '--drop', 'identical', 'bored']);
+    expect(status).toBe(2);
+    expect(stderr).toContain('drop must be a list, each one of identical, equivalent');
+    const help = (await cli(['run', '--help'])).stdout.replaceAll(/\s+/g, ' ');
+    expect(help).toContain('duplicate-prompt; default: identical, equivalent, over-long)');
+    expect(help).toContain('default: none)');
+  });
+
+  it('takes a checker by name or a module, and nothing else', async () => {
+    for (const checker of ['none', 'number', 'my/checker.mjs', 'c.js']) {
+      expect((await settingsFor('--checker', checker)).checker).toBe(checker);
+    }
+    const { status, stderr } = await cli(['run', ...GIVEN, '--checker', 'numbers']);
+    expect(status).toBe(2);
+    expect(stderr).toContain('checker must be one of none, exact-match, number, FILE.mjs, got "numbers"');
+  });
+
   it('gives each command its own schema', async () => {
     let seen: SftSettings | undefined;
     const { status } = await cli(['sft', ...GIVEN, '--evaluations', '2'], {
@@ -143,7 +169,16 @@ describe('help', () => {
   it('of the whole loads no recipe and lists every command', async () => {
     const { status, stdout, loaded } = await cli(['--help']);
     expect([status, loaded]).toEqual([0, false]);
-    for (const name of ['run', 'sft', 'generate', 'eval', 'resume <run>', 'doctor', 'config']) {
+    for (const name of [
+      'run',
+      'sft',
+      'generate',
+      'eval',
+      'resume <run>',
+      'compare <run> <other>',
+      'doctor',
+      'config',
+    ]) {
       expect(stdout).toContain(`\n  ${name} `);
     }
   });

@@ -127,6 +127,50 @@ describe('the other commands', () => {
     expect((await cli(['resume', 'runs/one', '--beta', '1'])).status).toBe(2);
   });
 
+  it('compare hands over both directories, and prints what was found as text or JSON', async () => {
+    const seen: string[][] = [];
+    const found = {
+      a: '/runs/one',
+      b: '/runs/two',
+      settings: [{ key: 'beta', a: 0.1, b: 0.5 }],
+      lock: [],
+      figures: [],
+      notes: [],
+    };
+    const compareRuns = async (...runs: string[]) => {
+      seen.push(runs);
+      return found;
+    };
+    const text = await cli(['compare', 'runs/one', 'runs/two'], { recipes: { compareRuns } });
+    expect([text.status, text.stderr]).toEqual([0, '']);
+    expect(text.stdout).toContain('beta      0.1  0.5\n\nStood on: no difference\n');
+    const json = await cli(['compare', 'runs/one', 'runs/two', '--json'], { recipes: { compareRuns } });
+    expect(JSON.parse(json.stdout)).toEqual(found);
+    expect(seen).toEqual(Array(2).fill(['runs/one', 'runs/two']));
+    for (const few of [['compare'], ['compare', 'runs/one'], ['compare', 'a', 'b', 'c']]) {
+      expect((await cli(few)).status, few.join(' ')).toBe(2);
+    }
+  });
+
+  it('compare of what is no run is wrong usage, with the directory', async () => {
+    const { compareRuns } = await import('../../src/recipes/index.ts');
+    const { status, stderr, stdout } = await cli(['compare', '/nowhere/a', '/nowhere/b'], { recipes: { compareRuns } });
+    expect([status, stdout]).toEqual([2, '']);
+    expect(stderr).toContain('there is no run here\n  where: /nowhere/a/manifest.json\n');
+  });
+
+  it('run and sft hand over --lock', async () => {
+    const seen: unknown[] = [];
+    const keep = async (settings: { readonly lock?: string | undefined }) => {
+      seen.push(settings.lock);
+      return outcome();
+    };
+    await cli(['run', ...GIVEN, '--lock', 'one.json'], { recipes: { playSpin: keep } });
+    await cli(['sft', ...GIVEN, '--lock', 'two.json'], { recipes: { fineTune: keep } });
+    expect(seen).toEqual(['one.json', 'two.json']);
+    expect((await cli(['eval', ...GIVEN, '--lock', 'one.json'])).status).toBe(2);
+  });
+
   it('resume without a run is wrong usage', async () => {
     const { status, stderr } = await cli(['resume']);
     expect(status).toBe(2);

@@ -1,7 +1,7 @@
 // The choice of an engine as a table, and the contradictions that it refuses.
 import { describe, expect, it } from 'vitest';
 import { chooseEngine, type EngineAsked, type EngineFacts } from '../../src/engine/choose.ts';
-import { bf16InCpuinfo } from '../../src/engine/facts.ts';
+import { bf16InCpuinfo, kernelFlagsIn } from '../../src/engine/facts.ts';
 
 const bare: EngineFacts = { torch: undefined, gpu: false, bf16: [], apple: false };
 const torch = { version: '2.15.0', cuda: false };
@@ -84,4 +84,17 @@ it('reads the instructions for bf16 from /proc/cpuinfo', () => {
   expect(bf16InCpuinfo('Features\t: fp asimd bf16 i8mm\n')).toEqual(['Arm BF16']);
   expect(bf16InCpuinfo('flags : fpu avx512f\n')).toEqual([]);
   expect(bf16InCpuinfo('')).toEqual([]);
+});
+
+it('reads from /proc/cpuinfo the instructions by which kernels are chosen, in one order', () => {
+  const x86 = 'flags\t\t: fpu vme sse4_2 fma avx512f avx2 amx_tile aes rdrand smep sme svm\nbugs : x\n';
+  expect(kernelFlagsIn(x86)).toEqual(['amx_tile', 'avx2', 'avx512f', 'fma', 'sse4_2']);
+  expect(kernelFlagsIn('Features\t: fp asimd evtstrm sve bf16 i8mm sme smei8i32\n')).toEqual([
+    'asimd',
+    'bf16',
+    'i8mm',
+    'smei8i32',
+    'sve',
+  ]);
+  expect(kernelFlagsIn('')).toEqual([]);
 });

@@ -1,6 +1,13 @@
 // Counts over answers and margins, each expected value counted by hand.
 import { describe, expect, it } from 'vitest';
-import { answerStatistics, discrimination, foreignness, repetition } from '../../src/evaluation/index.ts';
+import {
+  answerStatistics,
+  discrimination,
+  foreignness,
+  lengthBias,
+  lengthWarning,
+  repetition,
+} from '../../src/evaluation/index.ts';
 
 describe('discrimination', () => {
   it('counts ties half', () => {
@@ -66,6 +73,80 @@ describe('repetition', () => {
 
   it('does not join neighbouring ids', () => {
     expect(repetition([1, 23, 1, 1, 12, 3, 1, 1])).toBe(0);
+  });
+});
+
+describe('repetition in a window of 8', () => {
+  const loop = (period: number, length: number) => Array.from({ length }, (_, i) => i % period);
+
+  it('is above one half for a loop that has come round twice and 8 ids more, not before', () => {
+    for (const period of [1, 5, 20]) {
+      // 2·period + 1 windows, of which `period` are different.
+      const caught = 2 * period + 8;
+      expect(repetition(loop(period, caught), 8), `period ${period}`).toBeGreaterThan(0.5);
+      expect(repetition(loop(period, caught - 1), 8), `period ${period}`).toBeLessThanOrEqual(0.5);
+    }
+  });
+
+  it('is 0 where phrases of seven ids recur in other words', () => {
+    const phrase = [1, 2, 3, 4, 5, 6, 7];
+    const said = Array.from({ length: 9 }, (_, i) => [...phrase, 100 + i]).flat();
+    expect(repetition(said, 8)).toBe(0);
+    expect(repetition(said)).toBeGreaterThan(0.4);
+  });
+});
+
+describe('lengthBias', () => {
+  it('compares the answers of each pair, ties half', () => {
+    const lengths = [
+      { human: 9, generated: 3 },
+      { human: 5, generated: 5 },
+      { human: 4, generated: 2 },
+      { human: 2, generated: 10 },
+    ];
+    expect(lengthBias(lengths)).toEqual({
+      n: 4,
+      human: { mean: 5, median: 4.5 },
+      generated: { mean: 5, median: 4 },
+      humanLonger: 0.5,
+      equal: 0.25,
+      rule: 'longer',
+      accuracy: 0.625,
+    });
+    const turned = lengthBias(lengths.map(({ human, generated }) => ({ human: generated, generated: human })));
+    expect(turned).toMatchObject({ humanLonger: 0.25, equal: 0.25, rule: 'shorter', accuracy: 0.625 });
+    expect(lengthBias(lengths.slice(0, 3)).human).toEqual({ mean: 6, median: 5 });
+  });
+
+  it('takes no pairs at all', () => {
+    expect(lengthBias([])).toMatchObject({ n: 0, human: { mean: 0, median: 0 }, accuracy: 0 });
+    expect(lengthWarning(lengthBias([]))).toBeNull();
+  });
+
+  /** `right` pairs with the longer answer the human's, `wrong` with the shorter. */
+  const warningFor = (right: number, wrong: number) =>
+    lengthWarning(
+      lengthBias([
+        ...Array.from({ length: right }, () => ({ human: 8, generated: 4 })),
+        ...Array.from({ length: wrong }, () => ({ human: 3, generated: 6 })),
+      ]),
+    );
+
+  it('is a warning in words from three pairs of four', () => {
+    expect(warningFor(75, 25)).toContain('length alone tells the human answer from the generated one in 75.0 % of 100');
+    expect(warningFor(75, 25)).toContain('the longer one is the human');
+    expect(warningFor(75, 25)).toContain('6.8 tokens, median 8; generated ones 4.5, median 4');
+    expect(warningFor(10, 90)).toContain('the shorter one is the human');
+    expect(warningFor(74, 26)).toBeNull();
+    expect(warningFor(26, 74)).toBeNull();
+  });
+
+  it('does not warn by chance: one half and twice its standard error must be exceeded', () => {
+    // Of 16 pairs a coin's error is 1/8: 12 right is exactly twice that away from 8.
+    expect(warningFor(12, 4)).toBeNull();
+    expect(warningFor(13, 3)).not.toBeNull();
+    expect(warningFor(4, 0)).toBeNull();
+    expect(warningFor(5, 0)).not.toBeNull();
   });
 });
 

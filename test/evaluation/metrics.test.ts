@@ -3,7 +3,14 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { lastNumber, loadScorer, pickScorers, type ScoredRow, scorers } from '../../src/evaluation/index.ts';
+import {
+  lastNumber,
+  loadChecker,
+  loadScorer,
+  pickScorers,
+  type ScoredRow,
+  scorers,
+} from '../../src/evaluation/index.ts';
 
 const row = (response: string, answer: string): ScoredRow => ({ id: 'r1', prompt: [], response, answer });
 
@@ -146,5 +153,52 @@ describe('loadScorer', () => {
   it('reports a scorer that throws', async () => {
     const scorer = await loadScorer(scorerFile('throws.mjs', 'export default () => { throw new Error("no luck") }'));
     await expect(scorer(row('', ''))).rejects.toThrow(/row r1: no luck/);
+  });
+});
+
+describe('loadChecker', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'selfplay-checker-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  const checkerFile = (name: string, source: string): string => {
+    const path = join(folder, name);
+    writeFileSync(path, source);
+    return path;
+  };
+
+  it('knows none and the built-in scorers', async () => {
+    expect(await loadChecker('none')).toBeNull();
+    const [text, number] = [(await loadChecker('exact-match'))!, (await loadChecker('number'))!];
+    expect(await text(row('so  5', ' so 5 '))).toBe(true);
+    expect(await text(row('so 5', '5'))).toBe(false);
+    expect(await number(row('so 5', '5.0'))).toBe(true);
+    expect(await number(row('so 5', '6'))).toBe(false);
+    expect(await number(row('so', 'so'))).toBe(false);
+  });
+
+  it('runs the default export of a module, asynchronous or not', async () => {
+    const same = 'row.answer.toLowerCase() === row.response.toLowerCase()';
+    for (const [name, source] of [
+      ['plain.mjs', `export default (row) => ${same}`],
+      ['async.js', `export default async (row) => ${same}`],
+    ] as const) {
+      const checker = (await loadChecker(checkerFile(name, source)))!;
+      expect(await checker(row('Yes', 'YES'))).toBe(true);
+      expect(await checker(row('Yes', 'no'))).toBe(false);
+    }
+  });
+
+  it('names the file when there is no checker in it, and the row when it fails', async () => {
+    await expect(loadChecker(join(folder, 'none.mjs'))).rejects.toMatchObject({
+      kind: 'usage',
+      what: expect.stringMatching(/^the checker cannot be loaded/),
+      where: expect.stringContaining('none.mjs'),
+    });
+    await expect(loadChecker(checkerFile('value.mjs', 'export default 1'))).rejects.toThrow(/checker's default export/);
+    const score = (await loadChecker(checkerFile('score.mjs', 'export default () => 1')))!;
+    await expect(score(row('', ''))).rejects.toThrow(/the checker gave 1 for row r1/);
+    const broken = (await loadChecker(
+      checkerFile('throws.mjs', 'export default () => { throw new Error("no luck") }'),
+    ))!;
+    await expect(broken(row('', ''))).rejects.toThrow(/the checker failed on row r1: no luck/);
   });
 });

@@ -1,7 +1,7 @@
-// Which answers stand against each other, and which pairs are left out.
+// Which answers stand against each other.
 
 import { describe, expect, it } from 'vitest';
-import { censor, exclusion, type Pair, pairGroup, type ScoredPair } from '../../src/pairs/index.ts';
+import { censor, type Pair, pairGroup, type ScoredPair } from '../../src/pairs/index.ts';
 
 const ints = (...ids: number[]) => Int32Array.from(ids);
 const END = 2;
@@ -31,21 +31,6 @@ const pair = (real: Int32Array, generated: Int32Array): Pair => ({
   promptIds: ints(1, 2, 3),
   real,
   generated,
-});
-
-describe('exclusion', () => {
-  it('names identical pairs first, then accepted ones, then those that are too long', () => {
-    const same = pair(ints(5, END), ints(5, END));
-    const other = pair(ints(5, END), ints(6, 7, END));
-    expect(exclusion(same, { maxLength: 1, accepted: true })).toBe('identical');
-    expect(exclusion(other, { maxLength: 1, accepted: true })).toBe('accepted');
-    expect(exclusion(other, { maxLength: 5, accepted: false })).toBe('too long');
-    expect(exclusion(other, { maxLength: 6, accepted: false })).toBeNull();
-    // Alike up to the end is not identical, in either direction.
-    const limits = { maxLength: 9, accepted: false };
-    expect(exclusion(pair(ints(5, 6), ints(5, 6, END)), limits)).toBeNull();
-    expect(exclusion(pair(ints(5, 6, END), ints(5, 6)), limits)).toBeNull();
-  });
 });
 
 describe('pairGroup', () => {

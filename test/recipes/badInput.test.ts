@@ -163,6 +163,51 @@ describe('data', () => {
   });
 });
 
+describe('a checker', () => {
+  it('that cannot be loaded stops the game before it begins', async () => {
+    const checker = join(home, 'no-checker.mjs');
+    const error = await refused({ checker });
+    expect([error.kind, error.where]).toEqual(['usage', checker]);
+    expect(error.what).toContain('there is no such file');
+  });
+
+  it('that fails in the middle names the row, and the answers so far are kept', async () => {
+    const checker = join(home, 'sulking.mjs');
+    await writeFile(checker, 'export default () => "perhaps"\n');
+    const out = fresh('sulking');
+    const error = await rejection(playSpin(tinySettings(game, out, { iterations: 1, checker }), listener().context));
+    expect(error.what).toMatch(/the checker gave perhaps for row [0-9a-f]{16}/);
+    expect(existsSync(join(out, 'iteration-0/samples/00000.jsonl'))).toBe(true);
+    expect(existsSync(join(out, 'iteration-0/pairs.jsonl'))).toBe(false);
+  });
+});
+
+describe('files named as contamination', () => {
+  it('that are not there, or are no data', async () => {
+    const missing = await refused({ contamination: [join(home, 'no.jsonl')] });
+    expect([missing.kind, missing.where]).toEqual(['usage', join(home, 'no.jsonl')]);
+    expect(missing.fix).toContain('--contamination');
+    const data = await dataFile([{ a: 1 }]);
+    expect((await refused({ contamination: [data] })).where).toBe(data);
+  });
+
+  it('that leave no row to train on', async () => {
+    const error = await refused({ contamination: [game.data], contaminated: 'drop' });
+    expect(error.kind).toBe('usage');
+    expect(error.what).toContain('all 36 train rows overlap');
+    expect(error.fix).toContain('--contaminated keep');
+  });
+
+  it('can be mended after a refusal that came later', async () => {
+    const out = fresh('later');
+    const scorer = join(home, 'no-scorer.mjs');
+    await rejection(
+      playSpin(tinySettings(game, out, { iterations: 1, scorer, contamination: [game.data] }), listener().context),
+    );
+    expect(existsSync(out)).toBe(false);
+  });
+});
+
 describe('the output directory', () => {
   it('is refused when it holds anything, and left as it is', async () => {
     const out = fresh('full');
@@ -230,12 +275,13 @@ describe('a resume', () => {
     expect(await readFile(join(out, 'events.jsonl'), 'utf8')).toBe(before);
   });
 
-  it('is refused when data, eval data or model have changed, by name; and goes on when they are back', async () => {
+  it('is refused when data, named files or model have changed, by name; and goes on when they are back', async () => {
     const data = await dataFile(game.rows);
     const eval_data = await dataFile(game.rows.slice(0, 4));
+    const contamination = await dataFile(game.rows.slice(0, 2));
     const model = await changedModel(async () => undefined);
-    const out = await stopped({ data, eval_data, model });
-    const files = { data, eval_data, model: join(model, 'tokenizer_config.json') };
+    const out = await stopped({ data, eval_data, model, contamination: [game.data, contamination] });
+    const files = { data, eval_data, contamination, model: join(model, 'tokenizer_config.json') };
     for (const [name, file] of Object.entries(files)) {
       const bytes = await readFile(file);
       await writeFile(file, Buffer.concat([bytes, Buffer.from('\n')]));
@@ -259,7 +305,15 @@ describe('a full disk', () => {
     const expected = fresh('sound');
     await playSpin(tinySettings(game, expected, { iterations: 1 }), listener().context);
     const open = diskIo.open.bind(diskIo);
-    const failing = ['evaluation.json', '00001.jsonl', 'pairs.jsonl', 'sampler.safetensors', 'step-000001', '.model.'];
+    const failing = [
+      'evaluation.json',
+      '00001.jsonl',
+      'flagged.jsonl',
+      'pairs.jsonl',
+      'sampler.safetensors',
+      'step-000001',
+      '.model.',
+    ];
     for (const name of failing) {
       const out = fresh('disk');
       const full = () => Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });

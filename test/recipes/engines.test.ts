@@ -307,8 +307,9 @@ describe('held-out rows of another file', () => {
     await writeFile(held, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
     const out = fresh();
     const { said } = await finish(out, {}, { settings: { eval_data: held, test_size: 49, dev_size: 6 } });
+    expect(said.join('\n')).toContain(`with ${held}:`);
     expect(said.join('\n')).toContain(
-      `Warning: 42 of the 49 test rows from ${held} have a prompt that is also trained on`,
+      `Warning: 42 of the 42 train rows have a prompt that overlaps with one of test (the first: ${game.data}:`,
     );
   });
 });

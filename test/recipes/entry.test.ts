@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readExamples } from '../../src/data/index.ts';
 import { Interrupted, playSpin, resumeRun, type SpinInput } from '../../src/recipes/index.ts';
-import { type PairRecord, readLogProbs } from '../../src/recipes/records.ts';
+import { type FlaggedRecord, type PairRecord, readLogProbs } from '../../src/recipes/records.ts';
 import { type RunEvent, readResults, readRunLog } from '../../src/report/index.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { SelfplayError } from '../../src/util/index.ts';
@@ -28,6 +28,12 @@ const recordsOf = async (file: string) =>
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as PairRecord);
+const flaggedOf = async (run: string, t: number) =>
+  (await readFile(join(run, `iteration-${t}/flagged.jsonl`), 'utf8'))
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as FlaggedRecord);
+const foundOf = (events: readonly RunEvent[]) => events.flatMap((event) => (event.type === 'pairs' ? [event] : []));
 const stepsOf = (events: readonly RunEvent[]) =>
   events.flatMap((event) => (event.type === 'train.step' ? [event] : []));
 const stagesOf = (events: readonly RunEvent[]) =>
@@ -83,7 +89,7 @@ describe('--start-iteration', () => {
     const figures = (events: readonly RunEvent[]) => stepsOf(events).map(({ step, loss }) => ({ step, loss }));
     const undivided = (await readRunLog(whole)).filter(({ iteration }) => iteration === 1);
     expect(figures(second.events)).toEqual(figures(undivided));
-    expect(stagesOf(second.events)).toEqual(['null/evaluate', ...stagesOf(undivided)]);
+    expect(stagesOf(second.events)).toEqual(['0/prepare', 'null/evaluate', ...stagesOf(undivided)]);
     const rows = async (run: string) => (await readResults(join(run, 'results.json'))).rows;
     const [, before, after] = await rows(whole);
     const [given, played] = await rows(second.out);
@@ -100,13 +106,37 @@ describe('--start-iteration', () => {
   });
 });
 
+describe('a loss that looks back to the SFT model', () => {
+  it('has its answers from the replayed pairs of iteration 0, bit for bit', async () => {
+    const loss = { loss: 't-spin', beta: 1 } as const;
+    const { out } = await play(loss);
+    const entry = { start_iteration: 1, iterations: 1, replay_pairs: pairsOf(out, 0) };
+    const second = await play({ ...loss, ...entry, model: join(out, 'iteration-0/model') });
+    expect((await weights(second.out, 1)).equals(await weights(out, 1))).toBe(true);
+  });
+});
+
+describe('a governed game from pairs', () => {
+  it('rolls an iteration back to them, and numbers its attempts by the iteration', async () => {
+    const pairs = await file(released());
+    const governed = { governor: true, dev_size: 20, learning_rate: 0.5, max_attempts: 2 };
+    const entry = { start_iteration: 1, iterations: 1, replay: false, pairs };
+    const { out, events, outcome } = await play({ ...governed, ...entry });
+    expect(stagesOf(events).filter((stage) => stage.endsWith('/generate'))).toEqual([]);
+    expect(stepsOf(events).map(({ attempt }) => attempt)).toEqual([0, 0, 0, 0, 1, 1, 1, 1]);
+    for (const n of [0, 1]) expect(existsSync(join(out, `rejected/iteration-1-attempt-${n}/model`))).toBe(true);
+    expect((await recordsOf(pairsOf(out, 1))).length).toBe(48);
+    expect(outcome.best.label).toBe('given model');
+  });
+});
+
 describe('--stop-after generate', () => {
   it('ends the game with its pairs and says how to go on; a resume ends as the game without a stop', async () => {
     const { out, outcome, said, events } = await play({ stop_after: 'generate' });
     const pairs = pairsOf(out, 0);
     expect(outcome.waiting).toEqual({ iteration: 0, pairs });
     expect(said.join('\n')).toContain(
-      `Go on here: selfplay resume ${out}; or train elsewhere: selfplay run --model ${game.model} --start-iteration 0 ` +
+      `Go on here: selfplay resume ${out}; or train elsewhere, with the same settings: selfplay run --model ${game.model} --start-iteration 0 ` +
         `--pairs ${pairs}`,
     );
     expect(events.at(-1)).toMatchObject({ type: 'run.interrupted', reason: 'stop_after generate' });
@@ -118,6 +148,19 @@ describe('--stop-after generate', () => {
     for (const t of [0, 1]) expect((await weights(out, t)).equals(await weights(whole, t)), String(t)).toBe(true);
     const { rows } = await readResults(join(out, 'results.json'));
     expect(rows).toEqual((await readResults(join(whole, 'results.json'))).rows);
+  });
+
+  it('comes before the attempts: a governed game that is resumed has the same ones', async () => {
+    const governed = { governor: true, dev_size: 20, iterations: 1, learning_rate: 0.5, max_attempts: 2 } as const;
+    const undivided = await play(governed);
+    const { out, outcome } = await play({ ...governed, stop_after: 'generate' });
+    expect(outcome.waiting).toBeDefined();
+    const last = await resumeRun(out, listener().context);
+    expect([last.waiting, last.best.label]).toEqual([undefined, 'SFT model']);
+    for (const n of [0, 1]) {
+      const rejected = `rejected/iteration-0-attempt-${n}/model/model.safetensors`;
+      expect((await bytes(out, rejected)).equals(await bytes(undivided.out, rejected)), rejected).toBe(true);
+    }
   });
 
   it('in a later iteration says which pairs are replayed elsewhere', async () => {
@@ -141,7 +184,7 @@ describe('--pairs', () => {
     const pairs = pairsOf(whole, 0);
     const { out, events, said, outcome } = await play({ ...alone, pairs });
     expect(await recordsOf(pairsOf(out, 0))).toEqual(await recordsOf(pairs));
-    expect(stagesOf(events)).toEqual(['null/evaluate', '0/reference', '0/train', '0/evaluate']);
+    expect(stagesOf(events)).toEqual(['0/prepare', 'null/evaluate', '0/reference', '0/train', '0/evaluate']);
     expect(Math.abs(stepsOf(events)[0]!.loss - Math.LN2)).toBeLessThan(1e-6);
     const [mine, theirs] = [
       stepsOf(events),
@@ -201,15 +244,76 @@ describe('--pairs', () => {
       { prompt: '8+2', real: '10', generated: ' ' },
       { prompt: '8+2', real: '10', generated: 'it is 11' },
     ]);
-    const { out, said } = await play({ ...alone, pairs, checker: 'number' });
+    const { out, said, events } = await play({ ...alone, pairs, checker: 'number' });
     const records = await recordsOf(pairsOf(out, 0));
-    expect(records.slice(44).map(({ excluded }) => excluded)).toEqual(['identical', 'too long', 'accepted', null]);
+    const reasons = ['identical', 'over-long', 'equivalent', null];
+    expect(records.slice(44).map(({ excluded }) => excluded)).toEqual(reasons);
     expect(records.slice(-2).map(({ responses }) => responses[1].sample)).toEqual([0, 1]);
     expect(records.at(-1)!.id).toBe(records.at(-2)!.id);
-    expect(said.join('\n')).toContain(`${pairs}: 48 pairs of iteration 0; left out: 1 identical`);
+    expect(said.join('\n')).toContain(
+      `${pairs}: 48 pairs of iteration 0; left out: 1 identical to the human answer, 1 equivalent by the checker, ` +
+        '1 over-long; kept although noted: none (iteration-0/flagged.jsonl).',
+    );
     expect(said.join('\n')).toContain(`skipped ${pairs}:48: the answer is empty`);
+    expect(foundOf(events)).toMatchObject([
+      { iteration: 0, stage: 'prepare', pairs: 48, dropped: { identical: 1, equivalent: 1, 'over-long': 1 }, kept: {} },
+    ]);
+    const flagged = await flaggedOf(out, 0);
+    expect(flagged.map(({ line, action }) => [line, action])).toEqual([45, 46, 47].map((line) => [line, 'dropped']));
+    expect(flagged[2]).toMatchObject({ reasons: ['equivalent'], prompt: [user('8+2')] });
+    // What does not fit the model cannot be kept; the prompt of the two last rows is the same row's.
+    const all = await play({ ...alone, pairs, checker: 'number', drop: [] });
+    const kept = await recordsOf(pairsOf(all.out, 0));
+    expect(kept.slice(44).map(({ excluded }) => excluded)).toEqual([null, 'over-long', null, null]);
     const few = await play({ ...alone, pairs, limit: 5 });
     expect(await recordsOf(pairsOf(few.out, 0))).toHaveLength(5);
+  });
+
+  it('are judged by the settings of this run, as sampled ones are, and it says which ones it takes back in', async () => {
+    const checker = `${fresh('checker')}.mjs`;
+    await writeFile(checker, 'export default ({ prompt }) => /^[345]/.test(prompt[0].content);\n');
+    const asked = await play({ iterations: 1, checker, drop: ['identical', 'equivalent', 'truncated'] });
+    const made = await recordsOf(pairsOf(asked.out, 0));
+    const reasonsOf = (records: readonly PairRecord[]) => records.map(({ excluded }) => excluded);
+    expect(new Set(reasonsOf(made))).toEqual(new Set(['identical', 'equivalent', 'truncated', null]));
+    const entered = async (changes: Partial<SpinInput>) => {
+      const { out, said } = await play({ ...alone, pairs: pairsOf(asked.out, 0), ...changes });
+      const flagged = (await flaggedOf(out, 0)).map(({ line: _, ...others }) => others);
+      return { records: await recordsOf(pairsOf(out, 0)), flagged, said: said.join('\n') };
+    };
+    const same = await entered({ checker, drop: ['identical', 'equivalent', 'truncated'] });
+    expect(same.records).toEqual(made);
+    expect(same.flagged).toEqual((await flaggedOf(asked.out, 0)).map(({ line: _, ...others }) => others));
+    expect(same.said).not.toContain('take part here');
+    const other = await entered({ drop: ['truncated'] });
+    const cut = ({ responses }: PairRecord) => responses[1].finish === 'length';
+    expect(reasonsOf(other.records)).toEqual(made.map((record) => (cut(record) ? 'truncated' : null)));
+    // A human answer against a cut sample stays cut, and is not taken for a whole one.
+    expect(other.records.map(({ responses }) => responses)).toEqual(made.map(({ responses }) => responses));
+    expect(made.some((record) => cut(record) && record.responses[0].finish === 'length')).toBe(true);
+    const back = made.filter((record) => record.excluded !== null && !cut(record)).length;
+    expect(other.said).toContain(`${back} of these pairs were left out where they were made, and take part here`);
+  });
+
+  it('have their prompts compared with held-out ones and named files, and are left out on request', async () => {
+    const pairs = await file(released());
+    const bench = await file([...game.rows.slice(0, 5), { question: 'none', answer: 'x' }]);
+    const listed = async (run: string) =>
+      (await readFile(join(run, 'iteration-0/contamination.jsonl'), 'utf8'))
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Record<string, unknown>);
+    const kept = await play({ ...alone, pairs, contamination: [bench] });
+    expect((await listed(kept.out)).map(({ file, line, action }) => [file, line, action])).toEqual(
+      [1, 2, 3, 4, 5].map((line) => [pairs, line, 'kept']),
+    );
+    const dropped = await play({ ...alone, pairs, contamination: [bench], contaminated: 'drop', limit: 40 });
+    expect((await listed(dropped.out)).every(({ action }) => action === 'dropped')).toBe(true);
+    const ids = async (run: string) => (await recordsOf(pairsOf(run, 0))).map(({ id }) => id);
+    // A limit is of rows that are left.
+    expect(await ids(dropped.out)).toEqual((await ids(kept.out)).slice(5, 45));
+    const events = dropped.events.filter(({ type }) => type === 'contamination');
+    expect(events).toMatchObject([{ iteration: 0, against: bench, prompts: 6, overlapping: 5, dropped: true }]);
   });
 
   it('has held-out rows from --eval-data, or from data that later iterations play on; says when they are trained on', async () => {
@@ -219,12 +323,15 @@ describe('--pairs', () => {
     expect(outside.outcome.results.rows.map(({ items }) => items.length)).toEqual([2, 2]);
     expect(outside.outcome.results.best!.how).toContain('there is no dev split');
     expect(outside.said.join('\n')).toContain(
-      `Warning: held-out rows with a prompt that pairs of ${pairs} train on: 1.`,
+      `Warning: 1 of the 48 pairs of iteration 0 have a prompt that overlaps with one of test (the first: ${pairs}:1`,
     );
     const inside = await play({ pairs });
     expect(stagesOf(inside.events)).not.toContain('0/generate');
     expect(stagesOf(inside.events)).toContain('1/generate');
-    expect(inside.said.join('\n')).toContain(`pairs of ${pairs} train on: 12.`);
+    for (const split of ['dev', 'test']) {
+      const found = `6 of the 48 pairs of iteration 0 have a prompt that overlaps with one of ${split} `;
+      expect(inside.said.join('\n'), split).toContain(found);
+    }
     const last = await readLogProbs(join(inside.out, 'iteration-1/logprobs/sampler.safetensors'));
     expect(last!.size).toBe(36);
   });
@@ -248,6 +355,21 @@ describe('--pairs', () => {
     await rm(pairsOf(out, 0));
     await resumeRun(out, listener().context);
     expect((await weights(out, 1)).equals(await weights(undisturbed.out, 1))).toBe(true);
+  });
+
+  it('that were not written yet when it was killed are entered again, and stand in the log once', async () => {
+    const controller = new AbortController();
+    const out = fresh('killed');
+    const stop = (event: RunEvent) =>
+      event.type === 'stage.started' && event.stage === 'evaluate' && controller.abort();
+    const settings = { iterations: 1, pairs: await file(released()), out };
+    await expect(play(settings, controller.signal, stop)).rejects.toBeInstanceOf(Interrupted);
+    await rm(pairsOf(out, 0));
+    await resumeRun(out, listener().context);
+    expect(await recordsOf(pairsOf(out, 0))).toHaveLength(48);
+    const events = await readRunLog(out);
+    expect(foundOf(events)).toHaveLength(1);
+    expect(stagesOf(events).filter((stage) => stage === '0/prepare')).toHaveLength(1);
   });
 });
 
@@ -304,6 +426,12 @@ describe('pairs that are refused, with nothing left behind', () => {
     const changed = (change: object) => ({ ...record, responses: [real, { ...generated, ...change }] });
     const cases: [unknown, string, string][] = [
       [{ ...record, promptIds: [1.5] }, 'promptIds.0', 'int'],
+      [{ ...record, prompt: undefined }, 'prompt', 'array'],
+      [
+        { ...record, promptIds: record.promptIds.slice(1) },
+        'promptIds',
+        'other ids here: the pairs are of another tokenizer or chat template',
+      ],
       [changed({ finish: 'maybe' }), 'responses.1.finish', 'option'],
       [{ ...record, v: 2 }, 'v', 'expected 1'],
       [changed({ iteration: 4 }), 'responses.1.iteration', 'a pair of iteration 4; needed are those of iteration 0'],

@@ -16,7 +16,7 @@ import {
   type RunOutcome,
   resumeRun,
 } from '../../src/recipes/index.ts';
-import { type PairRecord, readLogProbs, readPairs } from '../../src/recipes/records.ts';
+import { type FlaggedRecord, type PairRecord, readLogProbs, readPairs } from '../../src/recipes/records.ts';
 import { type RunEvent, readResults, readRunLog } from '../../src/report/index.ts';
 import { gradientName, trainGraph, trainInputs } from '../../src/training/index.ts';
 import { listener, makeTinyGame, type TinyGame, tinySettings } from './tiny-game.ts';
@@ -35,6 +35,11 @@ const recordsOf = async (directory: string, t: number) =>
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as PairRecord);
+const flaggedOf = async (directory: string, t: number) =>
+  (await readFile(join(directory, `iteration-${t}/flagged.jsonl`), 'utf8'))
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as FlaggedRecord);
 const numberOf = (text: string) => text.match(/\d+/g)?.at(-1);
 const stepsOf = (events: readonly RunEvent[], t: number | null) =>
   events.flatMap((event) => (event.type === 'train.step' && event.iteration === t ? [event] : []));
@@ -56,7 +61,13 @@ afterAll(() => rm(home, { recursive: true, force: true }));
 describe('the run directory', () => {
   it('holds what others rely on, and no leftovers', async () => {
     for (const t of [0, 1]) {
-      for (const name of ['pairs.jsonl', 'model/config.json', 'model/model.safetensors', 'model/tokenizer.json']) {
+      for (const name of [
+        'pairs.jsonl',
+        'flagged.jsonl',
+        'model/config.json',
+        'model/model.safetensors',
+        'model/tokenizer.json',
+      ]) {
         expect(existsSync(join(run, `iteration-${t}`, name)), name).toBe(true);
       }
       for (const name of ['samples', 'checkpoints']) {
@@ -120,6 +131,40 @@ describe('the run directory', () => {
       ).toBe(true);
       const left = records.filter(({ excluded }) => excluded === 'identical').length;
       expect(said.join('\n')).toContain(`${cut} cut at 6; left out: ${left} identical`);
+    }
+  });
+
+  it('lists every pair with a reason to leave it out, and counts them', async () => {
+    const events = await readRunLog(run);
+    const lines = (await readFile(game.data, 'utf8')).trimEnd().split('\n');
+    for (const t of [0, 1]) {
+      const records = await recordsOf(run, t);
+      const flagged = await flaggedOf(run, t);
+      const noted = records.filter(({ excluded, responses }) => excluded !== null || responses[1].finish === 'length');
+      expect(flagged.map(({ id }) => id)).toEqual(noted.map(({ id }) => id));
+      for (const [i, { responses, excluded }] of noted.entries()) {
+        const [real, generated] = responses;
+        const cut = generated.finish === 'length' ? (['truncated'] as const) : [];
+        expect(flagged[i]).toMatchObject({
+          v: 1,
+          reasons: excluded === null ? cut : [excluded, ...cut],
+          action: excluded === null ? 'kept' : 'dropped',
+          humanTokens: real.ids.length,
+          generatedTokens: generated.ids.length,
+        });
+        expect(JSON.parse(lines[flagged[i]!.line - 1]!).question).toBe(flagged[i]!.prompt[0]!.content);
+      }
+      const found = events.flatMap((e) => (e.type === 'pairs' && e.iteration === t ? [e] : []));
+      expect(found).toHaveLength(1);
+      const taking = records.filter(({ excluded }) => excluded === null);
+      expect(found[0]).toMatchObject({
+        pairs: 36,
+        dropped: { identical: 36 - taking.length },
+        kept: { truncated: flagged.filter(({ action }) => action === 'kept').length },
+        lengths: { n: taking.length },
+      });
+      const longer = taking.filter(({ responses: [real, generated] }) => real.ids.length > generated.ids.length);
+      expect(found[0]!.lengths.humanLonger).toBeCloseTo(longer.length / taking.length, 12);
     }
   });
 
@@ -292,7 +337,7 @@ describe('which rows', () => {
       ({ responses: [, { text, finish }] }) => numberOf(text) !== undefined && finish === 'end',
     );
     expect(whole.length).toBeGreaterThan(0);
-    expect(records.filter(({ excluded }) => excluded === 'accepted')).toEqual(whole);
+    expect(records.filter(({ excluded }) => excluded === 'equivalent')).toEqual(whole);
     // With room for one token every sample is cut: "9" against "so 9" is right so far, and no more.
     await idsOf('cut', { checker: 'number', temperature: 0, data, max_new_tokens: 1 });
     const right = (await recordsOf(join(home, 'cut'), 0)).filter(
@@ -300,8 +345,123 @@ describe('which rows', () => {
     );
     expect(right.length).toBeGreaterThan(0);
     for (const { excluded } of right) expect(excluded).toBeNull();
+    // The same by a module of the user's, which is given both answers.
+    const module = join(home, 'checker.mjs');
+    const last = '(text) => text.match(/\\d+/g)?.at(-1)';
+    await writeFile(
+      module,
+      `const last = ${last};\nexport default ({ answer, response }) => last(answer) !== undefined && last(answer) === last(response)\n`,
+    );
+    await idsOf('module', { checker: module, temperature: 0, data });
+    expect(await recordsOf(join(home, 'module'), 0)).toEqual(records);
     const scored = (await readPairs(join(home, 'checker/iteration-0/pairs.jsonl'))).map(({ id }) => id);
     expect(scored).toEqual(records.filter(({ excluded }) => excluded === null).map(({ id }) => id));
+  });
+});
+
+describe('rules', () => {
+  it('of the user decide what is dropped', async () => {
+    await playSpin(settings('rules', { iterations: 1, drop: ['truncated'] }), listener().context);
+    const [before, after] = [await recordsOf(run, 0), await recordsOf(join(home, 'rules'), 0)];
+    const cut = ({ responses }: PairRecord) => responses[1].finish === 'length';
+    expect(after.map(({ excluded }) => excluded)).toEqual(before.map((one) => (cut(one) ? 'truncated' : null)));
+    const kept = (await readPairs(join(home, 'rules/iteration-0/pairs.jsonl'))).map(({ id }) => id);
+    expect(kept).toEqual(before.filter((one) => !cut(one)).map(({ id }) => id));
+    const actions = (await flaggedOf(join(home, 'rules'), 0)).map(({ reasons, action }) => [reasons[0], action]);
+    expect(actions).toContainEqual(['identical', 'kept']);
+  });
+
+  it('a prompt in several rows is noted by default, and left out but for the first on request', async () => {
+    const twice = [...game.rows, ...game.rows.slice(0, 12).map(({ question }) => ({ question, answer: 'none' }))];
+    const data = join(home, 'twice.jsonl');
+    await writeFile(data, twice.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const changes = { iterations: 1, data, dev_size: 0, test_size: 0 };
+    await playSpin(settings('twice', changes), listener().context);
+    await playSpin(settings('once', { ...changes, drop: ['duplicate-prompt'] }), listener().context);
+    const noted = (await flaggedOf(join(home, 'twice'), 0)).filter(({ reasons }) =>
+      reasons.includes('duplicate-prompt'),
+    );
+    expect(noted.length).toBeGreaterThan(6);
+    for (const { line, action } of noted) expect([line > 48, action]).toEqual([true, 'kept']);
+    const pairs = await readPairs(join(home, 'once/iteration-0/pairs.jsonl'));
+    expect(pairs).toHaveLength(48);
+    expect(new Set(pairs.map(({ promptIds }) => promptIds.join()))).toHaveProperty('size', 48);
+  });
+
+  it('say when length alone tells the answers apart', async () => {
+    const data = join(home, 'wordy.jsonl');
+    const wordy = game.rows.map(({ question, answer }) => ({ question, answer: `${answer} and that is all` }));
+    await writeFile(data, wordy.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    const wordyGame = listener();
+    await playSpin(settings('wordy', { iterations: 1, data, max_new_tokens: 30, temperature: 0 }), wordyGame.context);
+    expect(wordyGame.said.join('\n')).toMatch(
+      /Warning: iteration 0: length alone tells .* the longer one is the human's/,
+    );
+    expect(said.join('\n')).not.toContain('length alone');
+  });
+});
+
+describe('contamination', () => {
+  const fileOf = async (name: string, questions: readonly string[]) => {
+    const file = join(home, name);
+    const rows = questions.map((question) => JSON.stringify({ question, answer: 'x' }));
+    await writeFile(file, rows.map((row) => `${row}\n`).join(''));
+    return file;
+  };
+  const listOf = async (directory: string) =>
+    (await readFile(join(directory, 'contamination.jsonl'), 'utf8'))
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+  it('of a clean game is a sentence, and no file', async () => {
+    expect(said.join('\n')).toContain('No train prompt overlaps with one of dev, test.');
+    expect(existsSync(join(run, 'contamination.jsonl'))).toBe(false);
+    // A resume says it again.
+    const events = (await readRunLog(run)).filter(({ type }) => type === 'contamination');
+    expect(events.slice(0, 2)).toMatchObject([
+      { against: 'dev', prompts: 6, overlapping: 0, dropped: false },
+      { against: 'test', prompts: 6, overlapping: 0, dropped: false },
+    ]);
+  });
+
+  it('with a named file is listed and warned of, and the rows are left out on request', async () => {
+    const trained = (await recordsOf(run, 0)).map(({ id }) => id);
+    const bench = await fileOf('bench.jsonl', ['nothing', ...game.rows.slice(0, 10).map(({ question }) => question)]);
+    const kept = listener();
+    await playSpin(settings('kept', { iterations: 1, contamination: [bench] }), kept.context);
+    const list = await listOf(join(home, 'kept'));
+    expect(list.length).toBeGreaterThan(2);
+    for (const { id, file, line, against, with: other, words, action } of list) {
+      expect(trained).toContain(id);
+      expect([file, against, action]).toEqual([game.data, bench, 'kept']);
+      expect(other).toMatchObject({ file: bench, line: (line as number) + 1 });
+      expect(words).toBe(game.rows[(line as number) - 1]!.question);
+    }
+    expect(kept.said.join('\n')).toContain(
+      `Warning: ${list.length} of the 36 train rows have a prompt that overlaps with one of ${bench}`,
+    );
+    expect((await recordsOf(join(home, 'kept'), 0)).map(({ id }) => id)).toEqual(trained);
+
+    const dropped = listener();
+    const changes = { iterations: 1, contamination: [bench], contaminated: 'drop' };
+    await playSpin(settings('dropped', changes), dropped.context);
+    const ids = list.map(({ id }) => id);
+    expect((await recordsOf(join(home, 'dropped'), 0)).map(({ id }) => id)).toEqual(
+      trained.filter((id) => !ids.includes(id)),
+    );
+    expect(dropped.said.join('\n')).toContain('they are left out.');
+    expect(dropped.events.filter(({ type }) => type === 'contamination')).toMatchObject([
+      {},
+      {},
+      { against: bench, prompts: 11, overlapping: list.length, dropped: true },
+    ]);
+    const before = await readFile(join(home, 'dropped/contamination.jsonl'), 'utf8');
+    await resumeRun(join(home, 'dropped'), listener().context);
+    expect(await readFile(join(home, 'dropped/contamination.jsonl'), 'utf8')).toBe(before);
+    // A limit is of rows that are left.
+    await playSpin(settings('limited', { ...changes, limit: 30 - list.length }), listener().context);
+    expect(await recordsOf(join(home, 'limited'), 0)).toHaveLength(30 - list.length);
   });
 });
 

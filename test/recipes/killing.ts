@@ -45,7 +45,7 @@ async function essence(out: string): Promise<Record<string, string>> {
     results: JSON.stringify((await readResults(join(out, 'results.json'))).rows),
   };
   for (const name of ['.', 'iteration-0', 'iteration-1']) {
-    for (const file of ['model/model.safetensors', 'pairs.jsonl']) {
+    for (const file of ['model/model.safetensors', 'pairs.jsonl', 'flagged.jsonl']) {
       const path = join(out, name, file);
       if (existsSync(path)) files[join(name, file)] = (await readFile(path)).toString('base64');
     }
@@ -63,6 +63,7 @@ async function story(out: string): Promise<string[]> {
     if (event.type === 'stage.finished') return [`${at} finished: ${JSON.stringify(event.counts)}`];
     if (event.type === 'evaluation')
       return [`${at} ${event.split} of ${event.model}: ${JSON.stringify(event.metrics)}`];
+    if (event.type === 'pairs') return [`${at} pairs: ${JSON.stringify([event.dropped, event.kept, event.lengths])}`];
     return event.type === 'run.finished' ? ['run finished'] : [];
   };
   return (await readRunLog(out)).flatMap(names);

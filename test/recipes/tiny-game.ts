@@ -110,6 +110,7 @@ export function tinySettings(game: TinyGame, out: string, changes: Partial<SpinI
     learning_rate: 1e-3,
     checkpoint_seconds: 0,
     micro_batch_tokens: 100,
+    governor: false,
     engine: 'onnx',
     threads: 1,
     ...changes,

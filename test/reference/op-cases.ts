@@ -80,6 +80,9 @@ export const opCases = {
   affine: [make.affine([T(4), 3], -1.5, 0.25), make.affine([], 2, 0), make.affine([T(1)], 0.5, 1)],
   sigmoid: [make.unary('sigmoid', [T(5), 3]), make.unary('sigmoid', [T(9)], 30), make.unary('sigmoid', [])],
   softplus: [make.unary('softplus', [T(5), 3]), make.unary('softplus', [T(9)], 50), make.unary('softplus', [])],
+  exp: [make.unary('exp', [T(5), 3]), make.unary('exp', [T(9)], 5), make.unary('exp', [])],
+  log: [make.log([T(5), 3]), make.log([T(9)], 50), make.log([])],
+  step: [make.unary('step', [T(5), 3]), make.unary('step', []), make.stepAt0],
   sumTo: [
     make.reshaping('sumTo', [4, 5], [5]),
     make.reshaping('sumTo', [4, 5], [4, 1]),

@@ -19,8 +19,23 @@ export const binaryWithItself = (op: Binary, x: Sizes): OpCase =>
 export const affine = (x: Sizes, scale: number, shift: number): OpCase =>
   opCase(`affine ${show(x)}·${scale}+${shift}`, { x: floatInput('x', x) }, (b, v) => [b.affine(v.x, scale, shift)]);
 
-export const unary = (op: 'sigmoid' | 'softplus' | 'sumSquares', x: Sizes, scale = 1): OpCase =>
+export const unary = (op: 'sigmoid' | 'softplus' | 'exp' | 'step' | 'sumSquares', x: Sizes, scale = 1): OpCase =>
   opCase(`${op} ${show(x)} scale ${scale}`, { x: floatInput('x', x, scale) }, (b, v) => [b[op](v.x)]);
+
+/** Of positive numbers. */
+export function log(x: Sizes, scale = 1): OpCase {
+  const { value, ...declared } = floatInput('x', x, scale);
+  const positive = { ...declared, value: map(value, (number) => Math.fround(0.1 + Math.abs(number))) };
+  return opCase(`log ${show(x)} scale ${scale}`, { x: positive }, (b, v) => [b.log(v.x)]);
+}
+
+/** Where it jumps, which finite differences cannot follow. */
+export const stepAt0 = opCase(
+  'step at 0',
+  { x: givenInput(array([-1e-30, 0, 1e-30, -0], [4]), [['tokens', 4]]) },
+  (b, v) => [b.step(v.x)],
+  { forwardOnly: true },
+);
 
 export const reshaping = (op: 'sumTo' | 'broadcastTo' | 'reshape', x: Sizes, shape: Shape): OpCase =>
   opCase(`${op} ${show(x)} to [${shape}]`, { x: floatInput('x', x) }, (b, v) => [b[op](v.x, shape)]);

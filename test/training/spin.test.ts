@@ -1,12 +1,12 @@
-// SPIN's loss against values derived by hand, its start at ln 2, and what must not change it: packing and micro-batches.
+// SPIN's loss in a model: its start at ln 2, and what must not change it: packing and micro-batches. (losses.test.ts: its values.)
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Engine, floats, ints, onnxEngine } from '../../src/engine/index.ts';
+import { type Engine, floats, onnxEngine } from '../../src/engine/index.ts';
 import { generate } from '../../src/generation/index.ts';
 import { graphBuilder } from '../../src/graph/index.ts';
 import type { Group } from '../../src/pairs/index.ts';
 import { openScorer } from '../../src/training/index.ts';
-import { crossEntropy, spinLoss } from '../../src/training/losses.ts';
+import { crossEntropy } from '../../src/training/losses.ts';
 import { tinyModel, tinyRequests, writeWeights } from '../generation/tiny.ts';
 import { type BatchGradient, gradientOf, relativeError, tinyHumans, tinyPairs, unshared } from './tiny-pairs.ts';
 
@@ -26,67 +26,6 @@ function expectSame(got: BatchGradient, expected: BatchGradient): void {
     expect(relativeError(got.gradients.get(name)!, gradient), name).toBeLessThan(SAME);
   }
 }
-
-describe('spinLoss', () => {
-  async function lossOf(real: [number, number][], generated: [number, number][], beta: number, weight = 1) {
-    const b = graphBuilder();
-    b.input('responses', ['responses'], 'i32');
-    const result = spinLoss(
-      b,
-      {
-        logProbs: b.input('logProbs', ['rows']),
-        reference: b.input('reference', ['rows']),
-        responseOf: b.input('responseOf', ['rows'], 'i32'),
-        real: b.input('real', ['pairs'], 'i32'),
-        generated: b.input('generated', ['pairs'], 'i32'),
-        responses: 'responses',
-        pairWeight: b.input('pairWeight', [1, 1]),
-      },
-      beta,
-    );
-    for (const [name, value] of Object.entries(result)) b.output(name, value);
-    const program = await engine.compile(b.build());
-    const tokens = [...real, ...generated];
-    const outputs = await program.run({
-      logProbs: floats(Float32Array.from(tokens, ([policy]) => policy)),
-      reference: floats(Float32Array.from(tokens, ([, reference]) => reference)),
-      responseOf: ints([...real.map(() => 0), ...generated.map(() => 1)]),
-      real: ints([0]),
-      generated: ints([1]),
-      responses: ints([0, 0]),
-      pairWeight: floats(Float32Array.of(weight), [1, 1]),
-    });
-    await program.dispose();
-    const value = (name: string) => outputs[name]!.data[0]!;
-    return { loss: value('loss'), real: value('realReward'), generated: value('generatedReward') };
-  }
-
-  it('is ln(1 + e^−margin), with log-probs summed per answer and β outside the sum', async () => {
-    // Real: (−1 − −1.5) + (−2 − −2) = 0.5; generated: −3 − −2 = −1; β 2: rewards 1 and −2, margin 3.
-    const got = await lossOf(
-      [
-        [-1, -1.5],
-        [-2, -2],
-      ],
-      [[-3, -2]],
-      2,
-    );
-    expect(got.real).toBeCloseTo(1, 6);
-    expect(got.generated).toBeCloseTo(-2, 6);
-    expect(got.loss).toBeCloseTo(0.048587351573742, 6);
-  });
-
-  it('grows with a negative margin, and carries the weight of its pair', async () => {
-    // Margin 0.1·(−1 − 1) = −0.2; ln(1 + e^0.2) = 0.798138869382; a quarter of it.
-    const got = await lossOf([[-3, -2]], [[-1, -2]], 0.1, 0.25);
-    expect(got.loss).toBeCloseTo(0.798138869382 / 4, 6);
-  });
-
-  it('stays finite at huge margins of either sign', async () => {
-    expect((await lossOf([[-20_000, 0]], [[0, 0]], 1)).loss).toBeCloseTo(20_000, 0);
-    expect((await lossOf([[0, -20_000]], [[0, 0]], 1)).loss).toBe(0);
-  });
-});
 
 describe('crossEntropy', () => {
   it('is the weighted sum of −log p', async () => {

@@ -63,6 +63,9 @@ const rules = {
   },
   sigmoid: ({ e }, inputs) => [e.op('Sigmoid', inputs)],
   softplus: ({ e }, inputs) => [e.op('Softplus', inputs)],
+  exp: ({ e }, inputs) => [e.op('Exp', inputs)],
+  log: ({ e }, inputs) => [e.op('Log', inputs)],
+  step: ({ e }, [x]) => [e.op('Cast', [e.op('Greater', [x!, e.scalar(0)])], { to: 1n })],
   sumTo: ({ e, shape }, [x], { inputs: [source], attributes: { shape: target } }) => {
     const wide = source!.shape;
     const missing = wide.length - target.length;

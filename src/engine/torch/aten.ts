@@ -237,6 +237,9 @@ export function atenOn(device: Device) {
     sigmoid: alike('sigmoid'),
     silu: alike('silu'),
     exp: alike('exp'),
+    log: alike('log'),
+    /** 0, `at0`, 1 where x is negative, 0, positive */
+    heaviside: (x: Tensor, at0: Tensor) => into(undefined, ['heaviside', 'out'], [x, at0], x.shape, x.dtype),
     sqrt: alike('sqrt'),
     rsqrt: alike('rsqrt'),
     /** dy·silu'(x) */

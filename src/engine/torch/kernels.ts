@@ -3,9 +3,10 @@
  * its results as new tensors.
  *
  * Mixed precision. With a compute dtype of bf16 or f16 the products of the layers, attention and the gate are computed
- * and stored in it, and so are KV caches; what is summed over layers or tokens (the residual stream, norms, losses, the
- * head, and within torch's softmax its sums) is f32, and so are all other states. A kernel asks for the dtype that it needs: `f32` and `low` convert where an operand
- * has the other one. With f32 nothing converts.
+ * and stored in it, and so are KV caches and the gradient of the head; what is summed over layers or tokens (the residual
+ * stream, norms, losses, the head's logits and log-probs, and within torch's softmax its sums) is f32, and so are all
+ * other states. A kernel asks for the dtype that it needs: `f32` and `low` convert where an operand has the other one.
+ * With f32 nothing converts.
  */
 import type { Dim, OpAttributes, OpName, Shape } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
@@ -176,6 +177,9 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     },
     sigmoid: (_, [x]) => [aten.sigmoid(f32(x))],
     softplus: (_, [x]) => [aten.logaddexp(f32(x), scalar(0))],
+    exp: (_, [x]) => [aten.exp(f32(x))],
+    log: (_, [x]) => [aten.log(f32(x))],
+    step: (_, [x]) => [aten.heaviside(f32(x), scalar(0))],
     sumTo: (c, [x], { shape }) => {
       const value = f32(x);
       const target = sizes(c, shape);

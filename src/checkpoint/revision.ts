@@ -1,0 +1,17 @@
+// Which revision of a Hugging Face repository a model directory holds, as far as the directory tells.
+
+import { readFile, realpath } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+const COMMIT = /^[0-9a-f]{40}$/;
+/** What `hf download --local-dir` notes of a file: the commit is the first line. */
+const NOTE = '.cache/huggingface/download/config.json.metadata';
+
+/** The commit (40 hex digits): from the place in a Hugging Face cache, or from what a download noted; null where neither is. */
+export async function modelRevision(dir: string): Promise<string | null> {
+  const root = await realpath(dir);
+  if (basename(dirname(root)) === 'snapshots' && COMMIT.test(basename(root))) return basename(root);
+  const note = await readFile(join(root, NOTE), 'utf8').catch(() => '');
+  const commit = note.split('\n')[0]!.trim();
+  return COMMIT.test(commit) ? commit : null;
+}

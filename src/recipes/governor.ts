@@ -1,0 +1,140 @@
+/**
+ * The governor at work (evaluation/governor.ts has its rules): reads the dev split, decides after every iteration, and
+ * sees to roll-backs. What is decided lies in iteration-t/decision.json before anything is done about it; a rejected
+ * attempt moves to rejected/, decision last, so that a roll-back that was cut off is finished by the next resume.
+ */
+import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Decision, decide, estimate, type Readings } from '../evaluation/index.ts';
+import { exists, writeFileAtomic } from '../util/index.ts';
+import { answerFigures, type Judged } from './judge.ts';
+import { taskFigure } from './outcome.ts';
+import type { Row } from './rows.ts';
+import { iterationName, REJECTED, type Run, rejectedName } from './run.ts';
+
+/** One try at an iteration. */
+export interface Attempt {
+  /** From 0. */
+  readonly number: number;
+  readonly learningRate: number;
+  readonly beta: number;
+}
+
+/** decision.json */
+interface DecisionRecord extends Decision {
+  readonly v: 1;
+  readonly attempt: number;
+  readonly learning_rate: number;
+  readonly beta: number;
+}
+
+const DECISION = 'decision.json';
+/** What a remedy divides the rate by, or multiplies β with. */
+const REMEDY_FACTOR = 3;
+/** With fewer dev rows the rules would follow noise. */
+const FEWEST_ROWS = 20;
+
+/** The dev split says nothing below that. */
+export const canGovern = (dev: readonly Row[]): boolean => dev.length >= FEWEST_ROWS;
+
+/** The next try at iteration t; undefined when there were as many as the settings allow. */
+export async function openAttempt(run: Run<'run'>, t: number): Promise<Attempt | undefined> {
+  await finishRollBack(run, t);
+  const rejected = await rejectedDecisions(run, t);
+  run.attempts.set(t, rejected.length);
+  let { learning_rate: learningRate, beta } = run.settings;
+  for (const { remedy } of rejected) {
+    if (remedy === 'higher-beta') beta *= REMEDY_FACTOR;
+    else learningRate /= REMEDY_FACTOR;
+  }
+  if (rejected.length >= run.settings.max_attempts) {
+    await run.say(
+      `Iteration ${t}: none of ${rejected.length} attempt(s) counts; the game ends with the model before it.`,
+    );
+    return undefined;
+  }
+  if (rejected.length > 0) {
+    await run.say(`Iteration ${t}: attempt ${rejected.length + 1} with learning rate ${learningRate} and β ${beta}.`);
+  }
+  return { number: rejected.length, learningRate, beta };
+}
+
+/** Decides about the attempt that the judgement is of. A resume finds what was decided. */
+export async function govern(
+  run: Run<'run'>,
+  t: number,
+  attempt: Attempt,
+  dev: { readonly now: readonly Judged[]; readonly before: readonly Judged[]; readonly rows: readonly Row[] },
+): Promise<Decision> {
+  const file = run.path(iterationName(t), DECISION);
+  if (await exists(file)) return JSON.parse(await readFile(file, 'utf8')) as DecisionRecord;
+  const readings = readingsOf(dev.now, dev.before, dev.rows);
+  const decision = decide(readings);
+  const { before, after, task, ...figures } = readings;
+  await run.emit({
+    iteration: t,
+    stage: 'evaluate',
+    type: 'governor.decided',
+    ...decision,
+    metrics: { ...figures, [task.name]: task.difference },
+    answers: { before: { ...before }, after: { ...after } },
+  });
+  await run.say(`Iteration ${t}: ${sentences[decision.verdict]}: ${decision.reason}.`);
+  const { number, learningRate, beta } = attempt;
+  const record: DecisionRecord = { v: 1, attempt: number, learning_rate: learningRate, beta, ...decision };
+  await writeFileAtomic(file, `${JSON.stringify(record, null, 2)}\n`);
+  return decision;
+}
+
+const sentences: Readonly<Record<Decision['verdict'], string>> = {
+  continue: 'the game may go on',
+  stop: 'the game stops here',
+  end: 'the game is over',
+  'roll-back': 'rolled back',
+};
+
+/** What the dev rows say about θ_{t+1} (now) and θ_t (before). */
+function readingsOf(now: readonly Judged[], before: readonly Judged[], rows: readonly Row[]): Readings {
+  const { name, better } = taskFigure(now)!;
+  const change = (of: (row: Judged) => number) => estimate(now.map((row, i) => of(row) - of(before[i]!)));
+  const against = now.flatMap((row) => row.against ?? []);
+  const answers = (judged: readonly Judged[]) => {
+    const { meanLength, repetition, identicalToHuman, truncated } = answerFigures(judged, rows);
+    return { length: meanLength, repetition, identical: identicalToHuman, truncated };
+  };
+  return {
+    accuracy: estimate(now.map(({ scores }) => scores['real-vs-generated']!)),
+    margin: estimate(against.map(({ margin }) => margin)),
+    task: { name, better, difference: change(({ scores }) => scores[name]!) },
+    humanDrift: change(({ scores }) => -scores['nats/token']!),
+    klToOpponent: estimate(against.map(({ klToOpponent }) => klToOpponent)),
+    klToBase: estimate(against.map(({ klToBase }) => klToBase)),
+    before: answers(before),
+    after: answers(now),
+  };
+}
+
+/** What an attempt leaves, in the order in which a roll-back moves it. */
+const REJECTS = ['model', 'evaluation.json', DECISION];
+
+async function finishRollBack(run: Run<'run'>, t: number): Promise<void> {
+  const folder = run.path(iterationName(t));
+  const file = join(folder, DECISION);
+  if (!(await exists(file))) return;
+  const { verdict, attempt } = JSON.parse(await readFile(file, 'utf8')) as DecisionRecord;
+  if (verdict !== 'roll-back') return;
+  const to = run.path(rejectedName(t, attempt));
+  await mkdir(to, { recursive: true });
+  for (const name of REJECTS) if (await exists(join(folder, name))) await rename(join(folder, name), join(to, name));
+}
+
+/** Decisions about the attempts at iteration t that do not count, in their order. */
+async function rejectedDecisions(run: Run<'run'>, t: number): Promise<DecisionRecord[]> {
+  if (!(await exists(run.path(REJECTED)))) return [];
+  const decisions: DecisionRecord[] = [];
+  const names = new Set(await readdir(run.path(REJECTED)));
+  for (let n = 0; names.has(rejectedName(t, n).slice(REJECTED.length + 1)); n++) {
+    decisions.push(JSON.parse(await readFile(run.path(rejectedName(t, n), DECISION), 'utf8')) as DecisionRecord);
+  }
+  return decisions;
+}

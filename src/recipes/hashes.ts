@@ -1,0 +1,48 @@
+/** Identities of the files that a run stands on. */
+import { existsSync } from 'node:fs';
+import { hashModelDirectory } from '../checkpoint/index.ts';
+import { hashFile, sha256Hex, usageError } from '../util/index.ts';
+import type { SftSettings, SpinSettings } from './settings.ts';
+
+/** Settings that name a file with rows. */
+
+type RowFile = 'data' | 'eval_data' | 'pairs' | 'replay_pairs';
+
+/** SHA-256 in hex, as manifest.json has them; null for what is not given. */
+export interface Hashes extends Readonly<Record<RowFile, string | null>> {
+  readonly model: string;
+  /** Of the named files together. */
+  readonly contamination: string | null;
+}
+
+/** @throws usage error for a file that is not there or cannot be read */
+export async function hashesOf(settings: SpinSettings | SftSettings): Promise<Hashes> {
+  return { model: await hashModelDirectory(settings.model), ...(await rowHashes(settings)) };
+}
+
+/** @throws usage error for a file that is not there or cannot be read */
+export async function rowHashes(settings: SpinSettings | SftSettings): Promise<Omit<Hashes, 'model'>> {
+  const paths: { readonly [Name in RowFile]?: string | undefined } = settings;
+  const hashOf = async (name: RowFile) => {
+    const path = paths[name];
+    return path === undefined ? null : hashInput(path, `check --${name.replace('_', '-')}`);
+  };
+  const named = await Promise.all(settings.contamination.map((path) => hashInput(path, 'check --contamination')));
+  return {
+    data: await hashOf('data'),
+    eval_data: await hashOf('eval_data'),
+    pairs: await hashOf('pairs'),
+    replay_pairs: await hashOf('replay_pairs'),
+    contamination: named.length === 0 ? null : sha256Hex(named.join('\n')),
+  };
+}
+
+/** SHA-256 of a file that the user named. @throws usage error with this fix */
+export async function hashInput(path: string, fix: string): Promise<string> {
+  if (!existsSync(path)) throw usageError({ what: 'there is no such file', where: path, fix });
+  try {
+    return (await hashFile(path)).sha256;
+  } catch (cause) {
+    throw usageError({ what: `the file cannot be read: ${(cause as Error).message}`, where: path, fix, cause });
+  }
+}
