@@ -80,7 +80,7 @@ export const scorers = {
     const wanted = lastNumber(row.response);
     return wanted !== null && lastNumber(row.answer) === wanted ? 1 : 0;
   },
-} satisfies Record<string, (row: Pick<ScoredRow, 'response' | 'answer'>) => number>;
+} satisfies Record<string, Scorer>;
 
 /** Name of a built-in scorer. */
 export type ScorerName = keyof typeof scorers;
