@@ -46,7 +46,7 @@ const kernels = {
   scatterRows: ([rows, ids], { count }, run) => [basic.scatterRows(rows!, ids!, run.bind([count])[0]!)],
   rmsNorm: ([x, w], { eps }) => transformer.rmsNorm(x!, w!, eps),
   rmsNormGrad: ([dy, x, w, rstd]) => transformer.rmsNormGrad(dy!, x!, w!, rstd!),
-  rope: ([x, positions], attributes) => [transformer.rope(x!, positions!, attributes)],
+  rope: (inputs, attributes) => inputs.slice(0, -1).map((x) => transformer.rope(x, inputs.at(-1)!, attributes)),
   attention: ([q, k, v, segments], attributes) => [transformer.attention(q!, k!, v!, segments!, attributes)],
   attentionGrad: ([dy, q, k, v, segments], attributes) =>
     transformer.attentionGrad(dy!, [q!, k!, v!], segments!, attributes),
