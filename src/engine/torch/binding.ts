@@ -18,10 +18,19 @@ const C_TYPES: Readonly<Record<ArgumentType, string>> = {
   d: 'double',
 };
 
-type Call = (...values: number[]) => number;
+export type Call = (...values: number[]) => number;
 
 /** A 64-bit slot: an integer or a handle, a text, a list of either (handles are taken over), or nothing. */
 export type Slot = number | { readonly text: string } | { readonly list: readonly number[] } | null;
+
+/** Memory of ours that the library reads and writes, in 64-bit words. */
+export interface Memory {
+  readonly address: number;
+  /** Whole numbers up to 2^53, negative ones in two's complement. */
+  write(word: number, value: number): void;
+  writeDouble(word: number, value: number): void;
+  read(word: number): number;
+}
 
 export interface Library {
   readonly version: string;
@@ -39,11 +48,17 @@ export interface Library {
   invoke(name: string, types: string, ...values: number[]): void;
   /** Calls a function that returns an error code. `types` as in C, one letter each. */
   call(name: string, types: string, ...values: number[]): void;
+  /** The function itself, whose code `check` looks at. */
+  raw(name: string, types: string): Call;
+  /** Throws what the library complained of when the code is not 0. */
+  check(code: number): void;
   /**
    * Calls an operator by its schema, with EVERY argument. Handles are taken over: pass fresh ones.
    * @returns the first `results` results as handles, owned by the caller
    */
   dispatch(name: string, overload: string, slots: readonly Slot[], results: number): readonly number[];
+  /** Lives as long as what was returned. */
+  memory(words: number): Memory;
   /** Address of integers in memory until the next call of `sizes` with the same place (0 or 1). */
   sizes(place: 0 | 1, values: readonly number[]): number;
   /** Address of a number in memory until the next call of `double`. */
@@ -101,16 +116,22 @@ export async function loadLibrary(directory: string, file: string, threads: numb
     }
   };
   const library = open();
-  const memory = new ArrayBuffer(8 * WORDS);
-  const words = new Uint32Array(memory);
-  const doubles = new Float64Array(memory, 8 * DOUBLE, 1);
-  const address = Number(koffi.address(memory));
-  /** Whole numbers up to 2^53, negative ones in two's complement. */
-  const write = (word: number, value: number) => {
-    words[2 * word] = value;
-    words[2 * word + 1] = Math.floor(value / 2 ** 32);
+  const memory = (count: number): Memory => {
+    const bytes = new ArrayBuffer(8 * count);
+    const [halves, doubles] = [new Uint32Array(bytes), new Float64Array(bytes)];
+    return {
+      address: Number(koffi.address(bytes)),
+      write: (word, value) => {
+        halves[2 * word] = value;
+        halves[2 * word + 1] = Math.floor(value / 2 ** 32);
+      },
+      writeDouble: (word, value) => {
+        doubles[word] = value;
+      },
+      read: (word) => halves[2 * word]! + halves[2 * word + 1]! * 2 ** 32,
+    };
   };
-  const read = (word: number) => words[2 * word]! + words[2 * word + 1]! * 2 ** 32;
+  const { address, write, writeDouble, read } = memory(WORDS);
 
   /** Zero-terminated names, kept for good. */
   const names = new Map<string, { bytes: Uint8Array; address: number }>();
@@ -191,13 +212,16 @@ export async function loadLibrary(directory: string, file: string, threads: numb
   check(threadCount(address + 8 * RESULT));
   return {
     version,
-    threads: words[2 * RESULT]!,
+    threads: read(RESULT) % 2 ** 32,
     has,
     constant: (name) => bind(`aoti_torch_${name}`, '')(),
     address: (name) => Number(bind(name, '', 'uint64_t')()),
     flag: (name, at) => Number(bind(name, 'p', 'uint8_t')(at)) !== 0,
     invoke: (name, types, ...values) => void bind(name, types, 'void')(...values),
     call: (name, types, ...values) => check(bind(name, types)(...values)),
+    raw: bind,
+    check,
+    memory,
     dispatch: (name, overload, slots, results) => {
       for (let i = 0; i < slots.length; i++) put(STACK + i, slots[i]!);
       check(dispatch(nameAt(name), nameAt(overload), address + 8 * STACK, abi));
@@ -209,7 +233,7 @@ export async function loadLibrary(directory: string, file: string, threads: numb
       return address + 8 * SIZES[place];
     },
     double: (value) => {
-      doubles[0] = value;
+      writeDouble(DOUBLE, value);
       return address + 8 * DOUBLE;
     },
     text: nameAt,

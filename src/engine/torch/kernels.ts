@@ -19,8 +19,9 @@ import { type Sequences, sequencesOf } from './sequences.ts';
 import { addProduct, type Sink } from './sink.ts';
 import { areSideBySide, type Device, sizeOf, type Tensor, type TorchDtype } from './tensors.ts';
 
-/** Whole numbers: they come from the host, and kernels look at them there. */
+/** Whole numbers: they come from the host, and kernels look at them there, best within `RunContext.once`. */
 export interface Indices {
+  readonly name: string;
   readonly shape: readonly number[];
   readonly host: Int32Array;
 }
@@ -42,10 +43,15 @@ export interface RunContext {
   readonly packed: (states: readonly string[], dtype: TorchDtype) => Tensor | undefined;
   /** Caches in which a kernel has already written what the next cacheWrite would write. */
   readonly written: Set<string>;
-  /** Identifies an input's array within the run. */
-  readonly keyOf: (host: Int32Array) => number;
-  /** Makes something once per run; tensors in it live until the run ends. */
+  /**
+   * Makes something once per run; tensors in it live until the run ends. Their number and shapes depend on nothing but
+   * the sizes that were bound, or the kernel says that it `varies`.
+   */
   readonly once: <T>(key: string, make: () => T) => T;
+  /** What the kernel does depends on values of its indices: it must not be repeated from a tape. */
+  readonly varies: () => void;
+  /** Whether an input of slots is 0, 1, 2 … */
+  readonly areInOrder: (indices: Indices) => boolean;
 }
 
 type Kernel<K extends OpName> = (
@@ -96,25 +102,30 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
   /** In the compute dtype, perhaps columns of a wider matrix. */
   const inLow = (x: Operand | undefined): Tensor =>
     x && !isState(x) && tensor(x).dtype === dtype ? tensor(x) : low(x);
-  const ids = (x: Operand | undefined): Int32Array => {
+  const ids = (x: Operand | undefined): Indices => {
     if (!x || !isIndices(x)) throw reject('indices must be an input of the graph');
-    return x.host;
+    return x;
   };
   const sizes = (c: RunContext, shape: Shape) => shape.map(c.size);
   /** Indices as an i64 tensor, checked against what they index. */
   const indices = (c: RunContext, x: Operand | undefined, limit: number): Tensor => {
-    const host = ids(x);
-    for (const id of host) if (id < 0 || id >= limit) throw reject(`index ${id} is outside 0..${limit - 1}`);
-    return c.once(`i64 ${c.keyOf(host)}`, () => device.upload(BigInt64Array.from(host, BigInt), [host.length]));
+    const input = ids(x);
+    return c.once(`i64 ${limit} ${input.name}`, () => {
+      const { host } = input;
+      for (const id of host) if (id < 0 || id >= limit) throw reject(`index ${id} is outside 0..${limit - 1}`);
+      return device.upload(BigInt64Array.from(host, BigInt), [host.length]);
+    });
   };
   const chunks = (c: RunContext, table: Operand | undefined, tokens: number, heads: Heads): readonly Chunk[] => {
-    const host = ids(table);
-    const key = `chunks ${c.keyOf(host)} ${heads.groups} ${heads.shared}`;
-    return c.once(key, () => chunksOf(device, host, tokens, heads, dtype));
+    const input = ids(table);
+    c.varies();
+    const key = `chunks ${heads.groups} ${heads.shared} ${input.name}`;
+    return c.once(key, () => chunksOf(device, input.host, tokens, heads, dtype));
   };
   const sequences = (c: RunContext, table: Operand | undefined, tokens: number): Sequences => {
-    const host = ids(table);
-    return c.once(`sequences ${c.keyOf(host)}`, () => sequencesOf(device, host, tokens));
+    const input = ids(table);
+    c.varies();
+    return c.once(`sequences ${input.name}`, () => sequencesOf(device, input.host, tokens));
   };
 
   /** Blocks of rows of matrices with this many columns. */
@@ -305,19 +316,19 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     },
     rope: (c, operands, { headDim, frequencies, inverse }) => {
       const positions = operands.at(-1);
-      const host = ids(positions);
+      const input = ids(positions);
       const all = operands.slice(0, -1).map(tensor);
-      const { cos, sin } = c.once(`turns ${c.keyOf(host)} ${frequencies} ${all[0]!.dtype}`, () => {
-        const table = turnsUpTo(host.reduce((a, b) => Math.max(a, b), 0) + 1, frequencies);
+      const [tokens] = input.shape as [number];
+      const { cos, sin } = c.once(`turns ${all[0]!.dtype} ${frequencies} ${input.name}`, () => {
+        const table = turnsUpTo(input.host.reduce((a, b) => Math.max(a, b), 0) + 1, frequencies);
         const at = indices(c, positions, table.cos.shape[0]!);
         const turn = (full: Tensor) => {
           const chosen = dense(aten.indexSelect(full, at), all[0]!.dtype);
-          return view(chosen, [host.length, 1, headDim / 2]);
+          return view(chosen, [tokens, 1, headDim / 2]);
         };
         return { cos: turn(table.cos), sin: turn(table.sin) };
       });
       const turn = inverse ? -1 : 1;
-      const tokens = host.length;
       const turned = (x: Tensor, width: number): Tensor => {
         const heads = width / headDim;
         const [row] = x.strides as [number];
@@ -388,18 +399,20 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       const [queries, newKeys, newValues] = [low(q), inLow(k), inLow(v)];
       const [keyCache, valueCache] = [tensor(keys), tensor(values)];
       const [count, , capacity] = keyCache.shape as [number, number, number];
-      const host = ids(lengths);
-      if (host.length > count) throw reject(`${host.length} rows and only ${count} slots in the cache`);
-      for (const length of host) {
-        if (length < 0 || length >= capacity) throw reject(`row of ${length} tokens in a cache for ${capacity}`);
-      }
+      const input = ids(lengths);
+      const [rowCount] = input.shape as [number];
+      if (rowCount > count) throw reject(`${rowCount} rows and only ${count} slots in the cache`);
       const heads = headsOf(attributes, queries, newKeys);
-      const places = c.once(`decode ${c.keyOf(host)} ${capacity}`, () =>
-        decodePlaces(device, host, capacity, heads, dtype),
-      );
+      const places = c.once(`decode ${heads.groups} ${capacity} ${input.name}`, () => {
+        const { host } = input;
+        for (const length of host) {
+          if (length < 0 || length >= capacity) throw reject(`row of ${length} tokens in a cache for ${capacity}`);
+        }
+        return decodePlaces(device, host, capacity, heads, dtype);
+      });
       const caches = [dense(keyCache, dtype), dense(valueCache, dtype)] as const;
       // The next effects write these rows into these caches: they may stay, where every row is in its own slot.
-      const stay = slots !== undefined && keyCache.dtype === dtype && ids(slots).every((slot, i) => slot === i);
+      const stay = slots !== undefined && keyCache.dtype === dtype && c.areInOrder(ids(slots));
       if (stay) for (const cache of [keys, values]) if (cache && isState(cache)) c.written.add(cache.state);
       return [attention.decode([queries, newKeys, newValues], caches, places, heads, stay)];
     },

@@ -8,46 +8,123 @@ import type { Indices, Kernels, Operand, RunContext } from './kernels.ts';
 import type { KernelStep, Plan, Ref } from './plan.ts';
 import type { Sink } from './sink.ts';
 import type { States } from './states.ts';
+import { erase, play, type Tape } from './tape.ts';
 import type { Device, Tensor } from './tensors.ts';
 
 const OUT_OF_MEMORY =
   /out of memory|not enough memory|can't allocate memory|cannot allocate memory|CUBLAS_STATUS_ALLOC/i;
 
+/** What a program works with. */
+interface Tools {
+  readonly device: Device;
+  readonly kernels: Kernels;
+  readonly states: States;
+}
+
+export interface Program {
+  /** See `Program.run` of the engine. */
+  run(inputs: Readonly<Record<string, HostTensor>>, bindings: ReadonlyMap<string, number>): Record<string, HostTensor>;
+  dispose(): void;
+}
+
+/** Where a tape finds the tensors that differ from run to run: a value, or what was made once per run. */
+type Source = { readonly value: number } | { readonly key: string; readonly index: number };
+
+/** A kernel's calls, taken down; see tape.ts. */
+interface Taped {
+  readonly tape: Tape;
+  readonly sources: readonly Source[];
+  /** The results, by the number of the value, but for their handles. */
+  readonly results: readonly { readonly value: number; readonly tensor: Tensor }[];
+  /** What the kernel added to `RunContext.written`. */
+  readonly written: readonly string[];
+}
+
+/** What was taken down for one set of sizes. */
+interface Tapes {
+  readonly key: string;
+  readonly epoch: number;
+  /** By step; null where it cannot be repeated. */
+  readonly steps: Map<KernelStep, Taped | null>;
+}
+
+/**
+ * A program whose weights stay as they are is asked for the same again and again when it decodes: when it runs with the
+ * same sizes for the second time, its kernels' calls are taken down, and repeated from then on.
+ */
+export function openProgram(plan: Plan, tools: Tools): Program {
+  const { recorder, library } = tools.device;
+  const isSlots = (step: Plan['steps'][number], i: number) => step.op === 'decodeAttention' && i === 6;
+  const refs = plan.steps.flatMap((step) => step.operands.filter((_, i) => isSlots(step, i)));
+  /** Inputs that say into which slots of the caches decodeAttention's new rows go. */
+  const slots = [...new Set(refs.flatMap((ref) => (ref.kind === 'input' ? [ref.name] : [])))];
+  let tapes: Tapes | undefined;
+  const forget = () => {
+    for (const taped of tapes?.steps.values() ?? []) if (taped) erase(taped.tape, library);
+    tapes = undefined;
+  };
+  /** Those of the sizes; undefined when they come for the first time. */
+  function tapesFor(key: string): Tapes | undefined {
+    const known = tapes?.key === key;
+    if (!known || tapes!.epoch !== recorder.epoch()) {
+      forget();
+      tapes = { key, epoch: recorder.epoch(), steps: new Map() };
+    }
+    return known ? tapes : undefined;
+  }
+  return {
+    run: (inputs, bindings) => {
+      const inOrder = new Set(
+        slots.filter((name) => (inputs[name]!.data as Int32Array).every((value, i) => value === i)),
+      );
+      const key = JSON.stringify([...bindings, ...inOrder]);
+      return runPlan(plan, inputs, bindings, inOrder, tools, plan.frozen.size > 0 ? tapesFor(key) : undefined);
+    },
+    dispose: () => {
+      forget();
+      tools.states.unpack(plan.frozen);
+    },
+  };
+}
+
 /** Runs the plan once; see `Program.run`. */
-export function runPlan(
+function runPlan(
   { steps, snapshots, outputs, frozen }: Plan,
   inputs: Readonly<Record<string, HostTensor>>,
   bindings: ReadonlyMap<string, number>,
-  { device, kernels, states }: { device: Device; kernels: Kernels; states: States },
+  /** Inputs whose values are 0, 1, 2 … */
+  inOrder: ReadonlySet<string>,
+  { device, kernels, states }: Tools,
+  tapes: Tapes | undefined,
 ): Record<string, HostTensor> {
+  const { recorder, library } = device;
   /** Everything that lives as long as the run. */
-  const lasting: Iterable<Tensor>[] = [];
+  const lasting = new Map<string, readonly Tensor[]>();
   const values = new Map<number, Tensor>();
   const shared = new Map<string, unknown>();
   const keeps = new Map<number, Kept>();
-  const last = <T>(make: () => T): T => {
-    const { result, tensors } = device.collected(make);
-    lasting.push(tensors);
-    return result;
-  };
-  const keys = new Map<Int32Array, number>();
   const context: RunContext = {
     packed: (names, dtype) => (names.every((name) => frozen.has(name)) ? states.packed(names, dtype) : undefined),
     written: new Set(),
-    keyOf: (host) => {
-      if (!keys.has(host)) keys.set(host, keys.size);
-      return keys.get(host)!;
-    },
     size: (dim: Dim) => (typeof dim === 'number' ? dim : bindings.get(dim)!),
     once: (key, make) => {
-      if (!shared.has(key)) shared.set(key, last(make));
+      if (!shared.has(key)) {
+        recorder.spoil();
+        const { result, tensors } = device.collected(make);
+        lasting.set(key, [...tensors]);
+        shared.set(key, result);
+      }
       return shared.get(key) as ReturnType<typeof make>;
     },
+    varies: recorder.spoil,
+    areInOrder: ({ name }) => inOrder.has(name),
   };
+  const indices = new Map<string, Indices>();
   const input = (name: string): Operand => {
     const { data, shape } = inputs[name]!;
-    if (data instanceof Int32Array) return { host: data, shape } satisfies Indices;
-    return context.once(`input ${name}`, () => device.upload(data, shape));
+    if (!(data instanceof Int32Array)) return context.once(`input ${name}`, () => device.upload(data, shape));
+    if (!indices.has(name)) indices.set(name, { name, shape, host: data });
+    return indices.get(name)!;
   };
   const operand = (ref: Ref): Operand => {
     switch (ref.kind) {
@@ -55,8 +132,16 @@ export function runPlan(
         return values.get(ref.value)!;
       case 'input':
         return input(ref.name);
-      case 'state':
-        return states.operand(ref.name);
+      case 'state': {
+        const state = states.operand(ref.name);
+        if (frozen.has(ref.name)) return state;
+        // Its copy may be out of date the next time.
+        const low = () => {
+          recorder.spoil();
+          return state.low();
+        };
+        return { ...state, low };
+      }
       case 'snapshot':
         return shared.get(`snapshot ${ref.name}`) as Tensor;
     }
@@ -84,6 +169,45 @@ export function runPlan(
     });
   }
 
+  /** Runs a kernel and takes down its calls for the next time. */
+  function recordKernel(step: KernelStep): void {
+    const found = new Map<number, Source>();
+    for (const [key, tensors] of lasting)
+      for (const [index, { handle }] of tensors.entries()) found.set(handle, { key, index });
+    for (const ref of step.operands) {
+      if (ref.kind === 'value') found.set(values.get(ref.value)!.handle, { value: ref.value });
+    }
+    const before = new Set(context.written);
+    const made = step.results.filter((value) => value !== null);
+    const tape = recorder.record([...found.keys()], () => {
+      runKernel(step);
+      return made.map((value) => values.get(value)!.handle);
+    });
+    const written = [...context.written].filter((name) => !before.has(name));
+    const results = made.map((value) => ({ value, tensor: values.get(value)! }));
+    tapes!.steps.set(step, tape ? { tape, sources: [...found.values()], results, written } : null);
+  }
+
+  function repeatKernel({ tape, sources, results, written }: Taped): void {
+    const given = sources.map((source) =>
+      'key' in source ? lasting.get(source.key)![source.index]!.handle : values.get(source.value)!.handle,
+    );
+    for (const name of written) context.written.add(name);
+    const handles = play(tape, given, library);
+    for (let i = 0; i < results.length; i++) {
+      const { value, tensor } = results[i]!;
+      values.set(value, { ...tensor, handle: handles[i]! });
+    }
+  }
+
+  /** The tape is valid as long as nothing that it relies on was released or changed. */
+  function perform(step: KernelStep): void {
+    const taped = tapes?.epoch === recorder.epoch() ? tapes.steps.get(step) : null;
+    if (taped) repeatKernel(taped);
+    else if (taped === null) runKernel(step);
+    else recordKernel(step);
+  }
+
   let doing = 'start';
   try {
     for (const name of snapshots) {
@@ -96,8 +220,8 @@ export function runPlan(
     }
     for (const step of steps) {
       doing = step.op;
-      if (step.kind === 'kernel') runKernel(step);
-      else {
+      if (step.kind === 'kernel') perform(step);
+      else if (step.op !== 'cacheWrite' || !context.written.has(step.targets[0]!)) {
         device.scoped(() => {
           states.apply(step.op, step.targets, step.operands.map(operand), step.attributes, context);
           return [];
@@ -124,7 +248,7 @@ export function runPlan(
   } finally {
     for (const value of values.values()) device.free(value);
     for (const kept of keeps.values()) for (const tensor of kept.values()) device.free(tensor);
-    for (const tensors of lasting) for (const tensor of tensors) device.free(tensor);
+    for (const tensors of lasting.values()) for (const tensor of tensors) device.free(tensor);
   }
 }
 

@@ -71,7 +71,7 @@ export interface States {
 }
 
 export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States {
-  const { view, rows, scalar, dense } = device;
+  const { view, rows, scalar, dense, recorder } = device;
   const states = new Map<string, State>();
 
   const named = (name: string): State => {
@@ -149,20 +149,19 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       touch(state);
     },
     zero: ([name]) => {
+      recorder.outdate();
       const state = named(name!);
       state.isZero = true;
       touch(state);
     },
     cacheWrite: ([name], [slots, positions, value], _, c) => {
-      if (c.written.has(name!)) return;
       const state = named(name!);
       const [count, groups, capacity, width] = state.shape as [number, number, number, number];
-      const [at, places] = [
-        indicesOf(slots, count, 'cacheWrite: slot'),
-        indicesOf(positions, capacity, 'cacheWrite: position'),
-      ];
+      const names = [slots, positions].map((x) => (x as Indices).name);
       // All layers write to the same rows.
-      const target = c.once(`cache rows ${c.keyOf(at)} ${c.keyOf(places)} ${groups} ${capacity}`, () => {
+      const target = c.once(`cache rows ${count} ${groups} ${capacity} ${names.join(' ')}`, () => {
+        const at = indicesOf(slots, count, 'cacheWrite: slot');
+        const places = indicesOf(positions, capacity, 'cacheWrite: position');
         const flat = new BigInt64Array(at.length * groups);
         for (let row = 0, i = 0; row < at.length; row++) {
           for (let g = 0; g < groups; g++) flat[i++] = BigInt((at[row]! * groups + g) * capacity + places[row]!);
@@ -172,7 +171,7 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       const cache = view(values(state), [count * groups * capacity, width]);
       const rows = tensorOf(value);
       const written = rows.dtype === state.dtype ? rows : dense(rows, state.dtype);
-      const heads = view(written, [at.length, groups, width], [written.strides[0]!, width, 1]);
+      const heads = view(written, [...target.shape, width], [written.strides[0]!, width, 1]);
       aten.indexPut(cache, target, heads);
       touch(state);
     },
@@ -222,6 +221,7 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
 
   return {
     create: (name, shape, { precision = 'f32' }) => {
+      recorder.outdate();
       const old = states.get(name);
       if (old) release(old);
       const stored = precision === 'compute' ? dtype : 'f32';
@@ -237,6 +237,7 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       });
     },
     resize: (name, axis, size) => {
+      recorder.outdate();
       const state = named(name);
       const shape = state.shape.with(axis, size);
       const old = state.tensor;
@@ -257,6 +258,7 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       device.free(old);
     },
     write: (name, data) => {
+      recorder.outdate();
       const state = named(name);
       device.scoped(() => {
         device.copy(room(state), device.upload(data, state.shape));

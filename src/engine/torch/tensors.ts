@@ -6,6 +6,7 @@ import { failure } from '../../util/index.ts';
 import type { DeviceName } from '../choose.ts';
 import { KernelError, type Library, loadLibrary, SILENT } from './binding.ts';
 import { type Switches, setSwitches, useGpu } from './cuda.ts';
+import { type Recorder, recorderOf } from './tape.ts';
 
 /** i64 holds indices, whatever came in as i32; i32 only where an operator asks for it. */
 export type TorchDtype = 'f32' | 'bf16' | 'f16' | 'i64' | 'i32';
@@ -24,6 +25,8 @@ export interface Tensor {
 
 export interface Device {
   readonly library: Library;
+  /** Takes down what is asked of the library. */
+  readonly recorder: Recorder;
   readonly name: DeviceName;
   /** The kernels' prefix: "cpu", "cuda", "mps". */
   readonly kind: string;
@@ -125,7 +128,8 @@ export async function openDevice(
   threads: number,
   switches: Switches,
 ): Promise<Device> {
-  const library = await loadLibrary(directory, file, threads);
+  const recorder = recorderOf(await loadLibrary(directory, file, threads));
+  const { library } = recorder;
   const [kind, number] = name.split(':') as [string, string | undefined];
   const types = { cpu: library.constant('device_type_cpu'), device: library.constant(`device_type_${kind}`) };
   const index = kind === 'cpu' ? 0 : Number(number ?? 0);
@@ -267,6 +271,7 @@ export async function openDevice(
   const ones = new Map<number, Tensor>();
   const device: Device = {
     library,
+    recorder,
     name,
     kind,
     threads: library.threads,

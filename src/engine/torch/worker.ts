@@ -6,7 +6,7 @@ import { serve } from '../serve.ts';
 import { atenOn } from './aten.ts';
 import { kernelsOn } from './kernels.ts';
 import type { Plan } from './plan.ts';
-import { runPlan, translated } from './program.ts';
+import { openProgram, type Program, translated } from './program.ts';
 import { statesOn } from './states.ts';
 import { openDevice } from './tensors.ts';
 
@@ -35,7 +35,7 @@ await serve<Plan, Hello>(async () => {
   const aten = atenOn(device);
   const states = statesOn(device, aten, dtype);
   const tools = { device, kernels: kernelsOn(device, aten, dtype), states };
-  const plans = new Map<number, Plan>();
+  const programs = new Map<number, Program>();
   /** Names the request in what torch says. */
   const doing = <T>(what: string, body: () => T): T => {
     try {
@@ -55,16 +55,16 @@ await serve<Plan, Hello>(async () => {
       dropState: ({ name }) => void states.drop(name),
       compile: ({ program, plan }) => {
         doing('the weights in the compute dtype', () => plan.low.forEach(states.reserve));
-        plans.set(program, plan);
+        programs.set(program, openProgram(plan, tools));
       },
       run: ({ program, inputs, bindings }) => {
-        const plan = plans.get(program);
-        if (!plan) throw failure({ what: 'the program was disposed of' });
-        return runPlan(plan, inputs, bindings, tools);
+        const opened = programs.get(program);
+        if (!opened) throw failure({ what: 'the program was disposed of' });
+        return opened.run(inputs, bindings);
       },
       disposeProgram: ({ program }) => {
-        states.unpack(plans.get(program)?.frozen ?? new Set());
-        plans.delete(program);
+        programs.get(program)?.dispose();
+        programs.delete(program);
       },
       ping: () => undefined,
       close: () => void states.clear(),
