@@ -12,7 +12,7 @@ export {
   readModelConfig,
   saveModelDirectory,
 } from './modeldir.ts';
-export { baseDirectory, companionDirectory, isAdapterDirectory } from './peft.ts';
+export { baseDirectory, companionDirectory } from './peft.ts';
 export { modelRevision } from './revision.ts';
 export {
   checkpointName,

@@ -10,7 +10,7 @@ import { openAdapter } from './adapter.ts';
 import { loadModel } from './engine.ts';
 import { demandBase } from './lineage.ts';
 import { readModelConfig, saveModelDirectory } from './modeldir.ts';
-import { baseDirectory, companionDirectory, isAdapterDirectory } from './peft.ts';
+import { companionDirectory, isAdapterDirectory } from './peft.ts';
 import { openWeights } from './weights.ts';
 
 /** Largest difference of a logit, as a share of the largest logit: in f32 the order of sums makes about 1e-5 of it. */
@@ -76,7 +76,7 @@ export async function mergeAdapter(engine: Engine, dir: string, out: string): Pr
       });
     },
   });
-  return { layers: modules.length, ...compared, positions: PROMPTS * PROMPT_TOKENS };
+  return { layers: modules.length, ...compared, positions: prompts.reduce((n, { length }) => n + length, 0) };
 }
 
 /** W + s·B·A */

@@ -9,7 +9,7 @@
  * Every step looks into the run directory first, so a resume is the same call again.
  */
 import { mkdir } from 'node:fs/promises';
-import { hashModelDirectory, type LoadedModel, loadModel, saveModel } from '../checkpoint/index.ts';
+import { companionDirectory, hashModelDirectory, type LoadedModel, saveModel } from '../checkpoint/index.ts';
 import { type Checker, loadChecker } from '../evaluation/index.ts';
 import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
@@ -31,6 +31,7 @@ import {
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
+import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
 import { iterationName, type Run, startRun } from './run.ts';
@@ -47,8 +48,8 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const { settings, engine } = run;
   // A checker that cannot be loaded stops the game before it has cost anything.
   const checker = await loadChecker(settings.checker);
-  const tokenizer = await loadTokenizer(settings.model);
-  let player: Player = { tokenizer, loaded: await loadModel(engine, settings.model) };
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
+  let player: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
   const rows = await prepareRows(settings, tokenizer, player.loaded.model);
   await announce(run, rows, player.loaded);
 
@@ -104,12 +105,13 @@ async function playIteration(
     const attempt = await openAttempt(run, t);
     if (!attempt) return undefined;
     if (!(await exists(model))) {
-      if (attempt.number > 0) await loadModel(engine, opponent.loaded.dir);
+      if (attempt.number > 0) await loadPlayer(engine, settings, opponent.loaded.dir);
       if (!(await train(run, opponent, rows, t, attempt))) return undefined;
       await saveModel(engine, opponent.loaded, model);
     }
     await dropCheckpoints(run, folder);
-    const player = { tokenizer: opponent.tokenizer, loaded: await loadModel(engine, model) };
+    const player = { tokenizer: opponent.tokenizer, loaded: await loadPlayer(engine, settings, model) };
+    await sayLineage(run, player.loaded, model);
     const judgement = await judgeModel(run, player, rows, t, { before, base, beta: attempt.beta });
     if (!governed) return { player, judgement, isLast: false };
     const { verdict } = await govern(run, t, attempt, { now: judgement.dev, before: before.dev, rows: rows.dev });
@@ -161,14 +163,13 @@ async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<
 }
 
 /** Says in plain words what is about to happen, to which rows. */
-async function announce(run: Run<'run'>, rows: Rows, { model }: LoadedModel): Promise<void> {
+async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promise<void> {
   const { settings } = run;
-  const million = (model.parameters.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0) / 1e6).toFixed(1);
   for (const note of rows.notes) await run.say(note);
   await reportContamination(run, rows);
   await run.say(
-    `Playing ${settings.iterations} iteration(s) of SPIN with ${settings.model} (${model.modelType}, ${million} million ` +
-      `parameters) on ${rows.train.length} prompts: it answers each in at most ${settings.max_new_tokens} tokens, then ` +
+    `Playing ${settings.iterations} iteration(s) of SPIN with ${settings.model} (${modelInWords(loaded)}) ` +
+      `on ${rows.train.length} prompts: it answers each in at most ${settings.max_new_tokens} tokens, then ` +
       `learns to tell the human answers from its own (β ${settings.beta}, ${settings.optimizer}, learning rate ` +
       `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step).`,
   );
