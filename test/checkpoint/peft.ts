@@ -27,7 +27,7 @@ async function tensors(file: string): Promise<Map<string, Float32Array>> {
 }
 
 /** log softmax(logits)[target] of rows 0, 1, … of logits [T,V]. */
-function logProbsOf(logits: Float32Array, targets: readonly number[]): number[] {
+export function logProbsOf(logits: Float32Array, targets: readonly number[]): number[] {
   const width = 64;
   return targets.map((target, row) => {
     const scores = logits.subarray(row * width, (row + 1) * width);
