@@ -77,10 +77,11 @@ export const gradientRules = {
   },
   rmsNormGrad: null,
   // A rotation's transpose is the rotation back.
-  rope: (b, { inputs: [, positions], attributes }, [d]) => [
-    b.rope(d!, positions!, { ...attributes, inverse: !attributes.inverse }),
-    undefined,
-  ],
+  rope: (b, { inputs, attributes }, dy) => {
+    const given = dy.filter((d) => d !== undefined);
+    const back = b.rope(given, inputs.at(-1)!, { ...attributes, inverse: !attributes.inverse });
+    return [...dy.map((d) => (d ? back[given.indexOf(d)] : undefined)), undefined];
+  },
   attention: (b, { inputs: [q, k, v, segments], attributes }, [d]) => [
     ...b.attentionGrad(d!, [q!, k!, v!], segments!, attributes),
     undefined,

@@ -107,7 +107,7 @@ function recipe<Schema extends z.ZodType>(
  * @param data the data that a fine-tuned model should now play with, as far as known
  */
 function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
-  const { best, directory, results, seconds } = outcome;
+  const { best, directory, results, seconds, waiting } = outcome;
   const model = quoted(best.model);
   const played = results.rows.some(({ iteration }) => iteration !== null);
   const next = played
@@ -121,9 +121,9 @@ function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
     text: results.rows.length === 0 ? '' : textTable(results),
     sentences: [
       '',
-      `Best model: ${best.label}, in ${best.model}`,
-      played ? 'Use it:' : 'Play SPIN with it:',
-      ...next,
+      ...(waiting
+        ? [`Iteration ${waiting.iteration} waits to be trained; its pairs are in ${waiting.pairs}`]
+        : [`Best model: ${best.label}, in ${best.model}`, played ? 'Use it:' : 'Play SPIN with it:', ...next]),
       `Everything about the run is in ${directory} (${formatDuration(seconds)})`,
     ],
   };

@@ -36,6 +36,8 @@ export function printedConfig(
   for (const { key, required, flag } of run.settings.values()) {
     if (required && !stated.has(key)) stated.set(key, { value: 'any', where: flag });
   }
+  // Required unless there are pairs, which the schema can only say as a rule.
+  if (!stated.has('data')) stated.set('data', { value: 'any', where: '--data' });
   run.prepare(stated, commandsWith);
   const json: Record<string, unknown> = {};
   const lines = [

@@ -27,6 +27,10 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
     'The game',
     [
       'iterations',
+      'start_iteration',
+      'pairs',
+      'replay_pairs',
+      'stop_after',
       'loss',
       'beta',
       'label_smoothing',

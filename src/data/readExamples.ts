@@ -3,10 +3,8 @@
 
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, readFile } from 'node:fs/promises';
-import { readJsonLines } from '../formats/index.ts';
-import { canonicalJson, failure, sha256Hex, usageError } from '../util/index.ts';
-import { parseJsonArray } from './jsonArray.ts';
+import { canonicalJson, sha256Hex, usageError } from '../util/index.ts';
+import { readJsonRows } from './jsonRows.ts';
 import { type Columns, type Message, type RowFormat, recogniseFormat } from './rows.ts';
 
 /** A row that can be played on. */
@@ -51,8 +49,7 @@ const SHOWN = 5;
  * shown). Invalid JSON is a failure with file:line.
  */
 export async function readExamples(file: string, options: { columns?: Columns } = {}): Promise<Dataset> {
-  const start = await firstCharacter(file);
-  const source = start === '[' ? await readArray(file) : readJsonLines(file);
+  const source = await readJsonRows(file);
   const examples: Example[] = [];
   const skipped: SkippedRow[] = [];
   const seenColumns = new Set<string>();
@@ -98,42 +95,8 @@ export async function readExamples(file: string, options: { columns?: Columns } 
 }
 
 /** Stable identity of an example's content: 64 bits of SHA-256, in hex. */
-function contentId(prompt: readonly Message[], response: string): string {
+export function contentId(prompt: readonly Message[], response: string): string {
   return sha256Hex(canonicalJson({ prompt, response })).slice(0, 16);
-}
-
-async function firstCharacter(file: string): Promise<string> {
-  try {
-    const handle = await open(file, 'r');
-    try {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(4096), 0, 4096, 0);
-      return buffer
-        .toString('utf8', 0, bytesRead)
-        .replace(/^\ufeff/, '')
-        .trimStart()
-        .slice(0, 1);
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
-    throw usageError({
-      what: missing ? 'no such data file' : `the data file cannot be read: ${(error as Error).message}`,
-      where: file,
-      fix: 'name a JSON lines file (.jsonl) or a JSON array (.json)',
-      cause: error,
-    });
-  }
-}
-
-async function readArray(file: string): Promise<{ line: number; value: unknown }[]> {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
-  } catch (error) {
-    throw failure({ what: 'not valid UTF-8', where: file, fix: 'save the file as UTF-8', cause: error });
-  }
-  return parseJsonArray(text, file);
 }
 
 async function hashOf(file: string): Promise<string> {

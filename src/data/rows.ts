@@ -91,7 +91,8 @@ function parseChat(value: unknown): ParsedRow {
   return 'reason' in response ? response : { ...prompt, ...response };
 }
 
-function readMessages(list: readonly unknown[]): { list: Message[] } | { reason: string } {
+/** The messages of a list, or why it is none. */
+export function readMessages(list: readonly unknown[]): { list: Message[] } | { reason: string } {
   const messages: Message[] = [];
   for (const entry of list) {
     const { role, content } = (entry ?? {}) as { role?: unknown; content?: unknown };
@@ -106,21 +107,34 @@ function readMessages(list: readonly unknown[]): { list: Message[] } | { reason:
   return { list: messages };
 }
 
-/** A prompt is [system], then user and assistant in turns, ending with the user. */
 function checkPrompt(messages: Message[]): { prompt: Message[] } | { reason: string } {
-  const turns = messages[0]?.role === 'system' ? messages.slice(1) : messages;
-  if (turns.some(({ role }, index) => role !== (index % 2 === 0 ? 'user' : 'assistant'))) {
-    return { reason: `roles do not alternate: ${messages.map(({ role }) => role).join(', ')}` };
-  }
-  if (turns.at(-1)?.role !== 'user') return { reason: 'the prompt does not end with a user message' };
-  if (turns.some(({ content }) => content.trim() === '')) return { reason: 'the prompt is empty' };
-  if (messages.some(({ content }) => LONE_SURROGATE.test(content)))
-    return { reason: 'the prompt is not valid Unicode' };
-  return { prompt: messages };
+  const reason = rolesProblem(messages) ?? promptProblem(messages);
+  return reason === undefined ? { prompt: messages } : { reason };
 }
 
 function checkResponse(response: string): { response: string } | { reason: string } {
-  if (response.trim() === '') return { reason: 'the answer is empty' };
-  if (LONE_SURROGATE.test(response)) return { reason: 'the answer is not valid Unicode' };
-  return { response };
+  const reason = responseProblem(response);
+  return reason === undefined ? { response } : { reason };
+}
+
+/** What is wrong with the roles of a prompt, if anything: [system], then user and assistant in turns, the user last. */
+export function rolesProblem(messages: readonly Message[]): string | undefined {
+  const turns = messages[0]?.role === 'system' ? messages.slice(1) : messages;
+  if (turns.some(({ role }, index) => role !== (index % 2 === 0 ? 'user' : 'assistant'))) {
+    return `roles do not alternate: ${messages.map(({ role }) => role).join(', ')}`;
+  }
+  return turns.at(-1)?.role === 'user' ? undefined : 'the prompt does not end with a user message';
+}
+
+/** What is wrong with the texts of a prompt, if anything. */
+export function promptProblem(messages: readonly Message[]): string | undefined {
+  const turns = messages.filter(({ role }) => role !== 'system');
+  if (turns.some(({ content }) => content.trim() === '')) return 'the prompt is empty';
+  return messages.some(({ content }) => LONE_SURROGATE.test(content)) ? 'the prompt is not valid Unicode' : undefined;
+}
+
+/** What is wrong with the text of an answer, if anything. */
+export function responseProblem(response: string): string | undefined {
+  if (response.trim() === '') return 'the answer is empty';
+  return LONE_SURROGATE.test(response) ? 'the answer is not valid Unicode' : undefined;
 }

@@ -59,10 +59,10 @@ export function splitExamples(
  * At most N examples, in file order: `limit` takes the first N, `sample` a seeded random N. Without either, all. Throws a usage
  * error for both at once or a number below 1.
  */
-export function take(
-  examples: readonly Example[],
-  { limit, sample, seed }: { limit?: number; sample?: number; seed: number },
-): Example[] {
+export function take<Row>(
+  examples: readonly Row[],
+  { limit, sample, seed }: { limit?: number | undefined; sample?: number | undefined; seed: number },
+): Row[] {
   if (limit !== undefined && sample !== undefined) {
     throw usageError({ what: '--limit and --sample exclude each other', fix: 'give one of them' });
   }
@@ -72,7 +72,7 @@ export function take(
   if (count === 0) throw usageError({ what: 'a limit of 0 rows leaves nothing to do', fix: 'ask for 1 row or more' });
   if (sample === undefined) return examples.slice(0, count);
   const indices = shuffled([...examples.keys()], seed, 'sample').slice(0, count);
-  return indices.sort((a, b) => a - b).map((index) => examples[index] as Example);
+  return indices.sort((a, b) => a - b).map((index) => examples[index] as Row);
 }
 
 function checkCount(name: string, value: number): void {

@@ -18,7 +18,7 @@ export interface RemoteOptions<P, H> {
   /** What it is to say of itself, from what the worker found. */
   readonly info: (hello: H) => EngineInfo;
   /** Checks a graph and says what the worker needs to know of it, and which states it holds as they are. */
-  readonly prepare: (graph: Graph, freeze: boolean) => { readonly plan: P; readonly held: readonly string[] };
+  readonly prepare: (graph: Graph, freeze: boolean) => { readonly plan: P; readonly held: Iterable<string> };
 }
 
 /** Starts the worker. Throws the failure that it met when it opened. */

@@ -72,7 +72,8 @@ export function graphBuilder() {
     rmsNorm: (x: Value, weight: Value, eps: number) => two('rmsNorm', [x, weight], { eps }),
     rmsNormGrad: (dy: Value, x: Value, weight: Value, rstd: Value, forWeight = true) =>
       node('rmsNormGrad', [dy, x, weight, rstd], { forWeight }),
-    rope: (x: Value, positions: Value, attributes: OpAttributes['rope']) => one('rope', [x, positions], attributes),
+    rope: (xs: readonly Value[], positions: Value, attributes: OpAttributes['rope']) =>
+      node('rope', [...xs, positions], attributes),
     attention: (q: Value, k: Value, v: Value, segments: Value, attributes: HeadAttributes) =>
       one('attention', [q, k, v, segments], attributes),
     attentionGrad: (

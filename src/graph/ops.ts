@@ -69,8 +69,9 @@ export interface OpAttributes {
   /** dy, x, w, rstd -> dx [T,D], and dw [D] if `forWeight` */
   rmsNormGrad: WeightGradient;
   /**
-   * Rotary position embedding, halves layout: for each head of x [T,H·d], (a, b) -> (a·cos − b·sin, b·cos + a·sin)
-   * with angle = position·frequency. `inverse` turns the other way, which is the gradient.
+   * Rotary position embedding, halves layout: x₁..xₙ [T,Hᵢ·d], positions [T] -> one result each; for each head
+   * (a, b) -> (a·cos − b·sin, b·cos + a·sin) with angle = position·frequency. `inverse` turns the other way, which is
+   * the gradient.
    */
   rope: { readonly headDim: number; readonly frequencies: readonly number[]; readonly inverse: boolean };
   /** q [T,H·d], k and v [T,G·d], segments [S,6] -> softmax(scale·q·kᵀ)·v [T,H·d]; query head h reads head h·G/H. */
@@ -318,11 +319,16 @@ export const shapeRules = {
     return forWeight ? [dx!, w] : [dx!];
   },
   rope: (inputs, { headDim, frequencies }) => {
-    const x = operand(inputs, 0, 2);
-    same('positions', operand(inputs, 1, 1, 'i32').shape[0], x.shape[0]);
+    const count = inputs.length - 1;
+    const positions = operand(inputs, count, 1, 'i32');
     same('number of frequencies', frequencies.length * 2, headDim);
-    if (typeof x.shape[1] !== 'number' || x.shape[1] % headDim !== 0) reject(`width ${x.shape[1]} is not whole heads`);
-    return [x];
+    return inputs.slice(0, count).map((_, i) => {
+      const x = operand(inputs, i, 2);
+      same('positions', positions.shape[0], x.shape[0]);
+      const width = x.shape[1];
+      if (typeof width !== 'number' || width % headDim !== 0) reject(`width ${width} is not whole heads`);
+      return x;
+    });
   },
   attention: (inputs, attributes) => {
     const { q } = heads(inputs, 0, attributes);

@@ -75,11 +75,11 @@ export function llama(config: Readonly<Record<string, unknown>>, file: string): 
     attend: (q: Value, k: Value, v: Value) => Value,
   ) {
     const w = (part: keyof typeof shapes) => b.state(names.layer(i, part), shapes[part]);
-    const rotate = (v: Value) => b.rope(v, positions, { headDim: d, frequencies, inverse: false });
 
     const [normed] = b.rmsNorm(x, w('input_layernorm'), eps);
     const [q, k, v] = b.linear(normed, w('self_attn.q_proj'), w('self_attn.k_proj'), w('self_attn.v_proj'));
-    const mixed = attend(rotate(q!), rotate(k!), v!);
+    const [turnedQ, turnedK] = b.rope([q!, k!], positions, { headDim: d, frequencies, inverse: false });
+    const mixed = attend(turnedQ!, turnedK!, v!);
     const [attended] = b.linear(mixed, w('self_attn.o_proj'));
     const middle = b.add(x, attended!);
 

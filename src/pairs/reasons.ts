@@ -34,6 +34,11 @@ interface Rule {
 /** Share of repeated 8-grams above which an answer is a loop: more of it has been said before than has not. */
 const LOOP = 0.5;
 
+/** Prompt and the longer answer. */
+function tokensOf({ promptIds, real, generated }: Pair): number {
+  return promptIds.length + Math.max(real.length, generated.length);
+}
+
 function sameIds(a: Int32Array, b: Int32Array): boolean {
   return a.length === b.length && a.every((id, i) => id === b[i]);
 }
@@ -69,8 +74,7 @@ export const reasons = {
     drop: true,
     words: 'over-long',
     because: 'prompt and answer are more than max_length tokens',
-    holds: ({ pair }, { maxLength }) =>
-      pair.promptIds.length + Math.max(pair.real.length, pair.generated.length) > maxLength,
+    holds: ({ pair }, { maxLength }) => tokensOf(pair) > maxLength,
   },
   truncated: {
     drop: false,
@@ -101,12 +105,15 @@ export interface Verdict {
 /**
  * Judges pairs in their order: of several with the same prompt the first that takes part is no duplicate.
  * @param maxLength of prompt and either answer, in tokens
+ * @param contextLength that of the model: a longer pair cannot be trained on and is left out in any case
  * @param drop reasons for which a pair is left out
  */
 export function judgePairs(
   candidates: readonly Candidate[],
-  { maxLength, drop }: { readonly maxLength: number; readonly drop: readonly Reason[] },
+  bounds: { readonly maxLength: number; readonly contextLength: number; readonly drop: readonly Reason[] },
 ): Verdict[] {
+  const { contextLength, drop } = bounds;
+  const maxLength = Math.min(bounds.maxLength, contextLength);
   /** Prompt to the row that asks it first. */
   const askedBy = new Map<string, string>();
   return candidates.map((candidate) => {
@@ -114,7 +121,8 @@ export function judgePairs(
     const prompt = promptIds.join(' ');
     const first = askedBy.get(prompt) ?? id;
     const found = REASONS.filter((reason) => reasons[reason].holds(candidate, { maxLength, asked: first !== id }));
-    const excluded = found.find((reason) => drop.includes(reason)) ?? null;
+    const fits = tokensOf(candidate.pair) <= contextLength;
+    const excluded = found.find((reason) => drop.includes(reason) || (reason === 'over-long' && !fits)) ?? null;
     if (excluded === null) askedBy.set(prompt, first);
     return { reasons: found, excluded };
   });

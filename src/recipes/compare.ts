@@ -5,7 +5,8 @@ import { alignedText, type ComparedFigure, compareResults, comparisonTable, read
 import { usageError } from '../util/index.ts';
 import { engineSequence } from './engines.ts';
 import { type Difference, differences, lockDifferences, readLock, shownValue } from './lock.ts';
-import { LOCK, readManifest } from './run.ts';
+import { readManifest } from './manifest.ts';
+import { LOCK } from './run.ts';
 
 /** What differs between runs `a` and `b`; directories are absolute. */
 export interface RunComparison {

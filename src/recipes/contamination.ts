@@ -4,33 +4,42 @@
  */
 import { writeFileAtomic } from '../util/index.ts';
 import type { Rows } from './rows.ts';
-import { CONTAMINATION, type Run } from './run.ts';
+import type { Run } from './run.ts';
+
+/** The rows that were compared with held-out ones: their file, and where in the run directory the overlaps are listed. */
+interface Compared extends Pick<Rows, 'comparisons' | 'compared'> {
+  readonly file: string;
+  readonly listed: string;
+  /** Of the rows of a file of pairs. */
+  readonly iteration?: number;
+}
 
 /** Logs and says what was found, and lists every overlap in the run directory. */
 export async function reportContamination(
   run: Pick<Run, 'settings' | 'emit' | 'say' | 'warn' | 'path'>,
-  { comparisons, compared }: Rows,
+  { comparisons, compared, file, listed, iteration }: Compared,
 ): Promise<void> {
-  const { data, contaminated } = run.settings;
-  const dropped = contaminated === 'drop';
-  const lines = comparisons.flatMap(({ name, file, overlaps }) =>
+  const dropped = run.settings.contaminated === 'drop';
+  const lines = comparisons.flatMap(({ name, file: against, overlaps }) =>
     overlaps.map(({ train, heldOut, words }) =>
       JSON.stringify({
         v: 1,
         id: train.id,
-        file: data,
+        file,
         line: train.line,
         against: name,
-        with: { file, line: heldOut.line, id: heldOut.id },
+        with: { file: against, line: heldOut.line, id: heldOut.id },
         words,
         action: dropped ? 'dropped' : 'kept',
       }),
     ),
   );
-  if (lines.length > 0) await writeFileAtomic(run.path(CONTAMINATION), lines.map((line) => `${line}\n`).join(''));
-  for (const { name, file, examples, overlaps } of comparisons) {
+  if (lines.length > 0) await writeFileAtomic(run.path(listed), lines.map((line) => `${line}\n`).join(''));
+  const rows = iteration === undefined ? 'train rows' : `pairs of iteration ${iteration}`;
+  for (const { name, file: against, examples, overlaps } of comparisons) {
     const [first] = overlaps;
     await run.emit({
+      ...(iteration === undefined ? {} : { iteration, stage: 'prepare' }),
       type: 'contamination',
       against: name,
       prompts: examples.length,
@@ -39,8 +48,8 @@ export async function reportContamination(
     });
     if (!first) continue;
     const found =
-      `${overlaps.length} of the ${compared} train rows have a prompt that overlaps with one of ${name} (the first: ` +
-      `${data}:${first.train.line} with ${file}:${first.heldOut.line}; all are in ${CONTAMINATION})`;
+      `${overlaps.length} of the ${compared} ${rows} have a prompt that overlaps with one of ${name} (the first: ` +
+      `${file}:${first.train.line} with ${against}:${first.heldOut.line}; all are in ${listed})`;
     if (dropped) await run.say(`${found}; they are left out.`);
     else
       await run.warn(
@@ -48,6 +57,11 @@ export async function reportContamination(
       );
   }
   const clean = comparisons.filter(({ examples, overlaps }) => examples.length > 0 && overlaps.length === 0);
-  if (clean.length > 0)
-    await run.say(`No train prompt overlaps with one of ${clean.map(({ name }) => name).join(', ')}.`);
+  const names = clean.map(({ name }) => name).join(', ');
+  if (names === '') return;
+  await run.say(
+    iteration === undefined
+      ? `No train prompt overlaps with one of ${names}.`
+      : `No prompt of the ${rows} overlaps with one of ${names}.`,
+  );
 }

@@ -4,31 +4,35 @@ import { hashModelDirectory } from '../checkpoint/index.ts';
 import { hashFile, sha256Hex, usageError } from '../util/index.ts';
 import type { SftSettings, SpinSettings } from './settings.ts';
 
-/** SHA-256 in hex, as manifest.json has them. */
-export interface Hashes {
+/** Settings that name a file with rows. */
+
+type RowFile = 'data' | 'eval_data' | 'pairs' | 'replay_pairs';
+
+/** SHA-256 in hex, as manifest.json has them; null for what is not given. */
+export interface Hashes extends Readonly<Record<RowFile, string | null>> {
   readonly model: string;
-  readonly data: string;
-  readonly eval_data: string | null;
-  /** Of the named files together; null without any. */
+  /** Of the named files together. */
   readonly contamination: string | null;
 }
 
 /** @throws usage error for a file that is not there or cannot be read */
 export async function hashesOf(settings: SpinSettings | SftSettings): Promise<Hashes> {
-  return { model: await hashModelDirectory(settings.model), ...(await dataHashes(settings)) };
+  return { model: await hashModelDirectory(settings.model), ...(await rowHashes(settings)) };
 }
 
 /** @throws usage error for a file that is not there or cannot be read */
-export async function dataHashes({
-  data,
-  eval_data,
-  contamination,
-}: Pick<SpinSettings, 'data' | 'eval_data' | 'contamination'>): Promise<Omit<Hashes, 'model'>> {
-  const hash = (path: string) => hashInput(path, 'check --data, --eval-data and --contamination');
-  const named = await Promise.all(contamination.map(hash));
+export async function rowHashes(settings: SpinSettings | SftSettings): Promise<Omit<Hashes, 'model'>> {
+  const paths: { readonly [Name in RowFile]?: string | undefined } = settings;
+  const hashOf = async (name: RowFile) => {
+    const path = paths[name];
+    return path === undefined ? null : hashInput(path, `check --${name.replace('_', '-')}`);
+  };
+  const named = await Promise.all(settings.contamination.map((path) => hashInput(path, 'check --contamination')));
   return {
-    data: await hash(data),
-    eval_data: eval_data === undefined ? null : await hash(eval_data),
+    data: await hashOf('data'),
+    eval_data: await hashOf('eval_data'),
+    pairs: await hashOf('pairs'),
+    replay_pairs: await hashOf('replay_pairs'),
     contamination: named.length === 0 ? null : sha256Hex(named.join('\n')),
   };
 }

@@ -9,7 +9,7 @@ import { baseDirectory, companionDirectory, demandBase, hashModelFiles, modelRev
 import { type EngineInfo, processor } from '../engine/index.ts';
 import { hashTokenizer } from '../tokens/index.ts';
 import { canonicalJson, usageError, VERSION, writeFileAtomic } from '../util/index.ts';
-import { dataHashes, hashInput } from './hashes.ts';
+import { hashInput, rowHashes } from './hashes.ts';
 import { isModule, type SftSettings, type SpinSettings } from './settings.ts';
 
 const entries = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
@@ -29,8 +29,10 @@ const lockSchema = z.strictObject({
   }),
   /** SHA-256 of the files; null for what is not given. */
   data: z.strictObject({
-    data: z.string(),
+    data: nullableHash,
     eval_data: nullableHash,
+    pairs: nullableHash,
+    replay_pairs: nullableHash,
     contamination: nullableHash,
     scorer: nullableHash,
     checker: nullableHash,
@@ -56,9 +58,9 @@ export type Inputs = Pick<RunLock, 'model' | 'data'>;
 const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens'];
 /** Settings that have an entry of their own (paths: by content; the engine: as it was opened), or do not touch the outcome. */
 const ELSEWHERE = new Set([
-  ...['model', 'data', 'eval_data', 'scorer', 'contamination', 'out', 'lock'],
+  ...['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'contamination', 'out', 'lock'],
   ...['seed', 'engine', 'device', 'dtype', 'threads', ...SAMPLER],
-  'checkpoint_seconds',
+  ...['stop_after', 'checkpoint_seconds'],
 ]);
 
 /** Reads and hashes all that the settings name. @throws usage error or failure naming the file that is wrong */
@@ -72,7 +74,7 @@ export async function readInputs(settings: SpinSettings | SftSettings): Promise<
   return {
     model: { revision: await modelRevision(await baseDirectory(model)), files, tokenizer, chat_template: chatTemplate },
     data: {
-      ...(await dataHashes(settings)),
+      ...(await rowHashes(settings)),
       scorer: scorer === undefined ? null : await hashInput(scorer, 'check --scorer'),
       checker: checker === undefined ? null : await hashInput(checker, 'check --checker'),
     },

@@ -7,25 +7,16 @@ import { mkdir, rm } from 'node:fs/promises';
 import type { LoadedModel } from '../checkpoint/index.ts';
 import type { Checker } from '../evaluation/index.ts';
 import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
-import { type Group, judgePairs, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
+import { type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { mixedReference, openScorer, type Scorer } from '../training/index.ts';
 import { batchesOf } from './learn.ts';
 import { microBatchTokens } from './memory.ts';
 import { loadPlayer } from './player.ts';
-import {
-  readLogProbs,
-  readPairs,
-  readSamples,
-  type TextCompletion,
-  writeFlagged,
-  writeLogProbs,
-  writePairs,
-  writeSamples,
-} from './records.ts';
+import { readLogProbs, readPairs, readSamples, type TextCompletion, writeLogProbs, writeSamples } from './records.ts';
 import type { Row } from './rows.ts';
 import { iterationName, type Run, stageKey } from './run.ts';
-import { candidatesOf, FLAGGED, flaggedRecord, pairRecord, reportPairs } from './verdicts.ts';
+import { judgeEntries, pairRecord, reportPairs, writeEntries } from './verdicts.ts';
 
 /** A thing being played with: the model in the engine and its tokenizer. */
 export interface Player {
@@ -78,7 +69,7 @@ export async function samplePairs(
   const progress = run.context.progress(`iteration ${t}: the opponent answers`, rows.length, 'prompts');
   let generator: CompletionGenerator | undefined;
   const samples: TextCompletion[] = [];
-  const { candidates, verdicts } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
+  const { entries } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
     try {
       for (const [i, shard] of shards.entries()) {
         run.checkSignal();
@@ -117,24 +108,23 @@ export async function samplePairs(
       progress.done();
       await generator?.dispose();
     }
-    const maxLength = Math.min(settings.max_length ?? Number.POSITIVE_INFINITY, loaded.model.contextLength);
-    const candidates = await candidatesOf(rows, samples, t, checker);
-    const verdicts = judgePairs(candidates, { maxLength, drop: settings.drop });
+    const records = rows.map((row, i) => ({ line: row.line, record: pairRecord(row, samples[i]!, t) }));
+    const entries = await judgeEntries(settings, loaded.model, checker, records);
     const tokens = samples.reduce((n, { ids }) => n + ids.length, 0);
-    await reportPairs(run, t, candidates, verdicts, tokens);
-    return { counts: { rows: samples.length, tokens }, candidates, verdicts };
+    const cut = samples.filter(({ finish }) => finish === 'length').length;
+    await reportPairs(
+      run,
+      { iteration: t, stage: 'generate' },
+      entries,
+      `Iteration ${t}: ${samples.length} answers of ${(tokens / Math.max(1, samples.length)).toFixed(1)} tokens, ` +
+        `${cut} cut at ${settings.max_new_tokens}`,
+    );
+    return { counts: { rows: samples.length, tokens }, entries };
   });
 
   await mkdir(run.path(iterationName(t), 'logprobs'), { recursive: true });
   await writeLogProbs(samplerFile(run, t), new Map(samples.map((s) => [sampleName(s), s.logProbs])));
-  await writeFlagged(
-    run.path(iterationName(t), FLAGGED),
-    rows.flatMap((row, i) => flaggedRecord(row, candidates[i]!, verdicts[i]!)),
-  );
-  await writePairs(
-    file,
-    rows.map((row, i) => pairRecord(row, candidates[i]!, verdicts[i]!)),
-  );
+  await writeEntries(run, t, entries);
   await rm(folder, { recursive: true });
   return readPairs(file);
 }
@@ -179,7 +169,7 @@ type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
  * log p_θt of both answers of every pair, under the opponent θt that is in the engine.
  *
  * In f32 its own answers have theirs from the sampler; human answers are scored in one pass, and so are both answers of
- * pairs from the iteration before, whose opponent was another.
+ * pairs from the iteration before, whose opponent was another, and of pairs that came from a file without a sampler.
  *
  * In reduced precision a log-prob carries rounding that depends on the graph and on what shares its micro-batch. There
  * both answers of every pair are scored, in the very micro-batches of the first epoch of training: the same products of
@@ -200,7 +190,7 @@ export async function scoreUnderOpponent(
   const folder = run.path(iterationName(t), 'logprobs', inFull ? hash : `${hash}-${run.engine.info.dtype}`);
   await mkdir(folder, { recursive: true });
   const fromSampler = inFull ? await readLogProbs(samplerFile(run, t)) : null;
-  const isSampled = (pair: Pair) => inFull && pair.iteration === t;
+  const isSampled = (pair: Pair) => fromSampler !== null && pair.iteration === t;
   const roles: Roles = (pair) => (isSampled(pair) ? ['real'] : ['real', 'generated']);
   const first = { iteration: t, epoch: 0 };
   const batches = inFull ? [] : batchesOf(pairs, (pair) => packedLength(pairGroup(pair)), settings, first);

@@ -8,6 +8,8 @@ export interface RunOutcome {
   readonly results: Results;
   readonly best: { readonly label: string; readonly model: string };
   readonly seconds: number;
+  /** Where the game was told to stop: an iteration that has its pairs and waits to be trained. */
+  readonly waiting?: { readonly iteration: number; readonly pairs: string };
 }
 
 /** A model of the run with its held-out figures. */

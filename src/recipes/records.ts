@@ -3,10 +3,11 @@
  * version. Log-probs are exact: fp32 bytes, in base64 within JSON lines or as safetensors.
  */
 import { existsSync } from 'node:fs';
+import { z } from 'zod';
 import type { Message } from '../data/index.ts';
 import { readJsonLines, readSafetensorsHeader, readTensorF32, writeSafetensors } from '../formats/index.ts';
 import type { Completion } from '../generation/index.ts';
-import type { Pair, Reason, Verdict } from '../pairs/index.ts';
+import { type Pair, REASONS, type Reason, type Verdict } from '../pairs/index.ts';
 import { writeFileAtomic } from '../util/index.ts';
 
 export function encodeFloats({ buffer, byteOffset, byteLength }: Float32Array): string {
@@ -68,20 +69,54 @@ interface ResponseRecord {
 export interface PairRecord {
   readonly v: 1;
   readonly id: string;
+  readonly prompt: readonly Message[];
   readonly promptIds: number[];
   readonly responses: readonly [ResponseRecord, ResponseRecord];
   readonly excluded: Reason | null;
 }
 
+const ids = z.array(z.int().min(0).max(0x7fffffff)).min(1);
+const response = z.object({
+  sample: z.int().min(0),
+  text: z.string(),
+  ids,
+  finish: z.enum(['end', 'length']),
+});
+
+/** What a line of pairs.jsonl must be like when it comes from elsewhere. */
+export const pairRecordSchema = z.object({
+  v: z.literal(1),
+  id: z.string().min(1),
+  prompt: z.array(z.object({ role: z.enum(['system', 'user', 'assistant']), content: z.string() })),
+  promptIds: ids,
+  responses: z.tuple([
+    response.extend({ role: z.literal('real'), iteration: z.null() }),
+    response.extend({ role: z.literal('generated'), iteration: z.int().min(0) }),
+  ]),
+  excluded: z.enum(REASONS).nullable(),
+}) satisfies z.ZodType<PairRecord>;
+
 export async function writePairs(file: string, records: readonly PairRecord[]): Promise<void> {
   await writeFileAtomic(file, records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+}
+
+/** The pair of a line, without its texts. */
+export function pairOf({ id, promptIds, responses: [real, generated] }: PairRecord): Pair {
+  return {
+    id,
+    sample: generated.sample,
+    iteration: generated.iteration!,
+    promptIds: Int32Array.from(promptIds),
+    real: Int32Array.from(real.ids),
+    generated: Int32Array.from(generated.ids),
+  };
 }
 
 /** A line of flagged.jsonl: a pair for which a reason to leave it out holds, and whether it was left out. */
 export interface FlaggedRecord {
   readonly v: 1;
   readonly id: string;
-  /** Line of the data file, from 1. */
+  /** Line of the file that the pair's row is from, from 1. */
   readonly line: number;
   readonly prompt: readonly Message[];
   readonly reasons: Verdict['reasons'];
@@ -99,17 +134,8 @@ export async function writeFlagged(file: string, records: readonly FlaggedRecord
 export async function readPairs(file: string): Promise<Pair[]> {
   const pairs: Pair[] = [];
   for await (const { value } of readJsonLines(file)) {
-    const { id, promptIds, responses, excluded } = value as PairRecord;
-    const [real, generated] = responses;
-    if (excluded !== null) continue;
-    pairs.push({
-      id,
-      sample: generated.sample,
-      iteration: generated.iteration!,
-      promptIds: Int32Array.from(promptIds),
-      real: Int32Array.from(real.ids),
-      generated: Int32Array.from(generated.ids),
-    });
+    const record = value as PairRecord;
+    if (record.excluded === null) pairs.push(pairOf(record));
   }
   return pairs;
 }

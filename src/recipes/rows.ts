@@ -15,7 +15,7 @@ export interface Row extends Example {
 }
 
 /** Prompts that should be news to the model. */
-interface HeldOut {
+export interface HeldOut {
   /** `dev`, `test` or the name of a file. */
   readonly name: string;
   readonly file: string;
@@ -36,13 +36,14 @@ export interface Rows {
   readonly test: Row[];
   /** Plain sentences about what was read and skipped. */
   readonly notes: string[];
-  /** Prompts that train has in common with dev, test and the files that the user named; `compared`: of so many rows. */
+  /** What is held out: dev, test and the files that the user named; with the prompts that train has in common with them. */
   readonly comparisons: Comparison[];
+  /** How many train rows were compared; 0 where there are none. */
   readonly compared: number;
 }
 
-interface Encoded {
-  readonly rows: Row[];
+interface Encoded<R = Row> {
+  readonly rows: R[];
   readonly skipped: string[];
 }
 
@@ -51,9 +52,8 @@ const MAX_SKIPPED = 0.05;
 /** Rows of a held-out split, unless the user says: a tenth of the rows, and at most as many. */
 const HELD_OUT = 100;
 
-type RowSettings = Pick<
+type RowSettings = { readonly data?: string | undefined } & Pick<
   SpinSettings,
-  | 'data'
   | 'eval_data'
   | 'prompt_column'
   | 'response_column'
@@ -79,8 +79,20 @@ export function columnsOf({ prompt_column, response_column }: Pick<SpinSettings,
   return { columns: { prompt: prompt_column, response: response_column } };
 }
 
+/** A game that starts from pairs may have no data: then all rows that there are come from `eval_data`, for the table. */
 export async function prepareRows(
   settings: RowSettings,
+  tokenizer: ChatTokenizer,
+  model: LanguageModel,
+): Promise<Rows> {
+  const { data } = settings;
+  return data === undefined
+    ? rowsBesidePairs(settings, tokenizer, model)
+    : rowsOf({ ...settings, data }, tokenizer, model);
+}
+
+async function rowsOf(
+  settings: RowSettings & { readonly data: string },
   tokenizer: ChatTokenizer,
   model: LanguageModel,
 ): Promise<Rows> {
@@ -93,29 +105,13 @@ export async function prepareRows(
     dev: settings.dev_size ?? tenth,
     test: outside ? 0 : (settings.test_size ?? tenth),
   });
-  const test = outside
-    ? take(outside.examples, { seed, sample: Math.min(settings.test_size ?? HELD_OUT, outside.examples.length) })
-    : splits.test;
-  const { limit, sample } = settings;
-  const limited = (examples: readonly Example[]) =>
-    take(examples, {
-      seed,
-      ...(limit === undefined ? {} : { limit }),
-      ...(sample === undefined ? {} : { sample }),
-    });
+  const test = outside ? forTable(outside.examples, settings) : splits.test;
   const heldOut: HeldOut[] = [
     { name: 'dev', file: settings.data, examples: splits.dev },
     { name: 'test', file: settings.eval_data ?? settings.data, examples: test },
+    ...(await namedRows(settings)),
   ];
-  for (const file of settings.contamination) {
-    heldOut.push({ name: file, file, examples: (await readExamples(file, columnsOf(settings))).examples });
-  }
-  // Rows that are dropped make room for others below a limit, so all are compared; of rows that are kept only those count
-  // that are trained on.
-  const dropping = settings.contaminated === 'drop';
-  const candidates = dropping ? splits.train : limited(splits.train);
-  const comparisons = heldOut.map((part) => ({ ...part, overlaps: promptOverlaps(candidates, part.examples) }));
-  const train = dropping ? limited(without(candidates, comparisons)) : candidates;
+  const { chosen: train, ...comparison } = chooseRows(splits.train, heldOut, settings);
 
   const encode = (examples: readonly Example[], file: string) =>
     encodeRows(examples, file, tokenizer, model, settings.max_length);
@@ -144,12 +140,67 @@ export async function prepareRows(
   const unseen = Math.max(0, dataset.skipped.length - 3) + Math.max(0, skipped.length - 3);
   if (unseen > 0) notes.push(`skipped ${unseen} more rows`);
   const rows = { train: encoded.train.rows, dev: encoded.dev.rows, test: encoded.test.rows };
-  return { ...rows, notes, comparisons, compared: candidates.length };
+  return { ...rows, notes, ...comparison };
+}
+
+/**
+ * Which of the rows are trained on, by `limit` or `sample` and by `contaminated`; and what the comparison of their prompts
+ * with held-out ones found. Throws a usage error when no row is left.
+ */
+export function chooseRows<R extends Example>(
+  examples: readonly R[],
+  heldOut: readonly HeldOut[],
+  settings: Pick<RowSettings, 'limit' | 'sample' | 'seed' | 'contaminated'>,
+): { readonly chosen: R[] } & Pick<Rows, 'comparisons' | 'compared'> {
+  // Rows that are dropped make room for others below a limit, so all are compared; of rows that are kept only those count
+  // that are trained on.
+  const dropping = settings.contaminated === 'drop';
+  const candidates = dropping ? examples : take(examples, settings);
+  const comparisons = heldOut.map((part) => ({ ...part, overlaps: promptOverlaps(candidates, part.examples) }));
+  const chosen = dropping ? take(without(candidates, comparisons), settings) : [...candidates];
+  return { chosen, comparisons, compared: candidates.length };
+}
+
+/** Rows of the files that the user named. */
+function namedRows(settings: RowSettings): Promise<HeldOut[]> {
+  return Promise.all(
+    settings.contamination.map(async (file) => {
+      const { examples } = await readExamples(file, columnsOf(settings));
+      return { name: file, file, examples };
+    }),
+  );
+}
+
+/** Test rows of a file of their own. */
+function forTable(examples: readonly Example[], { seed, test_size = HELD_OUT }: RowSettings): Example[] {
+  return take(examples, { seed, sample: Math.min(test_size, examples.length) });
+}
+
+async function rowsBesidePairs(settings: RowSettings, tokenizer: ChatTokenizer, model: LanguageModel): Promise<Rows> {
+  const { eval_data: file, max_length, seed } = settings;
+  const none = { train: [], dev: [], compared: 0 };
+  const uncompared = (heldOut: readonly HeldOut[]) => heldOut.map((part) => ({ ...part, overlaps: [] }));
+  const named = await namedRows(settings);
+  if (file === undefined) {
+    const note = 'There are no held-out rows: the table has no figures, and the last model counts as the best.';
+    return { ...none, test: [], notes: [`${note} --eval-data gives some.`], comparisons: uncompared(named) };
+  }
+  const dataset = await readExamples(file, columnsOf(settings));
+  const examples = forTable(dataset.examples, settings);
+  const encoded = encodeRows(examples, file, tokenizer, model, max_length);
+  refuseUnusable([encoded], file);
+  const notes = [
+    `${file}: ${dataset.rows} rows (${dataset.format}); test ${encoded.rows.length}; seed ${seed}`,
+    'There are no dev rows: the last model counts as the best.',
+    ...dataset.skipped.slice(0, 3).map(({ line, reason }) => `skipped ${file}:${line}: ${reason}`),
+    ...encoded.skipped.map((problem) => `skipped ${problem}`),
+  ];
+  return { ...none, test: encoded.rows, notes, comparisons: uncompared([{ name: 'test', file, examples }, ...named]) };
 }
 
 /** The rows whose prompts are news to everything that is held out. Throws a usage error when there are none. */
-function without(examples: readonly Example[], comparisons: readonly Comparison[]): Example[] {
-  const known = new Set(comparisons.flatMap(({ overlaps }) => overlaps.map(({ train }) => train)));
+function without<R extends Example>(examples: readonly R[], comparisons: readonly Comparison[]): R[] {
+  const known = new Set<Example>(comparisons.flatMap(({ overlaps }) => overlaps.map(({ train }) => train)));
   const clean = examples.filter((example) => !known.has(example));
   if (clean.length > 0) return clean;
   throw usageError({
@@ -184,7 +235,7 @@ export function encodeRows(
 }
 
 /** Throws a usage error when more rows of a file than a few cannot be used. */
-export function refuseUnusable(parts: readonly Encoded[], file: string): void {
+export function refuseUnusable(parts: readonly Encoded<unknown>[], file: string): void {
   const skipped = parts.flatMap((part) => part.skipped);
   const count = skipped.length + parts.reduce((n, { rows }) => n + rows.length, 0);
   if (skipped.length <= MAX_SKIPPED * count) return;

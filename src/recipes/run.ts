@@ -1,6 +1,6 @@
 /**
- * A run directory: manifest, log, and a lock against other processes. The manifest freezes what was asked and what was chosen, so that a resume
- * repeats it; the directory is the only source of truth, and every stage looks there for what is done already.
+ * A run directory: manifest, log, and a lock against other processes. The directory is the only source of truth, and every stage looks there for
+ * what is done already.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
@@ -16,14 +16,11 @@ import {
   readRunLog,
   type Stage,
 } from '../report/index.ts';
-import { failure, lockDirectory, removeStaleTemps, usageError, VERSION, writeFileAtomic } from '../util/index.ts';
-
+import { lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
 import { Interrupted, type RecipeContext } from './context.ts';
 import {
   changed,
-  type EarlierEngine,
   engineSentence,
-  type FrozenEngine,
   frozen,
   isSame,
   type OpenedEngine,
@@ -32,34 +29,10 @@ import {
   withEngine,
 } from './engines.ts';
 import { type Hashes, hashesOf } from './hashes.ts';
-import { demandLock, lockOf, readInputs, readLock, writeLock } from './lock.ts';
+import { demandLock, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
+import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
 import { type Reduction, reductionsOf } from './memory.ts';
-import {
-  isModule,
-  type ResumeChanges,
-  type SftSettings,
-  type SpinSettings,
-  sftSchema,
-  spinSchema,
-} from './settings.ts';
-
-type Settings = { readonly run: SpinSettings; readonly sft: SftSettings };
-export type RunCommand = keyof Settings;
-
-/** manifest.json */
-export interface Manifest<C extends RunCommand = RunCommand> {
-  readonly v: 1;
-  readonly command: C;
-  readonly version: string;
-  readonly created: string;
-  readonly settings: Settings[C];
-  /** Automatic choices, frozen until the user says otherwise. */
-  readonly engine: FrozenEngine;
-  /** Those before it, the first one first. */
-  readonly earlier_engines: readonly EarlierEngine[];
-  /** SHA-256 of what the run stands on. */
-  readonly hashes: Hashes;
-}
+import { isModule, type ResumeChanges, type SftSettings, type SpinSettings } from './settings.ts';
 
 /** An open run: one process writes to it. */
 export interface Run<C extends RunCommand = RunCommand> {
@@ -86,7 +59,6 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly checkSignal: () => void;
 }
 
-const MANIFEST = 'manifest.json';
 /** What would have to be the same for the same outcome: see lock.ts. */
 export const LOCK = 'lock.json';
 const LOG = 'events.jsonl';
@@ -136,6 +108,7 @@ export async function startRun<C extends RunCommand, T>(
   }
   const locked = settings.lock === undefined ? null : await readLock(settings.lock);
   const inputs = await readInputs(settings);
+  const { scorer: _, checker: __, ...hashes } = inputs.data;
   return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
     const lock = await lockOf(command, settings, inputs, opened.engine.info);
     if (locked !== null) demandLock(settings.lock!, locked, lock);
@@ -151,12 +124,7 @@ export async function startRun<C extends RunCommand, T>(
         settings,
         engine: frozen(opened),
         earlier_engines: [],
-        hashes: {
-          model: modelIdentity(inputs.model.files),
-          data: inputs.data.data,
-          eval_data: inputs.data.eval_data,
-          contamination: inputs.data.contamination,
-        },
+        hashes: { model: modelIdentity(inputs.model.files), ...hashes },
       };
       await writeLock(join(directory, LOCK), lock);
       await writeManifest(directory, manifest);
@@ -175,10 +143,6 @@ export async function startRun<C extends RunCommand, T>(
   });
 }
 
-async function writeManifest(directory: string, manifest: Manifest): Promise<void> {
-  await writeFileAtomic(join(directory, MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`);
-}
-
 /** After bad input: a run that made nothing yet leaves nothing, so that the same command works once it is mended. */
 async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<void> {
   const names = await readdir(directory);
@@ -187,21 +151,18 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
   if (isNew) await rmdir(directory);
 }
 
+/** Settings that are paths; a checker is one where it is no name. */
+const PATHS = ['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
+
 /** A resume may come from another working directory. */
 function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
-  const { model, data, eval_data, contamination, lock } = settings;
-  const scorer = 'scorer' in settings ? settings.scorer : undefined;
-  const checker = 'checker' in settings && isModule(settings.checker) ? settings.checker : undefined;
-  return {
-    ...settings,
-    model: resolve(model),
-    data: resolve(data),
-    contamination: contamination.map((file) => resolve(file)),
-    ...(eval_data === undefined ? {} : { eval_data: resolve(eval_data) }),
-    ...(scorer === undefined ? {} : { scorer: resolve(scorer) }),
-    ...(checker === undefined ? {} : { checker: resolve(checker) }),
-    ...(lock === undefined ? {} : { lock: resolve(lock) }),
-  };
+  const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } = settings;
+  const absolute = PATHS.flatMap((key) => {
+    const path = given[key];
+    return path === undefined || (key === 'checker' && !isModule(path)) ? [] : [[key, resolve(path)]];
+  });
+  const contamination = settings.contamination.map((file) => resolve(file));
+  return { ...settings, ...Object.fromEntries(absolute), contamination };
 }
 
 /** Opens a run directory again, with its engine or what `changes` say instead; the bodies find there what is done. */
@@ -213,10 +174,11 @@ export async function reopenRun<T>(
 ): Promise<T> {
   const manifest = await readManifest(directory);
   const hashes = await hashesOf(manifest.settings);
-  for (const name of ['model', 'data', 'eval_data', 'contamination'] as const) {
-    if (hashes[name] === manifest.hashes[name]) continue;
+  for (const name of Object.keys(hashes) as (keyof Hashes)[]) {
+    const was = manifest.hashes[name] ?? null;
+    if (hashes[name] === was) continue;
     throw usageError({
-      what: `${name} has changed since the run began (${manifest.hashes[name]?.slice(0, 12)}, now ${hashes[name]?.slice(0, 12)})`,
+      what: `${name} has changed since the run began (${shownValue(was)}, now ${shownValue(hashes[name])})`,
       where: `${join(directory, MANIFEST)}:hashes.${name}`,
       fix: 'bring the old files back, or start a new run',
     });
@@ -321,37 +283,6 @@ function openTools<C extends RunCommand>(
   };
 }
 
-/** @throws SelfplayError when there is no run in the directory, or none that this version understands */
-export async function readManifest(directory: string): Promise<Manifest> {
-  const file = join(directory, MANIFEST);
-  if (!existsSync(file)) {
-    throw usageError({
-      what: 'there is no run here',
-      where: file,
-      fix: 'give the directory that a run printed as --out',
-    });
-  }
-  let manifest: Manifest | null;
-  try {
-    manifest = JSON.parse(await readFile(file, 'utf8')) as Manifest | null;
-  } catch (cause) {
-    throw failure({ what: 'the manifest is not JSON', where: file, fix: 'start a new run', cause });
-  }
-  const schema = manifest?.command === 'run' ? spinSchema : manifest?.command === 'sft' ? sftSchema : null;
-  const settings = schema?.safeParse(manifest?.settings);
-  if (manifest?.v !== 1 || !settings?.success) {
-    throw usageError({
-      what: 'the manifest is not one that this version understands',
-      where: file,
-      fix: manifest?.version === undefined ? 'start a new run' : `resume with selfplay ${manifest.version}`,
-    });
-  }
-  // Runs of the first version say neither why they have their engine nor that they had no other, and named no files.
-  const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
-  const hashes = { ...manifest.hashes, contamination: manifest.hashes.contamination ?? null };
-  return { ...manifest, settings: settings.data, engine, earlier_engines: manifest.earlier_engines ?? [], hashes };
-}
-
 /** Temporary files of this run's dead processes, at any depth. */
 async function removeLeftovers(directory: string): Promise<void> {
   await removeStaleTemps(directory);
@@ -362,7 +293,7 @@ async function removeLeftovers(directory: string): Promise<void> {
 
 /** What a finished stage leaves on disk; null where its shards are all. It is written after the stage's last event. */
 const LEAVES: Record<Stage, ((folder: string, t: number | null) => string) | null> = {
-  prepare: null,
+  prepare: (folder) => join(folder, 'pairs.jsonl'),
   generate: (folder) => join(folder, 'pairs.jsonl'),
   reference: null,
   train: (folder, t) => (t === null ? 'results.json' : join(folder, 'model')),

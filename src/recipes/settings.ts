@@ -207,13 +207,39 @@ const scoring = {
   scorer: z.string().min(1).optional().describe('ES module whose default export scores an answer from 0 to 1'),
 };
 
+/** Where a game begins and ends: elsewhere it may have been begun, and may go on. */
+const entry = {
+  iterations: count.default(1).describe('Iterations of the game'),
+  start_iteration: z
+    .int()
+    .min(0)
+    .max(9999)
+    .default(0)
+    .describe('Number of the first iteration; --model is then the model of the iteration before it'),
+  pairs: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Pairs of the first iteration, which then generates none: a pairs.jsonl, or rows of real and generated'),
+  replay_pairs: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Pairs of the iteration before the first, to be replayed; same formats'),
+  stop_after: z
+    .enum(['generate'])
+    .optional()
+    .describe('Stop when an iteration has its pairs; to be resumed, or trained elsewhere'),
+};
+
 export const spinSchema = z
   .strictObject({
     ...where,
+    data: where.data.optional().describe(`${where.data.description}; one iteration with --pairs needs none`),
     lock,
     ...rows,
     ...contamination,
-    iterations: count.default(1).describe('Iterations of the game'),
+    ...entry,
     ...sampling,
     temperature: z.number().min(0).default(1).describe('Temperature of the opponent; 1 is the opponent itself'),
     top_k: z.int().min(0).default(0).describe('Sample from the k most probable tokens; 0 is off'),
@@ -252,6 +278,59 @@ export const spinSchema = z
     path: ['sample'],
   })
   .superRefine(demandRank)
+  .refine(({ data, pairs }) => data !== undefined || pairs !== undefined, {
+    message: 'data is missing: give the data that the model was fine-tuned on, or pairs',
+    path: ['data'],
+    // Also where other settings are wrong, so that all is said together (after a fraction zod looks no further).
+    when: () => true,
+  })
+  .refine(({ data, iterations }) => data !== undefined || iterations === 1, {
+    message: 'more than one iteration needs data: only the first one has its pairs from a file',
+    path: ['iterations'],
+  })
+  .refine(({ data, dev_size = 0 }) => data !== undefined || dev_size === 0, {
+    message: 'dev_size needs data, from which these rows are cut',
+    path: ['dev_size'],
+  })
+  .refine(({ start_iteration, replay_pairs }) => start_iteration > 0 || replay_pairs === undefined, {
+    message: 'there is no iteration before iteration 0: replay_pairs needs a start_iteration of at least 1',
+    path: ['replay_pairs'],
+  })
+  .refine(({ replay, replay_pairs }) => replay || replay_pairs === undefined, {
+    message: 'replay_pairs are given, but replay is off',
+    path: ['replay_pairs'],
+  })
+  .refine(
+    ({ start_iteration, replay, replay_pairs }) => start_iteration === 0 || !replay || replay_pairs !== undefined,
+    {
+      message:
+        'the pairs of the iteration before are missing, which the first iteration replays: give them with ' +
+        '--replay-pairs, or play without: --no-replay',
+      path: ['replay_pairs'],
+    },
+  )
+  .refine(({ pairs, stop_after }) => pairs === undefined || stop_after === undefined, {
+    message: 'with pairs from a file the first iteration generates nothing that it could stop after',
+    path: ['stop_after'],
+  })
+  .refine(({ start_iteration, reference_alpha = 0 }) => start_iteration === 0 || reference_alpha === 0, {
+    message:
+      'reference_alpha mixes in the SFT model, which a game that starts later does not have: start at 0, or leave it out',
+    path: ['reference_alpha'],
+  })
+  .refine(
+    ({ loss, history_weight, start_iteration, replay_pairs }) =>
+      loss !== 't-spin' ||
+      history_weight === 0 ||
+      start_iteration === 0 ||
+      (start_iteration === 1 && replay_pairs !== undefined),
+    {
+      message:
+        'the loss t-spin compares with the answers of the SFT model, the pairs of iteration 0: start at 0, or at 1 with ' +
+        '--replay-pairs, or give --history-weight 0',
+      path: ['loss'],
+    },
+  )
   .superRefine(({ loss, sft_weight, ...settings }, { addIssue }) => {
     for (const key of Object.keys(lossParameters) as LossParameter[]) {
       if (settings[key] === undefined || parametersOf[loss].includes(key)) continue;

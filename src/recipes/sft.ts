@@ -16,7 +16,7 @@ import { stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { prepareRows, type Row } from './rows.ts';
-import { type Run, startRun } from './run.ts';
+import { CONTAMINATION, type Run, startRun } from './run.ts';
 import type { SftSettings } from './settings.ts';
 
 /** Fine-tunes; the model is `model` in the run directory. Throws Interrupted when the signal stopped it. */
@@ -49,7 +49,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
     });
   }
   for (const note of rows.notes) await run.say(note);
-  await reportContamination(run, rows);
+  await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
   const steps = stepsOf(rows.train.length, settings);
   await run.say(
     `Fine-tuning ${settings.model} (${modelInWords(loaded)}) on ${rows.train.length} answers in ${steps} steps (${settings.optimizer}, learning rate ` +

@@ -6,7 +6,8 @@
  *   2. the pairs (human answer, its answer) of this and of the last iteration are scored under it;
  *   3. the main player, starting from θ_t, learns to tell the two apart: the result is θ_{t+1};
  *   4. θ_{t+1} is judged on held-out rows, and becomes the next opponent, if the governor finds nothing against it.
- * Every step looks into the run directory first, so a resume is the same call again.
+ * Every step looks into the run directory first, so a resume is the same call again. A game may enter at any iteration,
+ * with pairs that were made elsewhere, and may stop where an iteration has its pairs.
  */
 import { mkdir } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory, type LoadedModel, saveModel } from '../checkpoint/index.ts';
@@ -17,6 +18,7 @@ import { startOf, usesInitial } from '../training/index.ts';
 import { exists } from '../util/index.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
+import { enterPairs } from './entry.ts';
 import { type Attempt, canGovern, govern, openAttempt } from './governor.ts';
 import {
   answerFigures,
@@ -34,7 +36,7 @@ import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
-import { iterationName, type Run, startRun } from './run.ts';
+import { CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
 import { lossOf, type SpinSettings } from './settings.ts';
 
 /** Plays a new game. Throws Interrupted when the signal stopped it. */
@@ -50,43 +52,74 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const checker = await loadChecker(settings.checker);
   const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
   let player: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
-  const rows = await prepareRows(settings, tokenizer, player.loaded.model);
+  const rows: Table = { ...(await prepareRows(settings, tokenizer, player.loaded.model)), checker };
   await announce(run, rows, player.loaded);
+  await enterPairs(run, player, rows);
 
+  const first = settings.start_iteration;
+  const given = { label: first === 0 ? 'SFT model' : 'given model', iteration: null };
   const standings: Standing[] = [
-    {
-      label: 'SFT model',
-      iteration: null,
-      model: settings.model,
-      judgement: await judgeModel(run, player, rows, null),
-    },
+    { ...given, model: settings.model, judgement: await judgeModel(run, player, rows, given) },
   ];
   await warnIfForeign(run, standings[0]!.judgement);
   let results = await tabulate(run, standings);
 
-  for (let t = 0; t < settings.iterations; t++) {
-    const played = await playIteration(run, player, { ...rows, checker }, t, standings);
+  let waiting: RunOutcome['waiting'];
+  for (let t = first; t < first + settings.iterations; t++) {
+    waiting = await stopWithPairs(run, player, rows, t);
+    if (waiting) break;
+    const played = await playIteration(run, player, rows, t, standings);
     if (!played) break;
     player = played.player;
-    standings.push({
-      label: `iteration ${t}`,
-      iteration: t,
-      model: `${iterationName(t)}/model`,
-      judgement: played.judgement,
-    });
+    standings.push({ ...namesOf(t), model: `${iterationName(t)}/model`, judgement: played.judgement });
     results = await tabulate(run, standings);
     if (played.isLast) break;
   }
 
   const seconds = (performance.now() - begin) / 1000;
-  await run.emit({ type: 'run.finished', seconds });
+  await run.emit(
+    waiting ? { type: 'run.interrupted', reason: 'stop_after generate' } : { type: 'run.finished', seconds },
+  );
   const best = standings.find(({ label }) => label === results.best?.label)!;
   const model = best.iteration === null ? best.model : run.path(best.model);
-  return { directory: run.directory, results, best: { label: best.label, model }, seconds };
+  return {
+    directory: run.directory,
+    results,
+    best: { label: best.label, model },
+    seconds,
+    ...(waiting ? { waiting } : {}),
+  };
 }
+
+/** A model's row of the table: iteration null is the model that the game starts from. */
+type Names = Pick<Standing, 'label' | 'iteration'>;
+const namesOf = (t: number): Names => ({ label: `iteration ${t}`, iteration: t });
 
 /** The rows, and what takes a sample for equal to the human answer. */
 type Table = Rows & { readonly checker: Checker | null };
+
+/**
+ * Where the game is to stop after generating: the opponent answers, and the iteration waits with its pairs. One that
+ * had them before is played.
+ */
+async function stopWithPairs(
+  run: Run<'run'>,
+  opponent: Player,
+  { train, checker }: Table,
+  t: number,
+): Promise<RunOutcome['waiting']> {
+  const file = (of: number) => run.path(iterationName(of), 'pairs.jsonl');
+  const { stop_after, replay } = run.settings;
+  if (stop_after !== 'generate' || (await exists(file(t)))) return undefined;
+  await samplePairs(run, opponent, train, t, checker);
+  const replayed = t === 0 ? '' : replay ? ` --replay-pairs ${file(t - 1)}` : ' --no-replay';
+  await run.say(
+    `Iteration ${t} has its pairs, and the game stops as asked. Go on here: selfplay resume ${run.directory}; or train ` +
+      `elsewhere, with the same settings: selfplay run --model ${opponent.loaded.dir} --start-iteration ${t} --pairs ` +
+      `${file(t)}${replayed}`,
+  );
+  return { iteration: t, pairs: file(t) };
+}
 
 /** θ_{t+1} from θ_t, in as many attempts as the governor asks for; undefined when the game ends with θ_t. */
 async function playIteration(
@@ -112,7 +145,7 @@ async function playIteration(
     await dropCheckpoints(run, folder);
     const player = { tokenizer: opponent.tokenizer, loaded: await loadPlayer(engine, settings, model) };
     await sayLineage(run, player.loaded, model);
-    const judgement = await judgeModel(run, player, rows, t, { before, base, beta: attempt.beta });
+    const judgement = await judgeModel(run, player, rows, namesOf(t), { before, base, beta: attempt.beta });
     if (!governed) return { player, judgement, isLast: false };
     const { verdict } = await govern(run, t, attempt, { now: judgement.dev, before: before.dev, rows: rows.dev });
     if (verdict !== 'roll-back') return { player, judgement, isLast: verdict !== 'continue' };
@@ -166,25 +199,34 @@ async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<
 async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promise<void> {
   const { settings } = run;
   for (const note of rows.notes) await run.say(note);
-  await reportContamination(run, rows);
+  if (settings.data !== undefined) {
+    await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
+  }
+  const { iterations, start_iteration: first, pairs } = settings;
+  const prompts = `${rows.train.length} prompts: it answers each in at most ${settings.max_new_tokens} tokens, then learns`;
+  const from =
+    pairs === undefined
+      ? prompts
+      : iterations === 1
+        ? `the pairs of ${pairs}: it learns`
+        : `the pairs of ${pairs}, later on ${prompts}`;
   await run.say(
-    `Playing ${settings.iterations} iteration(s) of SPIN with ${settings.model} (${modelInWords(loaded)}) ` +
-      `on ${rows.train.length} prompts: it answers each in at most ${settings.max_new_tokens} tokens, then ` +
-      `learns to tell the human answers from its own (β ${settings.beta}, ${settings.optimizer}, learning rate ` +
+    `Playing ${iterations} iteration(s) of SPIN${first > 0 ? `, the first one iteration ${first},` : ''} with ` +
+      `${settings.model} (${modelInWords(loaded)}) on ${from} ` +
+      `to tell the human answers from its own (β ${settings.beta}, ${settings.optimizer}, learning rate ` +
       `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step).`,
   );
 }
 
-/** The held-out figures of a model, made once; t null is the SFT model. */
+/** The held-out figures of a model, made once. */
 async function judgeModel(
   run: Run<'run'>,
   player: Player,
   { dev, test }: Rows,
-  t: number | null,
+  { label, iteration: t }: Names,
   opponents?: { readonly before: Judgement; readonly base: Judgement; readonly beta: number },
 ): Promise<Judgement> {
   const folder = t === null ? 'baseline' : iterationName(t);
-  const label = t === null ? 'SFT model' : `iteration ${t}`;
   const file = run.path(folder, 'evaluation.json');
   const known = await readJudgement(file);
   if (known) return known;

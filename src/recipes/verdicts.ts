@@ -1,9 +1,18 @@
 /**
- * From an iteration's samples to judged pairs: what is known of each, what was found in all, and the lines that say so.
+ * From the pairs of an iteration, sampled here or read from a file, to judged ones: what is known of each, what was found
+ * in all, and the lines that say so.
  */
 import { type Checker, lengthBias, lengthWarning, repetition } from '../evaluation/index.ts';
-import { type Candidate, censor, countsInWords, countVerdicts, type Verdict } from '../pairs/index.ts';
-import type { FlaggedRecord, PairRecord, TextCompletion } from './records.ts';
+import type { LanguageModel } from '../models/index.ts';
+import { type Candidate, censor, countsInWords, countVerdicts, judgePairs, type Verdict } from '../pairs/index.ts';
+import {
+  type FlaggedRecord,
+  type PairRecord,
+  pairOf,
+  type TextCompletion,
+  writeFlagged,
+  writePairs,
+} from './records.ts';
 import type { Row } from './rows.ts';
 import { iterationName, type Run } from './run.ts';
 
@@ -11,98 +20,110 @@ import { iterationName, type Run } from './run.ts';
 const LOOP_WINDOW = 8;
 
 /** The file of an iteration that lists every pair with a reason to leave it out, left out or not. */
-export const FLAGGED = 'flagged.jsonl';
+const FLAGGED = 'flagged.jsonl';
 
-/** The pairs of an iteration, and what is known of them. */
-export function candidatesOf(
-  rows: readonly Row[],
-  samples: readonly TextCompletion[],
-  t: number,
-  checker: Checker | null,
-): Promise<Candidate[]> {
-  return Promise.all(
-    rows.map(async (row, i): Promise<Candidate> => {
-      const sample = samples[i]!;
-      const { id, promptIds } = row;
-      const real = censor(row.responseIds, sample);
-      return {
-        pair: { id, promptIds, sample: sample.sample, iteration: t, real, generated: sample.ids },
-        sample,
-        // An answer that was cut is no whole answer, whatever its text says so far.
-        equivalent: checker !== null && sample.finish === 'end' && (await checker({ ...row, answer: sample.text })),
-        repeated: { real: repetition(real, LOOP_WINDOW), generated: repetition(sample.ids, LOOP_WINDOW) },
-      };
-    }),
-  );
+/** A pair as it is to stand in pairs.jsonl, and the line of the file that its row is from. */
+export interface Entry {
+  readonly line: number;
+  readonly record: PairRecord;
 }
 
-/** Logs and says what became of the answers, and what their lengths give away. */
+/** An entry whose record says whether the pair takes part. */
+export interface JudgedEntry extends Entry, Pick<Verdict, 'reasons'> {}
+
+/** A human answer against an answer of the opponent of iteration t, not judged yet. */
+export function pairRecord(
+  { id, prompt, promptIds, response, responseIds }: Row,
+  { sample, ids, text, finish }: Pick<TextCompletion, 'sample' | 'ids' | 'text' | 'finish'>,
+  t: number,
+): PairRecord {
+  const real = censor(responseIds, { ids, finish });
+  return {
+    v: 1,
+    id,
+    prompt,
+    promptIds: [...promptIds],
+    responses: [
+      {
+        role: 'real',
+        iteration: null,
+        sample: 0,
+        text: response,
+        ids: [...real],
+        finish: real.length === responseIds.length ? 'end' : 'length',
+      },
+      { role: 'generated', iteration: t, sample, text, ids: [...ids], finish },
+    ],
+    excluded: null,
+  };
+}
+
+/** Judges the pairs of an iteration by the settings of this run, whatever their records said before. */
+export async function judgeEntries(
+  { drop, max_length }: Pick<Run<'run'>['settings'], 'drop' | 'max_length'>,
+  { contextLength }: Pick<LanguageModel, 'contextLength'>,
+  checker: Checker | null,
+  entries: readonly Entry[],
+): Promise<JudgedEntry[]> {
+  const candidates = await Promise.all(entries.map(({ record }) => candidateOf(record, checker)));
+  const verdicts = judgePairs(candidates, { maxLength: max_length ?? contextLength, contextLength, drop });
+  return entries.map(({ line, record }, i) => {
+    const { reasons, excluded } = verdicts[i]!;
+    return { line, record: { ...record, excluded }, reasons };
+  });
+}
+
+async function candidateOf(record: PairRecord, checker: Checker | null): Promise<Candidate> {
+  const { id, prompt } = record;
+  const [{ text: response }, { text: answer, finish }] = record.responses;
+  const pair = pairOf(record);
+  return {
+    pair,
+    sample: { text: answer, finish },
+    // An answer that was cut is no whole answer, whatever its text says so far.
+    equivalent: checker !== null && finish === 'end' && (await checker({ id, prompt: [...prompt], response, answer })),
+    repeated: { real: repetition(pair.real, LOOP_WINDOW), generated: repetition(pair.generated, LOOP_WINDOW) },
+  };
+}
+
+/** Logs and says what became of the pairs, which `what` names, and what their lengths give away. */
 export async function reportPairs(
   run: Run<'run'>,
-  t: number,
-  candidates: readonly Candidate[],
-  verdicts: readonly Verdict[],
-  tokens: number,
+  at: { readonly iteration: number; readonly stage: 'generate' | 'prepare' },
+  entries: readonly JudgedEntry[],
+  what: string,
 ): Promise<void> {
-  const { dropped, kept } = countVerdicts(verdicts);
+  const { iteration: t } = at;
+  const { dropped, kept } = countVerdicts(entries.map(({ record: { excluded }, reasons }) => ({ excluded, reasons })));
   const lengths = lengthBias(
-    candidates.flatMap(({ pair }, i) =>
-      verdicts[i]!.excluded === null ? [{ human: pair.real.length, generated: pair.generated.length }] : [],
-    ),
+    entries.flatMap(({ record: { excluded, responses } }) => {
+      const [human, generated] = responses.map(({ ids }) => ids.length) as [number, number];
+      return excluded === null ? [{ human, generated }] : [];
+    }),
   );
-  await run.emit({
-    iteration: t,
-    stage: 'generate',
-    type: 'pairs',
-    pairs: candidates.length,
-    dropped: { ...dropped },
-    kept: { ...kept },
-    lengths,
-  });
-  const cut = candidates.filter(({ sample }) => sample.finish === 'length').length;
+  await run.emit({ ...at, type: 'pairs', pairs: entries.length, dropped: { ...dropped }, kept: { ...kept }, lengths });
   await run.say(
-    `Iteration ${t}: ${candidates.length} answers of ${(tokens / Math.max(1, candidates.length)).toFixed(1)} tokens, ` +
-      `${cut} cut at ${run.settings.max_new_tokens}; left out: ${countsInWords(dropped)}; kept although noted: ` +
+    `${what}; left out: ${countsInWords(dropped)}; kept although noted: ` +
       `${countsInWords(kept)} (${iterationName(t)}/${FLAGGED}).`,
   );
   const warning = lengthWarning(lengths);
   if (warning !== null) await run.warn(`iteration ${t}: ${warning}`);
 }
 
-/** The line of a pair in pairs.jsonl. */
-export function pairRecord(row: Row, { pair, sample }: Candidate, { excluded }: Verdict): PairRecord {
-  const { real, generated } = pair;
-  return {
-    v: 1,
-    id: row.id,
-    promptIds: [...row.promptIds],
-    responses: [
-      {
-        role: 'real',
-        iteration: null,
-        sample: 0,
-        text: row.response,
-        ids: [...real],
-        finish: real.length === row.responseIds.length ? 'end' : 'length',
-      },
-      {
-        role: 'generated',
-        iteration: pair.iteration,
-        sample: pair.sample,
-        text: sample.text,
-        ids: [...generated],
-        finish: sample.finish,
-      },
-    ],
-    excluded,
-  };
+/** flagged.jsonl and, last, pairs.jsonl of an iteration. */
+export async function writeEntries(run: Run<'run'>, t: number, entries: readonly JudgedEntry[]): Promise<void> {
+  await writeFlagged(
+    run.path(iterationName(t), FLAGGED),
+    entries.flatMap((entry) => (entry.reasons.length === 0 ? [] : [flaggedRecord(entry)])),
+  );
+  await writePairs(
+    run.path(iterationName(t), 'pairs.jsonl'),
+    entries.map(({ record }) => record),
+  );
 }
 
-/** The line of a pair in flagged.jsonl, if it has one. */
-export function flaggedRecord({ id, line, prompt }: Row, { pair }: Candidate, verdict: Verdict): FlaggedRecord[] {
-  const { reasons, excluded } = verdict;
-  if (reasons.length === 0) return [];
+function flaggedRecord({ line, record: { id, prompt, responses, excluded }, reasons }: JudgedEntry): FlaggedRecord {
   const action = excluded === null ? 'kept' : 'dropped';
-  const [humanTokens, generatedTokens] = [pair.real.length, pair.generated.length];
-  return [{ v: 1, id, line, prompt, reasons, action, humanTokens, generatedTokens }];
+  const [humanTokens, generatedTokens] = responses.map(({ ids }) => ids.length) as [number, number];
+  return { v: 1, id, line, prompt, reasons, action, humanTokens, generatedTokens };
 }

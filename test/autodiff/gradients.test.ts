@@ -72,8 +72,8 @@ const randomCases: Record<string, fc.Arbitrary<OpCase>> = {
   scatterRows: fc.tuple(size(5), size(3), size(7)).map((dims) => make.scatterRows(...dims)),
   rmsNorm: fc.tuple(size(4), size(6), fc.constantFrom(1e-5, 1e-2)).map((dims) => make.rmsNorm(...dims)),
   rope: fc
-    .tuple(size(4), size(3), size(3), fc.boolean())
-    .map(([t, h, half, inverse]) => make.rope(t, h, 2 * half, inverse)),
+    .tuple(size(4), sizes(3, 2), size(3), fc.boolean())
+    .map(([t, heads, half, inverse]) => make.rope(t, heads, 2 * half, inverse)),
   attention: fc.tuple(heads, packed).map(([h, p]) => make.attention('random', h, p)),
   dropout: fc.tuple(size(4), size(6), fc.constantFrom(0, 0.4), size(9)).map((dims) => make.dropout(...dims)),
   swiglu: fc.tuple(size(4), size(5)).map((dims) => make.swiglu(...dims)),

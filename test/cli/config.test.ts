@@ -86,12 +86,11 @@ describe('config file', () => {
       'x',
     );
     expect(stderr).toBe(
-      'error: 14 settings need correction\n' +
+      'error: 13 settings need correction\n' +
         '  c.yaml:4:batchsize: unknown key batchsize (did you mean batch_size?)\n' +
         '  c.yaml:9:evaluations: evaluations is no setting of `selfplay run` (it belongs to `selfplay sft`)\n' +
         '  c.yaml:10:constructor: unknown key constructor\n' +
         '  c.yaml:1:model: model must be a text that is not empty, got 3\n' +
-        '  --data: data is missing (add --data: Data that the model was fine-tuned on: .jsonl or .json)\n' +
         '  --limit: limit must be a whole number of at least 1, got 1.5\n' +
         '  --seed: seed must be a whole number of at least 0, got "x"\n' +
         '  c.yaml:11:top_p: top_p must be a number of more than 0 and at most 1, got [1]\n' +
@@ -105,6 +104,46 @@ describe('config file', () => {
     );
     expect(status).toBe(2);
     expect(stdout).toBe('');
+  });
+
+  it('says together what rules between settings find', async () => {
+    const neither = await run({ 'c.yaml': 'beta: 0\n' }, '--config', 'c.yaml');
+    expect(neither.stderr).toBe(
+      'error: 3 settings need correction\n' +
+        '  --model: model is missing (add --model: Model directory in Hugging Face layout: config.json, tokenizer.json, weights)\n' +
+        '  c.yaml:1:beta: beta must be a number of more than 0, got 0\n' +
+        '  --data: data is missing: give the data that the model was fine-tuned on, or pairs\n' +
+        HELP,
+    );
+    const flags = ['--model', 'm', '--pairs', 'p', '--iterations', '2', '--start-iteration', '1', '--dev-size', '5'];
+    const odd = await run({}, ...flags, '--stop-after', 'generate');
+    expect(odd.stderr).toContain('4 settings need correction');
+    expect(odd.stderr).toContain('--iterations: more than one iteration needs data');
+    expect(odd.stderr).toContain('--dev-size: dev_size needs data');
+    expect(odd.stderr).toContain('--replay-pairs: the pairs of the iteration before are missing');
+    expect(odd.stderr).toContain('--stop-after: with pairs from a file the first iteration generates nothing');
+    const early = await run({}, '--model', 'm', '--data', 'd', '--replay-pairs', 'p', '--no-replay');
+    expect(early.stderr).toContain(
+      'there is no iteration before iteration 0: replay_pairs needs a start_iteration of at least 1\n  where: --replay-pairs',
+    );
+    const late = ['--model', 'm', '--data', 'd', '--start-iteration', '2', '--no-replay'];
+    expect((await run({}, ...late, '--reference-alpha', '0.5')).stderr).toContain(
+      'error: reference_alpha mixes in the SFT model, which a game that starts later does not have',
+    );
+    expect((await run({}, ...late, '--loss', 't-spin')).stderr).toContain(
+      'the loss t-spin compares with the answers of the SFT model',
+    );
+    for (const good of [
+      ['--data', 'd', '--start-iteration', '1', '--replay-pairs', 'q', '--loss', 't-spin'],
+      ['--data', 'd', '--start-iteration', '2', '--no-replay', '--loss', 't-spin', '--history-weight', '0'],
+      ['--data', 'd', '--start-iteration', '2', '--no-replay', '--reference-alpha', '0'],
+      ['--pairs', 'p'],
+      ['--pairs', 'p', '--start-iteration', '2', '--no-replay'],
+      ['--pairs', 'p', '--start-iteration', '2', '--replay-pairs', 'q'],
+      ['--data', 'd', '--start-iteration', '2', '--replay-pairs', 'q', '--stop-after', 'generate', '--iterations', '2'],
+    ]) {
+      expect((await run({}, '--model', 'm', ...good)).stderr).not.toContain('error');
+    }
   });
 
   const base = 'model: m\ndata: d\n';

@@ -72,6 +72,17 @@ describe('selfplay run', () => {
     expect(stderr).toContain('\r\u001b[KA sentence.\n');
   });
 
+  it('of a game that stopped with its pairs says where they are', async () => {
+    const waiting = { iteration: 1, pairs: 'runs/one/iteration-1/pairs.jsonl' };
+    const playSpin = async () => ({ ...outcome(), waiting });
+    const { status, stderr } = await cli(['run', ...GIVEN], { recipes: { playSpin } });
+    expect(status).toBe(0);
+    expect(stderr).toContain('\nIteration 1 waits to be trained; its pairs are in runs/one/iteration-1/pairs.jsonl\n');
+    expect(stderr).not.toContain('Best model');
+    const json = await cli(['run', ...GIVEN, '--json'], { recipes: { playSpin } });
+    expect(JSON.parse(json.stdout)).toMatchObject({ waiting });
+  });
+
   it('quotes a path that a shell would cut in pieces', async () => {
     const playSpin = async () => ({ ...outcome(), best: { label: 'iteration 0', model: "it's mine" } });
     const { stderr } = await cli(['run', ...GIVEN], { recipes: { playSpin } });

@@ -107,13 +107,13 @@ export function opsConformance(makeEngine: MakeEngine, rounding: number): void {
       const graph = graphOf((b) => {
         const [x] = b.rmsNorm(b.input('x', ['tokens', 12]), b.state('norm', [12]), 1e-5);
         const [q] = b.linear(x, b.state('qkv', [12, 12]));
-        const turned = b.rope(q!, b.input('positions', ['tokens'], 'i32'), {
+        const [turned] = b.rope([q!], b.input('positions', ['tokens'], 'i32'), {
           headDim: 4,
           frequencies: [1, 0.1],
           inverse: false,
         });
         const segments = b.input('segments', ['segments', 6], 'i32');
-        const mixed = b.attention(turned, turned, q!, segments, { headDim: 4, scale: 0.5 });
+        const mixed = b.attention(turned!, turned!, q!, segments, { headDim: 4, scale: 0.5 });
         b.output('y', mixed);
         b.output('total', b.sumTo(mixed, []));
       });

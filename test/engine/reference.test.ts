@@ -98,7 +98,7 @@ describe('the reference kernels, by hand', () => {
     const { outputs } = evaluate(
       graphOf((b) => {
         const attributes = { headDim: 4, frequencies: [Math.PI / 2, Math.PI], inverse: false };
-        b.output('y', b.rope(b.input('x', ['t', 4]), b.input('p', ['t'], 'i32'), attributes));
+        b.output('y', b.rope([b.input('x', ['t', 4])], b.input('p', ['t'], 'i32'), attributes)[0]!);
       }),
       { x: array([1, 2, 3, 4], [1, 4]), p: array([1]) },
     );

@@ -66,12 +66,12 @@ const mistakes: [OpName, RegExp, (b: GraphBuilder) => unknown][] = [
   [
     'rope',
     /number of frequencies: got 2, expected 4/,
-    (b) => b.rope(b.input('x', ['n', 8]), ints(b, 'p', 'n'), { headDim: 4, frequencies: [1], inverse: false }),
+    (b) => b.rope([b.input('x', ['n', 8])], ints(b, 'p', 'n'), { headDim: 4, frequencies: [1], inverse: false }),
   ],
   [
     'rope',
     /width 6 is not whole heads/,
-    (b) => b.rope(b.input('x', ['n', 6]), ints(b, 'p', 'n'), { headDim: 4, frequencies: [1, 1], inverse: false }),
+    (b) => b.rope([b.input('x', ['n', 6])], ints(b, 'p', 'n'), { headDim: 4, frequencies: [1, 1], inverse: false }),
   ],
   ['attention', /width of k is 6, not a multiple of the head width 4/, (b) => attention(b, 8, 6, 6)],
   ['attention', /query width 12 is not a multiple of key width 8/, (b) => attention(b, 12, 8, 8)],

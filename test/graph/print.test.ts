@@ -6,12 +6,12 @@ import { graphBuilder, printGraph } from '../../src/graph/index.ts';
 it('prints sources, attributes, several results, effects and outputs', () => {
   const b = graphBuilder();
   const w = b.state('model.norm.weight', [8]);
-  const x = b.rope(b.input('x', ['tokens', 8]), b.input('positions', ['tokens'], 'i32'), {
+  const [x] = b.rope([b.input('x', ['tokens', 8])], b.input('positions', ['tokens'], 'i32'), {
     headDim: 8,
     frequencies: [1, 0.1, 0.01, 0.001],
     inverse: false,
   });
-  const [normed] = b.rmsNorm(x, w, 1e-5);
+  const [normed] = b.rmsNorm(x!, w, 1e-5);
   const kept = b.mul(normed, b.constant([1, 0, 1, 0, 1, 0, 1, 0]));
   const loss = b.affine(b.sumSquares(kept), 0.5);
   b.output('loss', loss);

@@ -35,7 +35,7 @@ function candidate(changes: Partial<Omit<Candidate, 'pair'>> & { pair?: Partial<
   };
 }
 const judge = (candidates: readonly Candidate[], drop: readonly Reason[] = DROPPED_BY_DEFAULT) =>
-  judgePairs(candidates, { maxLength: MAX_LENGTH, drop });
+  judgePairs(candidates, { maxLength: MAX_LENGTH, contextLength: 2 * MAX_LENGTH, drop });
 const found = (one: Candidate) => judge([one])[0]!.reasons;
 
 describe('each reason', () => {
@@ -127,6 +127,16 @@ describe('what follows', () => {
     expect(judge([all], ['over-long', 'truncated', 'empty'])[0]!.excluded).toBe('empty');
     expect(judge([all], ['truncated'])[0]!.excluded).toBe('truncated');
     expect(judge([all], [])[0]).toMatchObject({ reasons: REASONS.slice(0, -1), excluded: null });
+  });
+
+  it('drops what is longer than the context of the model, though it should keep it', () => {
+    const long = (tokens: number) => candidate({ pair: { generated: new Int32Array(tokens - 3).fill(6) } });
+    const [fits, longer] = judge([long(2 * MAX_LENGTH), long(2 * MAX_LENGTH + 1)], []);
+    expect(fits).toEqual({ reasons: ['over-long'], excluded: null });
+    expect(longer).toEqual({ reasons: ['over-long'], excluded: 'over-long' });
+    // A length beyond the context is no length that fits.
+    const bounds = { maxLength: 100, contextLength: MAX_LENGTH, drop: DROPPED_BY_DEFAULT };
+    expect(judgePairs([long(MAX_LENGTH + 1)], bounds)[0]!.excluded).toBe('over-long');
   });
 
   it('is counted: a dropped pair once, a kept pair under each of its reasons', () => {

@@ -195,6 +195,42 @@ describe('a difference from the lock is refused by name:', () => {
     ]);
   });
 
+  it('pairs and replayed pairs, by content; where a game enters, and not where it stops', async () => {
+    const [pairs, moved, replay_pairs] = [fresh('pairs'), fresh('pairs'), fresh('pairs')];
+    const lines = game.rows.map(({ question, answer }) =>
+      JSON.stringify({ prompt: question, real: answer, generated: `no ${answer}` }),
+    );
+    await writeFile(pairs, lines.map((line) => `${line}\n`).join(''));
+    await cp(pairs, moved);
+    await writeFile(replay_pairs, `${lines[0]}\n`);
+    const out = fresh();
+    const entry = { start_iteration: 1, data: undefined, dev_size: 0, test_size: 0, pairs, replay_pairs };
+    await playSpin(tinySettings(game, out, { ...one, ...entry }), listener().context);
+    const own = join(out, 'lock.json');
+    const found = await readJson(own);
+    expect(found.data).toMatchObject({
+      data: null,
+      pairs: expect.stringMatching(HASH),
+      replay_pairs: expect.stringMatching(HASH),
+    });
+    expect(JSON.stringify(found)).not.toContain(home);
+    const again = fresh();
+    const copied = { ...entry, pairs: moved, lock: own };
+    await playSpin(tinySettings(game, again, { ...one, ...copied }), listener().context);
+    expect((await bytes(again, 'lock.json')).equals(await bytes(out, 'lock.json'))).toBe(true);
+    await writeFile(moved, lines.slice(1).join('\n'));
+    expect(await refused(copied)).toEqual([hashes('data.pairs')]);
+    const swapped = { ...entry, lock: own, pairs: replay_pairs, replay_pairs: pairs };
+    expect(await refused(swapped)).toEqual([hashes('data.pairs'), hashes('data.replay_pairs')]);
+    expect(await refused({ ...entry, lock: own, replay_pairs: undefined, replay: false, start_iteration: 2 })).toEqual([
+      expect.stringMatching(new RegExp(`^data.replay_pairs: locked ${SHORT}, here none$`)),
+      'settings.replay: locked true, here false',
+      'settings.start_iteration: locked 1, here 2',
+    ]);
+    const stopped = tinySettings(game, fresh(), { ...one, lock, stop_after: 'generate' });
+    expect((await playSpin(stopped, listener().context)).waiting).toBeDefined();
+  });
+
   it('config, weights and tokenizer of the model', async () => {
     const config = await otherModel((dir) => edit(join(dir, 'config.json'), (value) => ({ ...value, note: 1 })));
     expect(await refused({ model: config })).toEqual([hashes('model.files.config.json')]);

@@ -47,7 +47,7 @@ const kernels = {
   rmsNorm: ([x, w], { eps }) => transformer.rmsNorm(x!, w!, eps),
   rmsNormGrad: ([dy, x, w, rstd], { forWeight }) =>
     transformer.rmsNormGrad(dy!, x!, w!, rstd!).slice(0, forWeight ? 2 : 1),
-  rope: ([x, positions], attributes) => [transformer.rope(x!, positions!, attributes)],
+  rope: (inputs, attributes) => inputs.slice(0, -1).map((x) => transformer.rope(x, inputs.at(-1)!, attributes)),
   attention: ([q, k, v, segments], attributes) => [transformer.attention(q!, k!, v!, segments!, attributes)],
   attentionGrad: ([dy, q, k, v, segments], attributes) =>
     transformer.attentionGrad(dy!, [q!, k!, v!], segments!, attributes),

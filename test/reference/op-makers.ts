@@ -119,12 +119,25 @@ export const rmsNormGrad = (t: number, width: number, forWeight = true): OpCase 
   );
 
 /** The angles of positions up to `limit` are rounded in f32, which costs `tolerance`. */
-export function rope(t: number, heads: number, headDim: number, inverse: boolean, limit = 16, tolerance = 1e-5) {
+export function rope(
+  t: number,
+  heads: readonly number[],
+  headDim: number,
+  inverse: boolean,
+  limit = 16,
+  tolerance = 1e-5,
+) {
   const frequencies = Array.from({ length: headDim / 2 }, (_, j) => 10_000 ** ((-2 * j) / headDim));
-  return opCase(
+  const xs = heads.map((count, i) => [`x${i}`, floatInput(`x${i}`, [rows(t), count * headDim])] as const);
+  return opCase<string>(
     `rope ${t} tokens, ${heads} heads of ${headDim}, positions below ${limit}${inverse ? ', inverse' : ''}`,
-    { x: floatInput('x', [rows(t), heads * headDim]), positions: idInput('positions', rows(t), limit) },
-    (b, v) => [b.rope(v.x, v.positions, { headDim, frequencies, inverse })],
+    { ...Object.fromEntries(xs), positions: idInput('positions', rows(t), limit) },
+    (b, v) =>
+      b.rope(
+        xs.map(([name]) => v[name]!),
+        v['positions']!,
+        { headDim, frequencies, inverse },
+      ),
     { tolerance },
   );
 }

@@ -115,9 +115,10 @@ const rules = {
     const dx = e.op('Mul', [e.op('Sub', [g, e.op('Mul', [n, mean])]), rstd!]);
     return forWeight ? [dx, e.op('ReduceSum', [e.op('Mul', [dy!, n]), e.i64(0)], { keepdims: 0n })] : [dx];
   },
-  rope: ({ e, once }, [x, positions], { attributes: { headDim, frequencies, inverse } }) => {
+  rope: ({ e, once }, inputs, { attributes: { headDim, frequencies, inverse } }) => {
+    const positions = inputs.at(-1)!;
     const [cos, sin] = once(`rope ${positions} ${frequencies}`, () => {
-      const column = e.op('Unsqueeze', [e.op('Cast', [positions!], { to: 1n }), e.i64(1)]);
+      const column = e.op('Unsqueeze', [e.op('Cast', [positions], { to: 1n }), e.i64(1)]);
       // Whole vectors per row: the last values of an array go another way through cos and sin, with other last bits.
       const half = headDim / 2;
       const padded = Array.from({ length: Math.ceil(half / 16) * 16 }, (_, j) => frequencies[j] ?? 0);
@@ -126,9 +127,11 @@ const rules = {
       return [cut(e.op('Cos', [angles])), cut(e.op('Sin', [angles]))];
     });
     const turn = inverse ? once(`rope back ${sin}`, () => e.op('Neg', [sin!])) : sin!;
-    const batch = e.op('Unsqueeze', [x!, e.i64(0)]);
-    const turned = e.op('RotaryEmbedding', [batch, e.i64(0), cos!, turn]);
-    return [e.op('Squeeze', [turned, e.i64(0)])];
+    return inputs.slice(0, -1).map((x) => {
+      const batch = e.op('Unsqueeze', [x, e.i64(0)]);
+      const turned = e.op('RotaryEmbedding', [batch, e.i64(0), cos!, turn]);
+      return e.op('Squeeze', [turned, e.i64(0)]);
+    });
   },
   attention: ({ e, segments }, inputs, { inputs: [q, k, , table], attributes }) => [
     packedAttention(e, inputs, segments(table!, q!.shape[0]!), headsOf(attributes, width(q), width(k))),

@@ -6,7 +6,7 @@
 import { failure } from '../../util/index.ts';
 import { KernelError, type Slot } from './binding.ts';
 import type { Sequences } from './sequences.ts';
-import { type Device, describe, isDense, type Tensor, type TorchDtype } from './tensors.ts';
+import { type Device, describe, isDense, isOrdered, type Tensor, type TorchDtype } from './tensors.ts';
 
 function fits(ok: boolean, what: string, ...tensors: readonly Tensor[]): void {
   if (!ok) throw failure({ what: `${what}: the shapes ${tensors.map(describe).join(', ')} do not fit` });
@@ -131,12 +131,12 @@ export function atenOn(device: Device) {
   return {
     /**
      * x [M,K], w [N,K] -> x·wᵀ [M,N]
-     * @param packed what `pack` made of w
+     * @param w or what `pack` made of it, if there are rows
      */
-    timesTransposed: (x: Tensor, w: Tensor, packed?: Tensor) => {
+    timesTransposed: (x: Tensor, w: Tensor) => {
       fits(x.shape.length === 2 && w.shape.length === 2 && x.shape[1] === w.shape[1], 'linear', x, w);
       fits(x.dtype === w.dtype, 'linear', x, w);
-      if (hasOneDnn && x.shape[0]! > 0) return pointwise(x, packed ?? w, w.shape[0]!);
+      if (hasOneDnn && x.shape[0]! > 0) return pointwise(x, w, w.shape[0]!);
       return mm(x, device.transposed(w));
     },
     /** `sum` += x·wᵀ: returned, in the place of `sum` or in new memory. */
@@ -205,7 +205,7 @@ export function atenOn(device: Device) {
     mul: (a: Tensor, b: Tensor, out?: Tensor) => {
       const shape = broadcast('mul', a, b);
       if (out) return into(out, ['mul', 'out'], [a, b], shape, out.dtype);
-      fits(isDense(a) && isDense(b), 'mul', a, b); // or the result would not be dense
+      fits(isOrdered(a) && isOrdered(b), 'mul', a, b); // or the result would not be dense
       library.call(own('mul_Tensor'), 'ppp', a.handle, b.handle, library.results[0]);
       return adopt(library.written(), shape, wider(a, b));
     },
@@ -358,6 +358,18 @@ export function atenOn(device: Device) {
     indexCopy: (to: Tensor, ids: Tensor, from: Tensor) => {
       fits(same(from.shape, to.shape.with(0, ids.shape[0]!)) && from.dtype === to.dtype, 'index_copy_', to, ids, from);
       change('index_copy_', '', [to, 0, ids, from]);
+    },
+    /** The same for few rows, in one call: ids i64 of any shape, from [...ids,…] */
+    indexPut: (to: Tensor, ids: Tensor, from: Tensor) => {
+      fits(
+        same(from.shape, [...ids.shape, ...to.shape.slice(1)]) && from.dtype === to.dtype,
+        'index_put',
+        to,
+        ids,
+        from,
+      );
+      const at = library.sizes(0, [ids.handle]);
+      library.call('aoti_torch_index_put_out', 'pppipi', to.handle, to.handle, at, 1, from.handle, 0);
     },
     /** to[ids[i]] += from[i] for to [V,D], ids [T], from [T,D], in the order of i */
     scatterAddRows: (to: Tensor, ids: Tensor, from: Tensor) => {

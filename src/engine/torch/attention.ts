@@ -89,28 +89,32 @@ export function attentionOn(device: Device, aten: Aten) {
     },
     /**
      * q [B,H·d], k and v [B,G·d] of the newest token, caches [slots,G,C,d] -> [B,H·d]. The newest key and value stand in
-     * their places of the caches while the products are computed; then what was there returns: writing to a cache is
-     * another op's task.
+     * their places of the caches while the products are computed; then what was there returns, unless they may `stay`:
+     * writing to a cache is another op's task.
      */
     decode: (
       [q, k, v]: readonly [Tensor, Tensor, Tensor],
       [keys, values]: readonly [Tensor, Tensor],
       { at, hidden }: DecodePlaces,
       { groups, shared, width, scale }: Heads,
+      stay: boolean,
     ): Tensor => {
       const batch = q.shape[0]!;
       const capacity = keys.shape[2]!;
       const stack = (cache: Tensor) => view(cache, [batch * groups, capacity, width]);
       const row = (x: Tensor) => view(x, [sizeOf(x.shape) / width, width]);
-      const before = [keys, values].map((cache) => aten.indexSelect(row(cache), at));
-      aten.indexCopy(row(keys), at, row(k));
-      aten.indexCopy(row(values), at, row(v));
+      const places = [row(keys), row(values)] as const;
+      const before = stay ? [] : places.map((cache) => aten.indexSelect(cache, view(at, [batch * groups])));
+      [k, v].forEach((x, i) => {
+        aten.indexPut(places[i]!, at, view(x, [batch, groups, width], [x.strides[0]!, width, 1]));
+      });
       const queries = view(q, [batch * groups, shared, width]);
       const scores = empty([batch * groups, shared, capacity], q.dtype);
       aten.baddbmm(scores, queries, flipped(stack(keys)), scale, hidden);
       const mixed = aten.bmm(aten.softmax(scores, scores), stack(values));
-      aten.indexCopy(row(keys), at, before[0]!);
-      aten.indexCopy(row(values), at, before[1]!);
+      before.forEach((x, i) => {
+        aten.indexPut(places[i]!, at, view(x, [batch, groups, width]));
+      });
       return view(mixed, [batch, groups * shared * width]);
     },
   };
@@ -118,7 +122,7 @@ export function attentionOn(device: Device, aten: Aten) {
 
 /** What all layers of a decoding step share. */
 export interface DecodePlaces {
-  /** Row of the caches [slots·G·C, d] for the newest key of each row and group, i64 [B·G]. */
+  /** Row of the caches [slots·G·C, d] for the newest key of each row and group, i64 [B,G]. */
   readonly at: Tensor;
   /** [B·G,1,C]: −∞ after the newest token, else 0 */
   readonly hidden: Tensor;
@@ -141,7 +145,7 @@ export function decodePlaces(
     }
   });
   return {
-    at: device.upload(at, [at.length]),
+    at: device.upload(at, [lengths.length, groups]),
     hidden: device.dense(device.upload(hidden, [at.length, 1, capacity]), dtype),
   };
 }

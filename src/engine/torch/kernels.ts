@@ -24,7 +24,7 @@ import { flashFits, flashOn } from './flash.ts';
 import { headOn, type Kept } from './head.ts';
 import { type Sequences, sequencesOf } from './sequences.ts';
 import { addProduct, type Sink } from './sink.ts';
-import { type Device, sizeOf, type Tensor, type TorchDtype } from './tensors.ts';
+import { areSideBySide, type Device, sizeOf, type Tensor, type TorchDtype } from './tensors.ts';
 
 /** Whole numbers: they come from the host, and kernels look at them there. */
 export interface Indices {
@@ -39,16 +39,16 @@ export interface StateOperand {
   readonly tensor: () => Tensor;
   /** The same in the compute dtype. */
   readonly low: () => Tensor;
-  /** The matrix as `Aten.pack` orders it, made from one of the two above and kept until `States.unpack`. */
-  readonly packed: (values: Tensor) => Tensor | undefined;
 }
 
 /** What kernels share during one run. */
 export interface RunContext {
   /** A size that was bound when the run began. */
   readonly size: (dim: Dim) => number;
-  /** Whether the state stays as it is while the program lives. */
-  readonly isFrozen: (state: string) => boolean;
+  /** See `States.packed`; undefined also where a state may change while the program lives. */
+  readonly packed: (states: readonly string[], dtype: TorchDtype) => Tensor | undefined;
+  /** Caches in which a kernel has already written what the next cacheWrite would write. */
+  readonly written: Set<string>;
   /** Identifies an input's array within the run. */
   readonly keyOf: (host: Int32Array) => number;
   /** Makes something once per run; tensors in it live until the run ends. */
@@ -100,6 +100,9 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     if (x && isState(x)) return x.low();
     return dense(tensor(x), dtype);
   };
+  /** In the compute dtype, perhaps columns of a wider matrix. */
+  const inLow = (x: Operand | undefined): Tensor =>
+    x && !isState(x) && tensor(x).dtype === dtype ? tensor(x) : low(x);
   const ids = (x: Operand | undefined): Int32Array => {
     if (!x || !isIndices(x)) throw reject('indices must be an input of the graph');
     return x.host;
@@ -165,20 +168,43 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
   }
 
   /** The columns' numbers of dropout, [1,D], kept for good. */
-  const columns = new Map<string, Tensor>();
-  function columnsOf(salt: number, width: number): Tensor {
+  const dropoutNumbers = new Map<string, Tensor>();
+  function dropoutNumbersOf(salt: number, width: number): Tensor {
     const key = `${salt} ${width}`;
-    let known = columns.get(key);
+    let known = dropoutNumbers.get(key);
     if (!known) {
       known = device.keep(device.upload(dropoutColumns(salt, width), [1, width]));
-      columns.set(key, known);
+      dropoutNumbers.set(key, known);
     }
     return known;
   }
 
-  /** x·Wᵀ [T,N], with the weights packed where they will not change. */
-  const timesTransposed = (c: RunContext, x: Tensor, w: Operand, values: Tensor): Tensor =>
-    aten.timesTransposed(x, values, isState(w) && c.isFrozen(w.state) ? w.packed(values) : undefined);
+  /** x·Wᵢᵀ [T,Nᵢ]: as one product, with the weights packed, where these will not change. */
+  function timesTransposed(c: RunContext, x: Tensor, weights: readonly Operand[]): Tensor[] {
+    const packed = weights.every(isState)
+      ? c.packed(
+          weights.map(({ state }) => state),
+          x.dtype,
+        )
+      : undefined;
+    if (!packed || x.shape[0] === 0) {
+      return weights.map((w) => aten.timesTransposed(x, x.dtype === dtype ? low(w) : f32(w)));
+    }
+    const product = aten.timesTransposed(x, packed);
+    return columns(
+      product,
+      weights.map((w) => (w as StateOperand).tensor().shape[0]!),
+    );
+  }
+  /** A matrix cut between its columns. */
+  function columns(x: Tensor, widths: readonly number[]): Tensor[] {
+    if (widths.length === 1) return [x];
+    let at = 0;
+    return widths.map((width) => {
+      at += width;
+      return view(x, [x.shape[0]!, width], x.strides, at - width);
+    });
+  }
 
   return {
     input: null,
@@ -248,17 +274,14 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     },
     matmul: (c, [a, b], { transposeA, transposeB }, [sink]) => {
       // A gradient of a layer's weights is in the compute dtype, as its operands are; everything else is f32.
+      if (!sink && !transposeA && transposeB) return timesTransposed(c, f32(a), [b!]);
       const [x, y] = sink ? [low(a), low(b)] : [f32(a), f32(b)];
-      if (!sink && !transposeA && transposeB) return [timesTransposed(c, x, b!, y)];
       const [left, right] = [transposeA ? transposed(x) : x, transposeB ? transposed(y) : y];
       if (!sink) return [aten.mm(left, right)];
       addProduct(device, aten, sink, left, right);
       return [undefined];
     },
-    linear: (c, [x, ...weights]) => {
-      const input = low(x);
-      return weights.map((w) => timesTransposed(c, input, w, low(w)));
-    },
+    linear: (c, [x, ...weights]) => timesTransposed(c, low(x), weights),
     linearGradInput: (_, operands) => {
       const count = operands.length / 2;
       const [dy, w] = [operands.slice(0, count).map(low), operands.slice(count).map(low)];
@@ -300,26 +323,42 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       });
       return dw ? [dx, view(dw, weight.shape)] : [dx];
     },
-    rope: (c, [x, positions], { headDim, frequencies, inverse }) => {
-      const value = dense(tensor(x));
+    rope: (c, operands, { headDim, frequencies, inverse }) => {
+      const positions = operands.at(-1);
       const host = ids(positions);
-      const { cos, sin } = c.once(`turns ${c.keyOf(host)} ${frequencies} ${value.dtype}`, () => {
+      const all = operands.slice(0, -1).map(tensor);
+      const { cos, sin } = c.once(`turns ${c.keyOf(host)} ${frequencies} ${all[0]!.dtype}`, () => {
         const table = turnsUpTo(host.reduce((a, b) => Math.max(a, b), 0) + 1, frequencies);
         const at = indices(c, positions, table.cos.shape[0]!);
         const turn = (full: Tensor) => {
-          const chosen = dense(aten.indexSelect(full, at), value.dtype);
+          const chosen = dense(aten.indexSelect(full, at), all[0]!.dtype);
           return view(chosen, [host.length, 1, headDim / 2]);
         };
         return { cos: turn(table.cos), sin: turn(table.sin) };
       });
-      const [tokens, width] = value.shape as [number, number];
-      const half = (of: Tensor, which: 0 | 1) =>
-        view(of, [tokens, width / headDim, headDim / 2], [width, headDim, 1], (which * headDim) / 2);
-      const result = aten.mul(view(value, [tokens, (2 * width) / headDim, headDim / 2]), cos);
       const turn = inverse ? -1 : 1;
-      const halves = [half(view(result, value.shape), 0), half(view(result, value.shape), 1)];
-      aten.addcmuls(halves, [half(value, 1), half(value, 0)], [sin, sin], [-turn, turn]);
-      return [view(result, value.shape)];
+      const tokens = host.length;
+      const turned = (x: Tensor, width: number): Tensor => {
+        const heads = width / headDim;
+        const [row] = x.strides as [number];
+        const half = (of: Tensor, stride: number, which: 0 | 1) =>
+          view(of, [tokens, heads, headDim / 2], [stride, headDim, 1], (which * headDim) / 2);
+        const result = aten.mul(view(x, [tokens, 2 * heads, headDim / 2], [row, headDim / 2, 1]), cos);
+        const halves = [half(result, width, 0), half(result, width, 1)];
+        aten.addcmuls(halves, [half(x, row, 1), half(x, row, 0)], [sin, sin], [-turn, turn]);
+        return view(result, [tokens, width]);
+      };
+      // Queries and keys of packed weights are columns of one matrix.
+      const widths = all.map(({ shape }) => shape[1]!);
+      return areSideBySide(all)
+        ? columns(
+            turned(
+              all[0]!,
+              widths.reduce((sum, width) => sum + width),
+            ),
+            widths,
+          )
+        : all.map((x, i) => turned(x, widths[i]!));
     },
     attention: (c, [q, k, v, table], attributes, _, kept) => {
       const [queries, keys, values] = [low(q), low(k), low(v)];
@@ -338,7 +377,7 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       return attention.packedGrad(low(dout), all, chunks(c, table, tokens, heads), heads);
     },
     swiglu: (_, [gate, up]) => {
-      const [g, u] = [low(gate), low(up)];
+      const [g, u] = [inLow(gate), inLow(up)];
       const result = empty(g.shape, g.dtype);
       byBlocks(g.shape, (block) => void aten.mul(aten.silu(block(g)), block(u), block(result)));
       return [result];
@@ -374,24 +413,24 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
           [host.length, 1],
         ),
       );
-      const columns = columnsOf(attributes.salt, value.shape[1]!);
+      const numbers = dropoutNumbersOf(attributes.salt, value.shape[1]!);
       const threshold = c.once(`threshold ${attributes.probability}`, () =>
         device.upload(Int32Array.of(dropoutThreshold(attributes)), [1]),
       );
       const result = empty(value.shape, value.dtype);
       byBlocks(value.shape, (block) => {
-        const stays = aten.atLeast(aten.mul(block(odd), columns), threshold);
+        const stays = aten.atLeast(aten.mul(block(odd), numbers), threshold);
         const kept = aten.mul(block(value), stays, block(result));
         aten.mul(kept, scalar(1 / (1 - attributes.probability)), kept);
       });
       return [result];
     },
-    decodeAttention: (c, [q, k, v, keys, values, lengths], attributes) => {
-      const [queries, newKeys, newValues] = [low(q), low(k), low(v)];
+    decodeAttention: (c, [q, k, v, keys, values, lengths, slots], attributes) => {
+      const [queries, newKeys, newValues] = [low(q), inLow(k), inLow(v)];
       const [keyCache, valueCache] = [tensor(keys), tensor(values)];
-      const [slots, , capacity] = keyCache.shape as [number, number, number];
+      const [count, , capacity] = keyCache.shape as [number, number, number];
       const host = ids(lengths);
-      if (host.length > slots) throw reject(`${host.length} rows and only ${slots} slots in the cache`);
+      if (host.length > count) throw reject(`${host.length} rows and only ${count} slots in the cache`);
       for (const length of host) {
         if (length < 0 || length >= capacity) throw reject(`row of ${length} tokens in a cache for ${capacity}`);
       }
@@ -400,7 +439,10 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
         decodePlaces(device, host, capacity, heads, dtype),
       );
       const caches = [dense(keyCache, dtype), dense(valueCache, dtype)] as const;
-      return [attention.decode([queries, newKeys, newValues], caches, places, heads)];
+      // The next effects write these rows into these caches: they may stay, where every row is in its own slot.
+      const stay = slots !== undefined && keyCache.dtype === dtype && ids(slots).every((slot, i) => slot === i);
+      if (stay) for (const cache of [keys, values]) if (cache && isState(cache)) c.written.add(cache.state);
+      return [attention.decode([queries, newKeys, newValues], caches, places, heads, stay)];
     },
     sample: (_, [logits, uniforms], attributes) => head.sample(f32(logits), f32(uniforms), attributes),
     accumulate: null,

@@ -27,6 +27,7 @@ export type Ref =
 export interface KernelStep {
   readonly kind: 'kernel';
   readonly op: OpName;
+  /** The op's inputs, and for decodeAttention perhaps slots; see `slotsOf`. */
   readonly operands: readonly Ref[];
   readonly attributes: OpAttributes[OpName];
   /** Numbers of the results; null for one that nobody reads. */
@@ -54,7 +55,7 @@ export interface Plan {
   readonly snapshots: readonly string[];
   readonly outputs: readonly { readonly name: string; readonly from: Ref; readonly isIndices: boolean }[];
   /** States that stay as they are while the program lives. */
-  readonly frozen: readonly string[];
+  readonly frozen: ReadonlySet<string>;
   /** States that are read in the compute dtype. */
   readonly low: readonly string[];
 }
@@ -132,7 +133,7 @@ export function planGraph(graph: Graph, freeze: boolean): Plan {
     steps.push({
       kind: 'kernel',
       op: node.op,
-      operands: node.inputs.map((value) => refOf(value, false)),
+      operands: [...node.inputs, ...slotsOf(node, uses)].map((value) => refOf(value, false)),
       attributes: node.attributes,
       results: node.values.map((value) => {
         const isKept = !sinks.has(value) && isRead([value], uses, exported);
@@ -162,7 +163,7 @@ export function planGraph(graph: Graph, freeze: boolean): Plan {
           .flatMap(({ inputs }) => inputs.flatMap((v) => stateName(v) ?? [])),
       ),
     ],
-    frozen: freeze ? read.filter((name) => !changed.has(name)) : [],
+    frozen: new Set(freeze ? read.filter((name) => !changed.has(name)) : []),
   };
 }
 
@@ -182,6 +183,21 @@ function sinksOf(
     if (onlyUse && onlyAdded && !exported.has(target) && SINKS[node.op] === index) sinks.set(value, stateName(target)!);
   }
   return sinks;
+}
+
+/**
+ * For decodeAttention, when all that happens to its caches besides is that its newest keys and values are written at the
+ * same positions: the slots into which they go, as one more operand.
+ */
+function slotsOf({ op, inputs }: Node, uses: ReadonlyMap<Value, readonly Node[]>): Value[] {
+  if (op !== 'decodeAttention') return [];
+  const [, k, v, keys, values, positions] = inputs;
+  const [first, second] = [[keys!, k] as const, [values!, v] as const].map(([cache, rows]) => {
+    const [write, ...others] = uses.get(cache)!.filter((node) => node.op !== 'decodeAttention');
+    const isIts = write?.op === 'cacheWrite' && others.length === 0 && uses.get(cache)!.length === 2;
+    return isIts && write.inputs[2] === positions && write.inputs[3] === rows ? write.inputs[1] : undefined;
+  });
+  return first && first === second ? [first] : [];
 }
 
 /** Pairs of an op that keeps something and its gradient, by a number for each pair. */

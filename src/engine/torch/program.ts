@@ -32,7 +32,8 @@ export function runPlan(
   };
   const keys = new Map<Int32Array, number>();
   const context: RunContext = {
-    isFrozen: (state) => frozen.includes(state),
+    packed: (names, dtype) => (names.every((name) => frozen.has(name)) ? states.packed(names, dtype) : undefined),
+    written: new Set(),
     keyOf: (host) => {
       if (!keys.has(host)) keys.set(host, keys.size);
       return keys.get(host)!;

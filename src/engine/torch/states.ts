@@ -23,8 +23,14 @@ interface State {
   /** The same in the compute dtype, and whether it still is. */
   low: Tensor | undefined;
   isLowCurrent: boolean;
-  /** By the dtype that was packed; while a program relies on the state staying as it is. */
-  readonly packed: Map<TorchDtype, Tensor | undefined>;
+  /** What was packed of it, by names and dtype; while a program relies on the states staying as they are. */
+  readonly packs: Map<string, Pack>;
+}
+
+/** Matrices below each other, as `Aten.pack` orders them, if it does. */
+interface Pack {
+  readonly tensor: Tensor | undefined;
+  readonly of: readonly State[];
 }
 
 type Effect<K extends EffectOp> = (
@@ -43,9 +49,14 @@ export interface States {
   /** Takes the memory of the state's copy in the compute dtype. */
   reserve(name: string): void;
   /** Forgets what was packed for a program that is gone. */
-  unpack(names: readonly string[]): void;
+  unpack(names: ReadonlySet<string>): void;
   clear(): void;
   operand(name: string): StateOperand;
+  /**
+   * Matrices [Nᵢ,K] below each other in f32 or the compute dtype, as `Aten.pack` orders them: made once and kept until
+   * `unpack` or until one of them changes. Undefined where there is no such order.
+   */
+  packed(names: readonly string[], dtype: TorchDtype): Tensor | undefined;
   /** The state as something to be added to. Call `changed` afterwards. */
   sink(name: string): Sink;
   /** After a sink was used. */
@@ -80,9 +91,11 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
     state.isZero = false;
     return tensor;
   };
-  const unpack = ({ packed }: State) => {
-    for (const one of packed.values()) if (one) device.free(one);
-    packed.clear();
+  const unpack = ({ packs }: State) => {
+    for (const [key, { tensor, of }] of packs) {
+      if (tensor) device.free(tensor);
+      for (const state of of) state.packs.delete(key);
+    }
   };
   const release = (state: State) => {
     for (const one of [state.tensor, state.low]) if (one) device.free(one);
@@ -141,6 +154,7 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
       touch(state);
     },
     cacheWrite: ([name], [slots, positions, value], _, c) => {
+      if (c.written.has(name!)) return;
       const state = named(name!);
       const [count, groups, capacity, width] = state.shape as [number, number, number, number];
       const [at, places] = [
@@ -153,10 +167,13 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
         for (let row = 0, i = 0; row < at.length; row++) {
           for (let g = 0; g < groups; g++) flat[i++] = BigInt((at[row]! * groups + g) * capacity + places[row]!);
         }
-        return device.upload(flat, [flat.length]);
+        return device.upload(flat, [at.length, groups]);
       });
       const cache = view(values(state), [count * groups * capacity, width]);
-      aten.indexCopy(cache, target, view(dense(tensorOf(value), state.dtype), [at.length * groups, width]));
+      const rows = tensorOf(value);
+      const written = rows.dtype === state.dtype ? rows : dense(rows, state.dtype);
+      const heads = view(written, [at.length, groups, width], [written.strides[0]!, width, 1]);
+      aten.indexPut(cache, target, heads);
       touch(state);
     },
     cacheMove: ([name], [from, to]) => {
@@ -216,7 +233,7 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
         isZero: true,
         low: undefined,
         isLowCurrent: false,
-        packed: new Map(),
+        packs: new Map(),
       });
     },
     resize: (name, axis, size) => {
@@ -270,14 +287,20 @@ export function statesOn(device: Device, aten: Aten, dtype: TorchDtype): States 
         state: name,
         tensor: () => values(state),
         low: () => lowOf(state),
-        packed: (matrix) => {
-          if (!state.packed.has(matrix.dtype)) {
-            const made = aten.pack(matrix);
-            state.packed.set(matrix.dtype, made && device.keep(made));
-          }
-          return state.packed.get(matrix.dtype);
-        },
       };
+    },
+    packed: (names, stored) => {
+      const key = `${names} ${stored}`;
+      const known = named(names[0]!).packs.get(key);
+      if (known) return known.tensor;
+      const of = names.map(named);
+      const [tensor] = device.scoped(() => {
+        const matrices = of.map((state) => (stored === dtype ? lowOf(state) : values(state)));
+        return [aten.pack(matrices.length === 1 ? matrices[0]! : aten.cat(matrices))];
+      });
+      const pack = { tensor: tensor && device.keep(tensor), of };
+      for (const state of of) state.packs.set(key, pack);
+      return pack.tensor;
     },
     sink: (name) => {
       const state = named(name);

@@ -17,7 +17,8 @@ export interface Tensor {
   readonly shape: readonly number[];
   readonly strides: readonly number[];
   readonly offset: number;
-  /** Elements of the memory that it is a view of. */
+  /** The memory that it is a view of, by a number of its own, and how many elements that holds. */
+  readonly memory: number;
   readonly room: number;
 }
 
@@ -85,6 +86,24 @@ export function isDense({ shape, strides }: Tensor): boolean {
   return true;
 }
 
+/** Whether the elements lie in memory in their order, none twice: a result of elementwise work on it is dense. */
+export function isOrdered({ shape, strides }: Tensor): boolean {
+  return strides.every(
+    (stride, i) => shape[i] === 1 || stride >= (i + 1 < shape.length ? strides[i + 1]! * shape[i + 1]! : 1),
+  );
+}
+
+/** Whether matrices are neighbouring columns of one, in their order. */
+export function areSideBySide(matrices: readonly Tensor[]): boolean {
+  const [first] = matrices;
+  let next = first!.offset;
+  return matrices.every(({ memory, offset, shape, strides }) => {
+    const isNext = memory === first!.memory && offset === next && strides[1] === 1;
+    next += shape[1]!;
+    return isNext && strides[0] === first!.strides[0];
+  });
+}
+
 /** "float32 [3, 4]", for messages. */
 export const describe = ({ dtype, shape }: Pick<Tensor, 'dtype' | 'shape'>) => `${dtype} [${shape}]`;
 
@@ -121,6 +140,7 @@ export async function openDevice(
 
   /** The device has given memory before. */
   let isOpen = false;
+  let memories = 0;
   /** Tensors to release, innermost scope last. */
   const scopes: Set<Tensor>[] = [];
   const hold = (tensor: Tensor): Tensor => {
@@ -139,7 +159,15 @@ export async function openDevice(
       const silent = error instanceof KernelError && error.message === SILENT && isOpen;
       throw silent ? new KernelError(`not enough memory for ${describe({ dtype, shape })}`) : error;
     }
-    return hold({ handle: library.written(), dtype, shape, strides, offset: 0, room: sizeOf(shape) });
+    return hold({
+      handle: library.written(),
+      dtype,
+      shape,
+      strides,
+      offset: 0,
+      memory: memories++,
+      room: sizeOf(shape),
+    });
   }
   const onHost = (shape: readonly number[], dtype: TorchDtype) =>
     emptyOn('aoti_torch_empty_strided', shape, dtype, types.cpu, 0);
@@ -262,7 +290,7 @@ export async function openDevice(
     view,
     copy,
     adopt: (handle, shape, dtype) =>
-      hold({ handle, dtype, shape, strides: stridesOf(shape), offset: 0, room: sizeOf(shape) }),
+      hold({ handle, dtype, shape, strides: stridesOf(shape), offset: 0, memory: memories++, room: sizeOf(shape) }),
     rows: (tensor, from, to) =>
       view(tensor, tensor.shape.with(0, to - from), tensor.strides, from * tensor.strides[0]!),
     transposed: (tensor) => {

@@ -63,7 +63,7 @@ await serve<Plan, Hello>(async () => {
         return runPlan(plan, inputs, bindings, tools);
       },
       disposeProgram: ({ program }) => {
-        states.unpack(plans.get(program)?.frozen ?? []);
+        states.unpack(plans.get(program)?.frozen ?? new Set());
         plans.delete(program);
       },
       ping: () => undefined,

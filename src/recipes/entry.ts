@@ -1,0 +1,238 @@
+/**
+ * Entering a game in the middle: pairs from files are laid where the game looks for its own, `pairs` into the first
+ * iteration and `replay_pairs` into the one before. They are compared with held-out prompts like rows of data, and judged
+ * like sampled pairs. From there on they are pairs like others, except that no sampler's log-probs came along: both of
+ * their answers are scored under the opponent.
+ *
+ * A file holds lines of a pairs.jsonl, whose ids are taken as they are, or answers as texts, which get the ids of the
+ * model's own tokenizer and template. What has another form is an error; texts that cannot be used are skipped with
+ * line and reason, and refused when they are more than a few.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { contentId, type Example, parsePairRow, readJsonRows, textProblem } from '../data/index.ts';
+import type { Checker } from '../evaluation/index.ts';
+import { SelfplayError, usageError } from '../util/index.ts';
+import { reportContamination } from './contamination.ts';
+import { type Player, stage } from './opponent.ts';
+import { type PairRecord, pairRecordSchema } from './records.ts';
+import { chooseRows, type HeldOut, type Rows, refuseUnusable } from './rows.ts';
+import { CONTAMINATION, iterationName, type Run } from './run.ts';
+import { type Entry, type JudgedEntry, judgeEntries, pairRecord, reportPairs, writeEntries } from './verdicts.ts';
+
+/** A row before its ids are checked or made: a prompt with its human answer, and what the opponent's answer comes from. */
+interface FileRow extends Example {
+  /** Number of the answer among those to this row. */
+  readonly sample: number;
+  /** The record that it is, or the text of the answer. */
+  readonly generated: PairRecord | string;
+}
+
+/** What a file brings into iteration t. */
+interface EnteredFile extends Pick<Rows, 'comparisons' | 'compared'> {
+  readonly file: string;
+  readonly t: number;
+  readonly entries: JudgedEntry[];
+  readonly skipped: string[];
+  /** Left out where they were made, and not by this run's settings. */
+  readonly readmitted: number;
+}
+
+const FORMS =
+  'a row is {"real", "generated"}: two lists of messages with the same prompt, the answer of the assistant last; or ' +
+  '{"prompt", "real", "generated"}; or a line of the pairs.jsonl of a run';
+
+/**
+ * Brings the pairs that the settings name into the run, unless they are there. Nothing is written before everything
+ * is read. Throws a usage error with file:line:key for rows of a wrong form, and for pairs of another tokenizer or
+ * another iteration; invalid JSON is a failure with file:line.
+ */
+export async function enterPairs(
+  run: Run<'run'>,
+  player: Player,
+  { comparisons: heldOut, checker }: Pick<Rows, 'comparisons'> & { readonly checker: Checker | null },
+): Promise<void> {
+  const { start_iteration: first, pairs, replay_pairs } = run.settings;
+  const entered: EnteredFile[] = [];
+  for (const [file, t] of [
+    [pairs, first],
+    [replay_pairs, first - 1],
+  ] as const) {
+    if (file === undefined || existsSync(run.path(iterationName(t), 'pairs.jsonl'))) continue;
+    entered.push(await readPairFile(file, t, player, heldOut, checker, run.settings));
+  }
+  for (const { file, t, entries, skipped, readmitted, comparisons, compared } of entered) {
+    await mkdir(run.path(iterationName(t)), { recursive: true });
+    await stage(run, { iteration: t, stage: 'prepare' }, async () => {
+      const listed = `${iterationName(t)}/${CONTAMINATION}`;
+      await reportContamination(run, { comparisons, compared, file, listed, iteration: t });
+      const what = `${file}: ${entries.length} pairs of iteration ${t}`;
+      await reportPairs(run, { iteration: t, stage: 'prepare' }, entries, what);
+      if (readmitted > 0) {
+        await run.warn(
+          `${file}: ${readmitted} of these pairs were left out where they were made, and take part here by the drop, ` +
+            'checker and max_length of this run.',
+        );
+      }
+      for (const problem of skipped.slice(0, 3)) await run.say(`skipped ${problem}`);
+      if (skipped.length > 3) await run.say(`skipped ${skipped.length - 3} more rows`);
+      return { counts: { pairs: entries.length, skipped: skipped.length } };
+    });
+    await writeEntries(run, t, entries);
+  }
+}
+
+async function readPairFile(
+  file: string,
+  t: number,
+  player: Player,
+  heldOut: readonly HeldOut[],
+  checker: Checker | null,
+  settings: Run<'run'>['settings'],
+): Promise<EnteredFile> {
+  const { rows, skipped } = await readRows(file, t);
+  refuseUnusable([{ rows, skipped }], file);
+  const { chosen, ...comparison } = chooseRows(rows, heldOut, settings);
+  const entries: Entry[] = [];
+  const unfit: string[] = [];
+  for (const row of chosen) {
+    const where = `${file}:${row.line}`;
+    try {
+      entries.push({ line: row.line, record: recordOf(row, where, t, player) });
+    } catch (error) {
+      // What is wrong with a text has no place of its own.
+      if (!(error instanceof SelfplayError) || error.where !== undefined) throw error;
+      unfit.push(`${where}: ${error.what}`);
+    }
+  }
+  refuseUnusable([{ rows: entries, skipped: unfit }], file);
+  const judged = await judgeEntries(settings, player.loaded.model, checker, entries);
+  const readmitted = judged.filter(
+    ({ record }, i) => record.excluded === null && entries[i]!.record.excluded !== null,
+  ).length;
+  return { file, t, entries: judged, skipped: [...skipped, ...unfit], readmitted, ...comparison };
+}
+
+/** The rows of a file, each with a name of its own; and those whose texts cannot be used. */
+async function readRows(file: string, t: number): Promise<{ rows: FileRow[]; skipped: string[] }> {
+  const rows: FileRow[] = [];
+  const skipped: string[] = [];
+  const lineOf = new Map<string, number>();
+  const answersTo = new Map<string, number>();
+  for await (const { line, value } of await readJsonRows(file)) {
+    const where = `${file}:${line}`;
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      throw usageError({ what: 'the row is not a JSON object', where, fix: FORMS });
+    }
+    const given = value as Readonly<Record<string, unknown>>;
+    const row = Object.hasOwn(given, 'promptIds')
+      ? rowOfRecord(given, { line, where, t })
+      : rowOfTexts(given, { line, where, answersTo });
+    if (typeof row === 'string') {
+      skipped.push(`${where}: ${row}`);
+      continue;
+    }
+    const name = `${row.id}/${row.sample}`;
+    const before = lineOf.get(name);
+    if (before !== undefined) {
+      throw usageError({
+        what: `the pair ${name} stands in line ${before} already`,
+        where: `${where}:id`,
+        fix: 'remove one of the two',
+      });
+    }
+    lineOf.set(name, line);
+    rows.push(row);
+  }
+  if (rows.length + skipped.length === 0) throw usageError({ what: 'the file has no pairs', where: file, fix: FORMS });
+  return { rows, skipped };
+}
+
+function rowOfRecord(
+  given: Readonly<Record<string, unknown>>,
+  { line, where, t }: { readonly line: number; readonly where: string; readonly t: number },
+): FileRow {
+  const parsed = pairRecordSchema.safeParse(given);
+  if (!parsed.success) {
+    const { path, message } = parsed.error.issues[0]!;
+    throw usageError({
+      what: message,
+      where: `${where}:${path.join('.')}`,
+      fix: 'give the pairs.jsonl as a run wrote it',
+    });
+  }
+  const record = parsed.data;
+  const [real, generated] = record.responses;
+  if (generated.iteration !== t) {
+    throw usageError({
+      what: `this is a pair of iteration ${generated.iteration}; needed are those of iteration ${t}`,
+      where: `${where}:responses.1.iteration`,
+      fix: 'check --start-iteration: --pairs are of that iteration, --replay-pairs of the one before',
+    });
+  }
+  const { id, prompt } = record;
+  return { id, line, prompt, response: real.text, sample: generated.sample, generated: record };
+}
+
+/**
+ * A row of texts, or why it cannot be used. Its id is that of the same prompt and human answer in the data; several
+ * answers to them are its samples.
+ * @param answersTo how many answers each id has so far; changed
+ */
+function rowOfTexts(
+  given: Readonly<Record<string, unknown>>,
+  {
+    line,
+    where,
+    answersTo,
+  }: { readonly line: number; readonly where: string; readonly answersTo: Map<string, number> },
+): FileRow | string {
+  const parsed = parsePairRow(given);
+  if ('reason' in parsed) throw usageError({ what: parsed.reason, where: `${where}:${parsed.key}`, fix: FORMS });
+  const { prompt, real: response, generated } = parsed;
+  const id = contentId(prompt, response);
+  const problem = textProblem(parsed);
+  if (problem !== undefined) return problem;
+  const sample = answersTo.get(id) ?? 0;
+  answersTo.set(id, sample + 1);
+  return { id, line, prompt, response, sample, generated };
+}
+
+/** The pair of a row. Throws an error without a place when its texts cannot be encoded. */
+function recordOf({ generated, ...row }: FileRow, where: string, t: number, player: Player): PairRecord {
+  if (typeof generated !== 'string') {
+    demandOwn(generated, where, player);
+    return generated;
+  }
+  const { tokenizer } = player;
+  const human = tokenizer.encodePair(row);
+  const { responseIds: ids } = tokenizer.encodePair({ prompt: row.prompt, response: generated });
+  // The text of the ids, as of every sample: a template may have trimmed the given one.
+  const answer = { sample: row.sample, ids, text: tokenizer.decode(ids), finish: 'end' } as const;
+  return pairRecord({ ...row, ...human }, answer, t);
+}
+
+/** Throws a usage error when a record cannot be one of this model's. */
+function demandOwn(record: PairRecord, where: string, { tokenizer, loaded }: Player): void {
+  const foreign = (what: string, key: string, of: string) =>
+    usageError({
+      what: `${what}: the pairs are of another ${of}`,
+      where: `${where}:${key}`,
+      fix: 'give the model that wrote them, or the answers as texts: {"prompt", "real", "generated"}',
+    });
+  for (const [i, { ids, finish }] of record.responses.entries()) {
+    const unknown = ids.find((id) => id >= loaded.model.vocabSize);
+    if (unknown !== undefined) throw foreign(`the model has no token ${unknown}`, `responses.${i}.ids`, 'tokenizer');
+    if (tokenizer.endIds.has(ids.at(-1)!) !== (finish === 'end')) {
+      const what = `the last token is ${finish === 'end' ? 'no' : 'an'} end token`;
+      throw foreign(what, `responses.${i}.finish`, 'tokenizer');
+    }
+  }
+  const [, generated] = record.responses;
+  if (tokenizer.decode(generated.ids) !== generated.text) {
+    throw foreign('the ids of the answer do not give its text', 'responses.1.text', 'tokenizer');
+  }
+  if (tokenizer.encodePrompt(record.prompt).join() !== record.promptIds.join()) {
+    throw foreign('the prompt has other ids here', 'promptIds', 'tokenizer or chat template');
+  }
+}
