@@ -1,5 +1,5 @@
 // npm run bench: every figure as a ratio to something measured in the same run. Nothing else should be running.
-//   npm run bench [-- --engine onnx|torch] [--dtype f32|bf16] [--threads 2] [--only training|decoding]
+//   npm run bench [-- --engine onnx|torch] [--dtype f32|bf16] [--threads 2] [--only training|decoding] [--lora 16 --dropout 0.05]
 // With SELFPLAY_PYTHON (a Python with torch and transformers) plain torch is measured beside the torch engine.
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -15,6 +15,9 @@ const { values } = parseArgs({
     threads: { type: 'string', default: '2' },
     only: { type: 'string' },
     pairs: { type: 'string', default: '8' },
+    /** Train an adapter of this rank in place of all weights. */
+    lora: { type: 'string', default: '0' },
+    dropout: { type: 'string', default: '0' },
   },
 });
 const threads = Number(values.threads);
@@ -27,7 +30,8 @@ console.log(
     `${engine.info.dtype}${choice.reasons.map((reason) => `; ${reason}`).join('')}`,
 );
 const bytes = dtype === 'f32' ? 4 : 2;
-const training = values.only === 'decoding' ? undefined : await measureTraining(engine, pairs, bytes);
+const adapter = { rank: Number(values.lora), dropout: Number(values.dropout) };
+const training = values.only === 'decoding' ? undefined : await measureTraining(engine, pairs, bytes, adapter);
 // The fp32 peak is what necessary FLOPs are compared with, whatever the dtype.
 const reference = dtype === 'f32' ? engine : (await openEngine({ ...asked, dtype: 'f32' })).engine;
 const gemm = await gemmPeak(reference);

@@ -71,9 +71,9 @@ export const gradientRules = {
   linearGradInput: null,
   gatherRows: (b, { inputs: [table, ids] }, [d]) => [b.scatterRows(d!, ids!, table!.shape[0]!), undefined],
   scatterRows: (b, { inputs: [, ids] }, [d]) => [b.gatherRows(d!, ids!), undefined],
-  rmsNorm: (b, { inputs: [x, w], values: [, rstd] }, [d, drstd]) => {
+  rmsNorm: (b, { inputs: [x, w], values: [, rstd] }, [d, drstd], [, nw]) => {
     if (!d || drstd) throw failure({ what: 'rmsNorm passes a gradient through its first result only' });
-    return b.rmsNormGrad(d, x!, w!, rstd!);
+    return [...b.rmsNormGrad(d, x!, w!, rstd!, nw)];
   },
   rmsNormGrad: null,
   // A rotation's transpose is the rotation back.
@@ -89,11 +89,12 @@ export const gradientRules = {
   attentionGrad: null,
   swiglu: (b, { inputs: [gate, up] }, [d]) => b.swigluGrad(d!, gate!, up!),
   swigluGrad: null,
-  tokenLogProbs: (b, { inputs: [h, head, targets] }, [d]) => [
-    ...b.tokenLogProbsGrad(d!, h!, head!, targets!),
-    undefined,
+  tokenLogProbs: (b, { inputs: [h, head, targets] }, [d], [, nw]) => [
+    ...b.tokenLogProbsGrad(d!, h!, head!, targets!, nw),
   ],
   tokenLogProbsGrad: null,
+  // The mask is its own transpose.
+  dropout: (b, { inputs: [, keys], attributes }, [d]) => [b.dropout(d!, keys!, attributes), undefined],
   decodeAttention: null,
   sample: null,
   accumulate: null,

@@ -1,6 +1,8 @@
 // checkpoint: weights and trainer state <-> disk, atomically; model directories in the layout of Hugging Face.
 
-export { createModel, type LoadedModel, loadModel, saveModel } from './engine.ts';
+export { createModel, type LoadedModel, loadModel, type NewAdapter, saveModel } from './engine.ts';
+export { demandBase, lineageOf, lineageSentence } from './lineage.ts';
+export { MERGE_TOLERANCE, type MergeFigures, mergeAdapter } from './merge.ts';
 export {
   hashModelDirectory,
   hashModelFiles,
@@ -10,6 +12,7 @@ export {
   readModelConfig,
   saveModelDirectory,
 } from './modeldir.ts';
+export { baseDirectory, companionDirectory } from './peft.ts';
 export { modelRevision } from './revision.ts';
 export {
   checkpointName,

@@ -18,6 +18,7 @@ import {
   writeAll,
 } from '../util/index.ts';
 import { locateWeights, SINGLE_FILE } from './locate.ts';
+import { ADAPTER_CONFIG, ADAPTER_FILE, baseDirectory, isAdapterDirectory, readAdapterConfig } from './peft.ts';
 import { readText } from './text.ts';
 
 const CONFIG_FILE = 'config.json';
@@ -66,6 +67,8 @@ export interface ModelToSave {
   readonly sourceDir: string;
   readonly config: Readonly<Record<string, unknown>>;
   readonly tensors: readonly TensorToWrite[];
+  /** Looks at the directory before it gets its name; what it throws keeps that from happening. */
+  readonly check?: (temporary: string) => Promise<void>;
 }
 
 /**
@@ -88,6 +91,7 @@ export async function saveModelDirectory(dir: string, model: ModelToSave, io: Io
         await writeNew(io, join(temporary, name), await readFile(source));
       }
       await writeSafetensors(join(temporary, SINGLE_FILE), model.tensors, { format: 'pt' }, io);
+      await model.check?.(temporary);
     },
     io,
   );
@@ -102,10 +106,11 @@ export type ModelFiles = Readonly<Record<string, string>>;
 
 /**
  * Identity of a model, in hex: it changes when a byte of config, generation settings, tokenizer or weights changes, and not with
- * the directory's place. Weights listed in a files.json count by the hash there (after a check of their sizes), others are read.
+ * the directory's place. That of an adapter covers its base. Weights listed in a files.json count by the hash there (after a
+ * check of their sizes), others are read.
  */
 export async function hashModelDirectory(dir: string): Promise<string> {
-  return modelIdentity(await hashFiles(dir, await listedHashes(dir)));
+  return modelIdentity(await hashFiles(dir, 'listed'));
 }
 
 /** What `hashModelDirectory` says of a model with these files. */
@@ -119,22 +124,25 @@ export function modelIdentity(files: ModelFiles): string {
  */
 export async function hashModelFiles(dir: string): Promise<ModelFiles> {
   const listed = await listedHashes(dir);
-  const files = await hashFiles(dir, new Map());
-  const { files: weights } = await locateWeights(dir);
-  for (const path of weights) {
-    const expected = listed.get(basename(path));
-    if (expected === undefined || expected === files[basename(path)]) continue;
-    throw failure({ what: `damaged file: its SHA-256 differs from ${MANIFEST_NAME}`, where: path });
+  const files = await hashFiles(dir, 'read');
+  for (const [name, sha256] of Object.entries(files)) {
+    const expected = WEIGHTS.test(name) ? listed.get(name) : undefined;
+    if (expected === undefined || expected === sha256) continue;
+    throw failure({ what: `damaged file: its SHA-256 differs from ${MANIFEST_NAME}`, where: join(dir, name) });
   }
   return files;
 }
+
+const WEIGHTS = /\.(safetensors|gguf)$/;
 
 async function listedHashes(dir: string): Promise<ReadonlyMap<string, string>> {
   return new Map((await readManifest(dir))?.map((file) => [file.path, file.sha256]));
 }
 
-/** @param known hashes of weights that need not be read */
-async function hashFiles(dir: string, known: ReadonlyMap<string, string>): Promise<ModelFiles> {
+/** @param weights whether weights count by the hash in files.json, where there is one, or are all read */
+async function hashFiles(dir: string, weights: 'listed' | 'read'): Promise<ModelFiles> {
+  if (await isAdapterDirectory(dir)) return hashAdapter(dir, weights);
+  const known = weights === 'listed' ? await listedHashes(dir) : new Map<string, string>();
   const hashes: Record<string, string> = {};
   for (const name of [CONFIG_FILE, ...COMPANION_FILES]) {
     const path = join(dir, name);
@@ -144,5 +152,22 @@ async function hashFiles(dir: string, known: ReadonlyMap<string, string>): Promi
   for (const path of index === undefined ? files : [index, ...files]) {
     hashes[basename(path)] = known.get(basename(path)) ?? (await hashFile(path)).sha256;
   }
+  return hashes;
+}
+
+/** An adapter's own files and those of its base below "base/". Where the base lies is no part of what the adapter is. */
+async function hashAdapter(dir: string, weights: 'listed' | 'read'): Promise<ModelFiles> {
+  const { config } = await readAdapterConfig(dir);
+  const listed = weights === 'listed' ? (await listedHashes(dir)).get(ADAPTER_FILE) : undefined;
+  const hashes: Record<string, string> = {
+    [ADAPTER_CONFIG]: sha256Hex(canonicalJson(config)),
+    [ADAPTER_FILE]: listed ?? (await hashFile(join(dir, ADAPTER_FILE))).sha256,
+  };
+  for (const name of COMPANION_FILES) {
+    const path = join(dir, name);
+    if ((await diskIo.stat(path)) !== undefined) hashes[name] = (await hashFile(path)).sha256;
+  }
+  const ofBase = await hashFiles(await baseDirectory(dir), weights);
+  for (const [name, sha256] of Object.entries(ofBase)) hashes[`base/${name}`] = sha256;
   return hashes;
 }

@@ -97,6 +97,7 @@ const COMPUTED = /\.rotary_emb\.inv_freq$/;
 export function checkWeights(
   source: WeightSource,
   expected: readonly { name: string; shape: readonly number[] }[],
+  config = 'config.json',
 ): void {
   const problems: string[] = [];
   const present = new Set(source.names());
@@ -114,8 +115,8 @@ export function checkWeights(
   }
   if (problems.length === 0) return;
   throw failure({
-    what: `the weights do not fit config.json:\n${problems.map((problem) => `    ${problem}`).join('\n')}`,
+    what: `the weights do not fit ${config}:\n${problems.map((problem) => `    ${problem}`).join('\n')}`,
     where: source.files.join(', '),
-    fix: 'use the weights and the config.json of the same model',
+    fix: `use the weights and the ${config} of the same model`,
   });
 }

@@ -70,6 +70,22 @@ export function resumeCommand({ resumeSchema: schema, resumeRun }: Recipes) {
   };
 }
 
+/** `selfplay merge`: its settings besides the adapter's directory, and the work on that. */
+export function mergeCommand({ mergeSchema: schema, mergeModel }: Recipes) {
+  const settings = settingsOf(schema);
+  return {
+    settings: new Map([...settings].filter(([key]) => key !== 'model')),
+    prepare(directory: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
+      const all = new Map([...given, ['model', { value: directory, where: '<adapter>' }]]);
+      const checked = checkSettings({ command: 'merge', schema, settings, commandsWith }, all);
+      return async (context: RecipeContext): Promise<Outcome> => {
+        const merged = await mergeModel(checked, context);
+        return { json: merged, text: '', sentences: [`The merged model is in ${merged.out}`] };
+      };
+    },
+  };
+}
+
 function recipe<Schema extends z.ZodType>(
   name: RecipeCommand['name'],
   schema: Schema,

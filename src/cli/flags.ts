@@ -70,6 +70,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'evaluations',
     ],
   ],
+  ['Adapter', ['lora_rank', 'lora_alpha', 'lora_rslora', 'lora_dropout', 'lora_targets']],
   [
     'Machine',
     [
@@ -122,7 +123,7 @@ function optionsOf(setting: Setting): Option[] {
 }
 
 function placeholderOf({ key, kind, choices, forms }: Setting): string {
-  if (kind === 'array') return choices.length > 0 ? '<choice...>' : '<path...>';
+  if (kind === 'array') return choices.length > 0 ? '<choice...>' : key === 'lora_targets' ? '<name...>' : '<path...>';
   if (choices.length + forms.length > 0) return '<choice>';
   if (kind === 'integer') return '<n>';
   if (kind === 'number') return '<x>';

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from '@commander-js/extra-typings';
 import type { Given } from './check.ts';
-import { type RecipeCommand, recipeCommands, resumeCommand } from './commands.ts';
+import { mergeCommand, type RecipeCommand, recipeCommands, resumeCommand } from './commands.ts';
 import { configSchema, printedConfig } from './configCommands.ts';
 import { defaultConfig, readConfig } from './configFile.ts';
 import { addEngineCommands } from './engineCommands.ts';
@@ -12,7 +12,15 @@ import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
 import type { Recipes } from './recipes.ts';
 import type { OutputOptions, Terminal } from './terminal.ts';
-import { COMPARE_WORDS, CONFIG_WORDS, DOCTOR_WORDS, RECIPE_WORDS, RESUME_WORDS, type Words } from './words.ts';
+import {
+  COMPARE_WORDS,
+  CONFIG_WORDS,
+  DOCTOR_WORDS,
+  MERGE_WORDS,
+  RECIPE_WORDS,
+  RESUME_WORDS,
+  type Words,
+} from './words.ts';
 
 interface Package {
   readonly version: string;
@@ -91,6 +99,17 @@ export async function runCli(
     const options: Record<string, unknown> = resume.opts();
     return perform(RESUME_WORDS, options, async () =>
       resuming!.prepare(directory, givenFlags(resuming!.settings, options), commandsWith),
+    );
+  });
+
+  const merge = declare(program, MERGE_WORDS);
+  const merging = recipes === undefined ? undefined : mergeCommand(recipes);
+  for (const flag of merging === undefined ? [] : flagsOf('merge', merging.settings)) merge.addOption(flag);
+  addOutput(merge);
+  merge.argument('<adapter>', 'directory of the adapter').action((directory) => {
+    const options: Record<string, unknown> = merge.opts();
+    return perform(MERGE_WORDS, options, async () =>
+      merging!.prepare(directory, givenFlags(merging!.settings, options), commandsWith),
     );
   });
 

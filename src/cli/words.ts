@@ -70,6 +70,17 @@ export const RESUME_WORDS = {
   saves: true,
 } as const satisfies Words;
 
+export const MERGE_WORDS = {
+  name: 'merge',
+  summary: 'make a whole model from an adapter',
+  description:
+    'Multiplies an adapter into its base and saves a whole model. The logits of the merged model are compared with those ' +
+    'of base and adapter; where they differ, nothing is saved.',
+  usage: 'ADAPTER --out DIR [options]',
+  example: 'selfplay merge runs/spin/iteration-1/model --out my-model',
+  saves: false,
+} as const satisfies Words;
+
 export const COMPARE_WORDS = {
   name: 'compare',
   summary: 'what differs between two runs, and what came of it',

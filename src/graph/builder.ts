@@ -70,7 +70,8 @@ export function graphBuilder() {
     gatherRows: (table: Value, ids: Value) => one('gatherRows', [table, ids], {}),
     scatterRows: (rows: Value, ids: Value, count: Dim) => one('scatterRows', [rows, ids], { count }),
     rmsNorm: (x: Value, weight: Value, eps: number) => two('rmsNorm', [x, weight], { eps }),
-    rmsNormGrad: (dy: Value, x: Value, weight: Value, rstd: Value) => two('rmsNormGrad', [dy, x, weight, rstd], {}),
+    rmsNormGrad: (dy: Value, x: Value, weight: Value, rstd: Value, forWeight = true) =>
+      node('rmsNormGrad', [dy, x, weight, rstd], { forWeight }),
     rope: (xs: readonly Value[], positions: Value, attributes: OpAttributes['rope']) =>
       node('rope', [...xs, positions], attributes),
     attention: (q: Value, k: Value, v: Value, segments: Value, attributes: HeadAttributes) =>
@@ -84,8 +85,9 @@ export function graphBuilder() {
     swiglu: (gate: Value, up: Value) => one('swiglu', [gate, up], {}),
     swigluGrad: (dy: Value, gate: Value, up: Value) => two('swigluGrad', [dy, gate, up], {}),
     tokenLogProbs: (h: Value, head: Value, targets: Value) => one('tokenLogProbs', [h, head, targets], {}),
-    tokenLogProbsGrad: (dlogprobs: Value, h: Value, head: Value, targets: Value) =>
-      two('tokenLogProbsGrad', [dlogprobs, h, head, targets], {}),
+    tokenLogProbsGrad: (dlogprobs: Value, h: Value, head: Value, targets: Value, forWeight = true) =>
+      node('tokenLogProbsGrad', [dlogprobs, h, head, targets], { forWeight }),
+    dropout: (x: Value, keys: Value, attributes: OpAttributes['dropout']) => one('dropout', [x, keys], attributes),
     decodeAttention: (
       [q, k, v]: readonly [Value, Value, Value],
       [keys, values]: readonly [Value, Value],

@@ -1,5 +1,7 @@
 /** The tensor graph: types, the closed op table, builder, verifier, printer. */
+
 export { type GraphBuilder, graphBuilder } from './builder.ts';
+export { dropoutColumns, dropoutThreshold } from './dropout.ts';
 export { type Graph, isNode, type Node, type Value } from './nodes.ts';
 export { type EffectOp, effectOps, type HeadAttributes, isEffect, type OpAttributes, type OpName } from './ops.ts';
 export { printGraph } from './print.ts';

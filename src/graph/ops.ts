@@ -23,6 +23,11 @@ export interface HeadAttributes {
   readonly scale: number;
 }
 
+interface WeightGradient {
+  /** Whether the gradient of the weight is asked for as well: a frozen one costs nothing. */
+  readonly forWeight: boolean;
+}
+
 export interface OpAttributes {
   // Sources.
   input: { readonly name: string; readonly type: TensorType };
@@ -61,8 +66,8 @@ export interface OpAttributes {
   // Transformer parts.
   /** x [T,D], w [D] -> x·rstd·w [T,D], rstd = 1/√(mean x² + eps) [T,1] */
   rmsNorm: { readonly eps: number };
-  /** dy, x, w, rstd -> dx [T,D], dw [D] */
-  rmsNormGrad: None;
+  /** dy, x, w, rstd -> dx [T,D], and dw [D] if `forWeight` */
+  rmsNormGrad: WeightGradient;
   /**
    * Rotary position embedding, halves layout: x₁..xₙ [T,Hᵢ·d], positions [T] -> one result each; for each head
    * (a, b) -> (a·cos − b·sin, b·cos + a·sin) with angle = position·frequency. `inverse` turns the other way, which is
@@ -79,8 +84,13 @@ export interface OpAttributes {
   swigluGrad: None;
   /** h [R,D], w [V,D], targets [R] -> log softmax(h·wᵀ)[target] [R]; the R×V matrix never exists as a whole. */
   tokenLogProbs: None;
-  /** dlogprobs [R], h, w, targets -> dh [R,D], dw [V,D] */
-  tokenLogProbsGrad: None;
+  /** dlogprobs [R], h, w, targets -> dh [R,D], and dw [V,D] if `forWeight` */
+  tokenLogProbsGrad: WeightGradient;
+  /**
+   * x [T,D], keys [T] int32 -> x/(1−p) where a mask of key, salt and column keeps it (dropout.ts), else 0. The gradient is
+   * the same op on dy.
+   */
+  dropout: { readonly probability: number; readonly salt: number };
   // Generation.
   /**
    * q [B,H·d], k and v [B,G·d] of the newest token, caches [slots,G,C,d], lengths [B] -> [B,H·d]: row b attends to the
@@ -299,14 +309,14 @@ export const shapeRules = {
     same('width of the weight', operand(inputs, 1, 1).shape[0], x.shape[1]);
     return [x, f32(x.shape[0]!, 1)];
   },
-  rmsNormGrad: (inputs) => {
+  rmsNormGrad: (inputs, { forWeight }) => {
     const [dx] = alike(inputs, 2, 1);
     const w = operand(inputs, 2, 1);
     const rstd = operand(inputs, 3, 2);
     same('width of the weight', w.shape[0], dx!.shape[1]);
     same('rows of rstd', rstd.shape[0], dx!.shape[0]);
     same('width of rstd', rstd.shape[1], 1);
-    return [dx!, w];
+    return forWeight ? [dx!, w] : [dx!];
   },
   rope: (inputs, { headDim, frequencies }) => {
     const count = inputs.length - 1;
@@ -341,13 +351,20 @@ export const shapeRules = {
     same('targets', operand(inputs, 2, 1, 'i32').shape[0], h.shape[0]);
     return [f32(h.shape[0]!)];
   },
-  tokenLogProbsGrad: (inputs) => {
+  tokenLogProbsGrad: (inputs, { forWeight }) => {
     const h = operand(inputs, 1, 2);
     const w = operand(inputs, 2, 2);
     same('gradients', operand(inputs, 0, 1).shape[0], h.shape[0]);
     same('width of the head', w.shape[1], h.shape[1]);
     same('targets', operand(inputs, 3, 1, 'i32').shape[0], h.shape[0]);
-    return [h, w];
+    return forWeight ? [h, w] : [h];
+  },
+  dropout: (inputs, { probability }) => {
+    const x = operand(inputs, 0, 2);
+    same('keys', operand(inputs, 1, 1, 'i32').shape[0], x.shape[0]);
+    if (typeof x.shape[1] !== 'number') reject(`the width ${x.shape[1]} is not a number`);
+    if (!(probability >= 0 && probability < 1)) reject(`the probability ${probability} is not in [0, 1)`);
+    return [x];
   },
   decodeAttention: (inputs, attributes) => {
     const { q, k } = heads(inputs, 0, attributes);

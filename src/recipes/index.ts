@@ -3,6 +3,7 @@ export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
+export { mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
 export { resumeRun } from './resume.ts';
 export {
@@ -10,6 +11,8 @@ export {
   evalSchema,
   type GenerateSettings,
   generateSchema,
+  type MergeSettings,
+  mergeSchema,
   type ResumeChanges,
   resumeSchema,
   type SftInput,

@@ -81,6 +81,7 @@ export async function learn(
     optimizer: optimizerOf(settings),
     maxGradNorm: settings.max_grad_norm,
     microBatchTokens: settings.micro_batch_tokens,
+    masks: { seed: settings.seed, iteration },
   });
   const schedule = {
     kind: settings.lr_scheduler_type,

@@ -5,7 +5,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { hashModelFiles, modelRevision } from '../checkpoint/index.ts';
+import { baseDirectory, companionDirectory, demandBase, hashModelFiles, modelRevision } from '../checkpoint/index.ts';
 import { type EngineInfo, processor } from '../engine/index.ts';
 import { hashTokenizer } from '../tokens/index.ts';
 import { canonicalJson, usageError, VERSION, writeFileAtomic } from '../util/index.ts';
@@ -69,9 +69,10 @@ export async function readInputs(settings: SpinSettings | SftSettings): Promise<
   const scorer = 'scorer' in settings ? settings.scorer : undefined;
   const checker = 'checker' in settings && isModule(settings.checker) ? settings.checker : undefined;
   const files = await hashModelFiles(model);
-  const { tokenizer, chatTemplate } = await hashTokenizer(model);
+  await demandBase(model);
+  const { tokenizer, chatTemplate } = await hashTokenizer(await companionDirectory(model));
   return {
-    model: { revision: await modelRevision(model), files, tokenizer, chat_template: chatTemplate },
+    model: { revision: await modelRevision(await baseDirectory(model)), files, tokenizer, chat_template: chatTemplate },
     data: {
       ...(await rowHashes(settings)),
       scorer: scorer === undefined ? null : await hashInput(scorer, 'check --scorer'),

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import { type LoadedModel, loadModel } from '../checkpoint/index.ts';
+import type { LoadedModel } from '../checkpoint/index.ts';
 import type { Checker } from '../evaluation/index.ts';
 import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
 import { type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
@@ -12,6 +12,7 @@ import type { ChatTokenizer } from '../tokens/index.ts';
 import { mixedReference, openScorer, type Scorer } from '../training/index.ts';
 import { batchesOf } from './learn.ts';
 import { microBatchTokens } from './memory.ts';
+import { loadPlayer } from './player.ts';
 import { readLogProbs, readPairs, readSamples, type TextCompletion, writeLogProbs, writeSamples } from './records.ts';
 import type { Row } from './rows.ts';
 import { iterationName, type Run, stageKey } from './run.ts';
@@ -228,11 +229,11 @@ async function scoreUnderBase(
   let replaced = false;
   const open = async () => {
     replaced = true;
-    return openScorer(run.engine, (await loadModel(run.engine, run.settings.model)).model);
+    return openScorer(run.engine, (await loadPlayer(run.engine, run.settings, run.settings.model)).model);
   };
   const roles: Roles = () => ['real', 'generated'];
   const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the SFT model', open });
-  if (replaced) await loadModel(run.engine, opponent.dir);
+  if (replaced) await loadPlayer(run.engine, run.settings, opponent.dir);
   return scores;
 }
 

@@ -4,6 +4,7 @@
  * they have one. Defaults are the paper's where the paper has one (docs/log.md says where not).
  */
 import { z } from 'zod';
+import type { NewAdapter } from '../checkpoint/index.ts';
 import { DROPPED_BY_DEFAULT, REASONS } from '../pairs/index.ts';
 import { type LossName, type LossSettings, lossNames, type OptimizerSettings } from '../training/index.ts';
 
@@ -13,7 +14,10 @@ const positive = z.number().positive();
 const share = z.number().min(0).max(1);
 
 const where = {
-  model: z.string().min(1).describe('Model directory in Hugging Face layout: config.json, tokenizer.json, weights'),
+  model: z
+    .string()
+    .min(1)
+    .describe('Model directory in Hugging Face layout: config.json, tokenizer.json, weights; or an adapter of PEFT'),
   data: z.string().min(1).describe('Data that the model was fine-tuned on: .jsonl or .json'),
   out: z.string().min(1).optional().describe('Directory to write to (default: runs/NAME-DATE, printed)'),
 };
@@ -154,6 +158,51 @@ const parametersOf: { readonly [K in LossName]: readonly LossParameter[] } = {
   't-spin': ['history_weight'],
 };
 
+/** None but the rank has a default in the schema, so that one given without a rank is noticed. */
+const adapter = {
+  lora_rank: z.int().min(0).default(0).describe('Learn a LoRA adapter of this rank; 0 learns all weights'),
+  lora_alpha: positive.optional().describe('Adapter: its product counts α/rank times (default: the rank)'),
+  lora_rslora: z.boolean().optional().describe('Adapter: α/√rank in place of α/rank, as in rsLoRA (default: no)'),
+  lora_dropout: z
+    .number()
+    .min(0)
+    .lt(1)
+    .optional()
+    .describe('Adapter: share of its inputs that training drops (default: 0)'),
+  lora_targets: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('Adapter: layers by the end of their name, * for anything: q_proj, layers.1*.mlp.* (default: all)'),
+};
+type AdapterSettings = z.output<z.ZodObject<typeof adapter>>;
+
+type Issue = { code: 'custom'; path: string[]; message: string };
+
+function demandRank(settings: AdapterSettings, { addIssue }: { addIssue: (issue: Issue) => void }): void {
+  if (settings.lora_rank > 0) return;
+  for (const key of Object.keys(adapter) as (keyof typeof adapter)[]) {
+    if (key === 'lora_rank' || settings[key] === undefined) continue;
+    addIssue({ code: 'custom', path: [key], message: `${key} says how an adapter is: give lora_rank as well` });
+  }
+}
+
+/** The adapter that a run begins with; undefined where all weights are learned, or the model's own adapter. */
+export function adapterOf(settings: AdapterSettings & { readonly seed: number }): NewAdapter | undefined {
+  const { lora_rank: rank, seed } = settings;
+  if (rank === 0) return undefined;
+  const targets = settings.lora_targets ?? [];
+  const lora = {
+    rank,
+    alpha: settings.lora_alpha ?? rank,
+    rankStabilized: settings.lora_rslora ?? false,
+    dropout: settings.lora_dropout ?? 0,
+    targets: targets.length === 0 ? ('all-linear' as const) : targets,
+    rankPattern: {},
+    alphaPattern: {},
+  };
+  return { lora, seed };
+}
+
 const scoring = {
   scorer: z.string().min(1).optional().describe('ES module whose default export scores an answer from 0 to 1'),
 };
@@ -220,6 +269,7 @@ export const spinSchema = z
       .describe('After each iteration let the dev split decide whether it counts and the game goes on'),
     max_attempts: count.default(3).describe('Attempts at an iteration that the governor rolls back'),
     ...optimization({ learning_rate: 5e-7, optimizer: 'rmsprop', num_train_epochs: 2 }),
+    ...adapter,
     ...scoring,
     ...machine,
   })
@@ -227,6 +277,7 @@ export const spinSchema = z
     message: 'limit and sample exclude each other',
     path: ['sample'],
   })
+  .superRefine(demandRank)
   .refine(({ data, pairs }) => data !== undefined || pairs !== undefined, {
     message: 'data is missing: give the data that the model was fine-tuned on, or pairs',
     path: ['data'],
@@ -301,6 +352,7 @@ export const sftSchema = z
     ...rows,
     ...contamination,
     ...optimization({ learning_rate: 2e-5, optimizer: 'adamw', num_train_epochs: 1 }),
+    ...adapter,
     evaluations: count
       .default(4)
       .describe('How often per epoch the dev likelihood is measured; the best model is kept'),
@@ -309,7 +361,16 @@ export const sftSchema = z
   .refine(({ limit, sample }) => limit === undefined || sample === undefined, {
     message: 'limit and sample exclude each other',
     path: ['sample'],
-  });
+  })
+  .superRefine(demandRank);
+
+export const mergeSchema = z.strictObject({
+  model: z.string().min(1).describe('Directory of the adapter'),
+  out: z.string().min(1).describe('Directory for the merged model'),
+  engine: engine.engine,
+  device: engine.device,
+  threads: machine.threads,
+});
 
 export const generateSchema = z.strictObject({
   ...where,
@@ -347,6 +408,7 @@ export type SpinSettings = z.output<typeof spinSchema>;
 export type SpinInput = z.input<typeof spinSchema>;
 export type SftSettings = z.output<typeof sftSchema>;
 export type SftInput = z.input<typeof sftSchema>;
+export type MergeSettings = z.output<typeof mergeSchema>;
 export type GenerateSettings = z.output<typeof generateSchema>;
 export type EvalSettings = z.output<typeof evalSchema>;
 export type EngineSettings = Pick<SpinSettings, keyof typeof engine>;

@@ -2,7 +2,7 @@
  * SFT: masked cross-entropy on the human answers, the model that a game starts from. The weights with the best
  * likelihood of the dev answers are kept, so more epochs than needed do no harm.
  */
-import { loadModel, saveModel } from '../checkpoint/index.ts';
+import { companionDirectory, saveModel } from '../checkpoint/index.ts';
 import { estimate, mean } from '../evaluation/index.ts';
 import type { Group } from '../pairs/index.ts';
 import { type ResultRow, type Results, readResults, resultRow, writeResults } from '../report/index.ts';
@@ -14,6 +14,7 @@ import type { RecipeContext } from './context.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
+import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { prepareRows, type Row } from './rows.ts';
 import { CONTAMINATION, type Run, startRun } from './run.ts';
 import type { SftSettings } from './settings.ts';
@@ -38,8 +39,8 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
     await run.emit({ type: 'run.finished', seconds });
     return { directory: run.directory, results, best, seconds };
   }
-  const tokenizer = await loadTokenizer(settings.model);
-  const loaded = await loadModel(engine, settings.model);
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
+  const loaded = await loadPlayer(engine, settings, settings.model);
   const rows = await prepareRows(settings, tokenizer, loaded.model);
   if (rows.dev.length === 0) {
     throw usageError({
@@ -51,7 +52,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
   const steps = stepsOf(rows.train.length, settings);
   await run.say(
-    `Fine-tuning ${settings.model} on ${rows.train.length} answers in ${steps} steps (${settings.optimizer}, learning rate ` +
+    `Fine-tuning ${settings.model} (${modelInWords(loaded)}) on ${rows.train.length} answers in ${steps} steps (${settings.optimizer}, learning rate ` +
       `${settings.learning_rate}); the likelihood of ${rows.dev.length} dev answers decides which weights are kept.`,
   );
 
@@ -93,9 +94,10 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   });
   if (memory.bestStep === 0) {
     await run.warn('no step made the dev answers likelier: the model is kept as it was; try a lower learning rate.');
-    await saveModel(engine, await loadModel(engine, settings.model), model);
+    await saveModel(engine, await loadPlayer(engine, settings, settings.model), model);
   }
-  await loadModel(engine, model);
+  await loadPlayer(engine, settings, model);
+  await sayLineage(run, loaded, model);
   const tuned = standing('fine-tuned', 'model', rows.test, await natsPerToken(rows.test), given);
   await scorer.dispose();
   const results: Results = {

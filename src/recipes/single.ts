@@ -1,5 +1,5 @@
 /** The two commands that need no run directory: answers of a model to prompts, and its held-out figures. */
-import { loadModel } from '../checkpoint/index.ts';
+import { companionDirectory, demandBase, loadModel } from '../checkpoint/index.ts';
 import { readExamples, take } from '../data/index.ts';
 import { type Engine, openEngine } from '../engine/index.ts';
 import { openGenerator } from '../generation/index.ts';
@@ -20,7 +20,8 @@ async function withModel<T>(
   body: (engine: Engine, player: Player, rows: Row[]) => Promise<T>,
 ): Promise<T> {
   if (settings.out !== undefined) await checkWritable(settings.out);
-  const tokenizer = await loadTokenizer(settings.model);
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
+  await demandBase(settings.model);
   const dataset = await readExamples(settings.data, columnsOf(settings));
   const { limit, seed } = settings;
   const examples = take(dataset.examples, { seed, ...(limit === undefined ? {} : { limit }) });

@@ -10,7 +10,7 @@
  * with pairs that were made elsewhere, and may stop where an iteration has its pairs.
  */
 import { mkdir } from 'node:fs/promises';
-import { hashModelDirectory, type LoadedModel, loadModel, saveModel } from '../checkpoint/index.ts';
+import { companionDirectory, hashModelDirectory, type LoadedModel, saveModel } from '../checkpoint/index.ts';
 import { type Checker, loadChecker } from '../evaluation/index.ts';
 import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
@@ -33,6 +33,7 @@ import {
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
+import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
 import { CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
@@ -49,8 +50,8 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const { settings, engine } = run;
   // A checker that cannot be loaded stops the game before it has cost anything.
   const checker = await loadChecker(settings.checker);
-  const tokenizer = await loadTokenizer(settings.model);
-  let player: Player = { tokenizer, loaded: await loadModel(engine, settings.model) };
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
+  let player: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
   const rows: Table = { ...(await prepareRows(settings, tokenizer, player.loaded.model)), checker };
   await announce(run, rows, player.loaded);
   await enterPairs(run, player, rows);
@@ -137,12 +138,13 @@ async function playIteration(
     const attempt = await openAttempt(run, t);
     if (!attempt) return undefined;
     if (!(await exists(model))) {
-      if (attempt.number > 0) await loadModel(engine, opponent.loaded.dir);
+      if (attempt.number > 0) await loadPlayer(engine, settings, opponent.loaded.dir);
       if (!(await train(run, opponent, rows, t, attempt))) return undefined;
       await saveModel(engine, opponent.loaded, model);
     }
     await dropCheckpoints(run, folder);
-    const player = { tokenizer: opponent.tokenizer, loaded: await loadModel(engine, model) };
+    const player = { tokenizer: opponent.tokenizer, loaded: await loadPlayer(engine, settings, model) };
+    await sayLineage(run, player.loaded, model);
     const judgement = await judgeModel(run, player, rows, namesOf(t), { before, base, beta: attempt.beta });
     if (!governed) return { player, judgement, isLast: false };
     const { verdict } = await govern(run, t, attempt, { now: judgement.dev, before: before.dev, rows: rows.dev });
@@ -194,9 +196,8 @@ async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<
 }
 
 /** Says in plain words what is about to happen, to which rows. */
-async function announce(run: Run<'run'>, rows: Rows, { model }: LoadedModel): Promise<void> {
+async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promise<void> {
   const { settings } = run;
-  const million = (model.parameters.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0) / 1e6).toFixed(1);
   for (const note of rows.notes) await run.say(note);
   if (settings.data !== undefined) {
     await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
@@ -211,7 +212,7 @@ async function announce(run: Run<'run'>, rows: Rows, { model }: LoadedModel): Pr
         : `the pairs of ${pairs}, later on ${prompts}`;
   await run.say(
     `Playing ${iterations} iteration(s) of SPIN${first > 0 ? `, the first one iteration ${first},` : ''} with ` +
-      `${settings.model} (${model.modelType}, ${million} million parameters) on ${from} ` +
+      `${settings.model} (${modelInWords(loaded)}) on ${from} ` +
       `to tell the human answers from its own (β ${settings.beta}, ${settings.optimizer}, learning rate ` +
       `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step).`,
   );

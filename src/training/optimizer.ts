@@ -4,7 +4,7 @@
  */
 import { type Engine, floats, type Program } from '../engine/index.ts';
 import { graphBuilder } from '../graph/index.ts';
-import type { LanguageModel } from '../models/index.ts';
+import { type LanguageModel, trainable } from '../models/index.ts';
 import { failure } from '../util/index.ts';
 import { gradientName } from './programs.ts';
 
@@ -33,7 +33,7 @@ export interface Optimizer {
   dispose(): Promise<void>;
 }
 
-/** Creates gradient states and moments (zero) for every parameter of the model. */
+/** Creates gradient states and moments (zero) for every trainable parameter of the model. */
 export async function openOptimizer(
   engine: Engine,
   model: LanguageModel,
@@ -41,8 +41,9 @@ export async function openOptimizer(
 ): Promise<Optimizer> {
   const kinds = settings.kind === 'adamw' ? ['adamw.m', 'adamw.v'] : ['rmsprop.v'];
   const momentName = (kind: string, parameter: string) => `${kind}/${parameter}`;
-  const moments = model.parameters.flatMap(({ name }) => kinds.map((kind) => momentName(kind, name)));
-  for (const { name, shape } of model.parameters) {
+  const parameters = trainable(model);
+  const moments = parameters.flatMap(({ name }) => kinds.map((kind) => momentName(kind, name)));
+  for (const { name, shape } of parameters) {
     await engine.createState(gradientName(name), shape);
     for (const kind of kinds) await engine.createState(momentName(kind, name), shape);
   }
@@ -50,7 +51,7 @@ export async function openOptimizer(
   const norms = graphBuilder();
   const updates = graphBuilder();
   const scalars = updates.input('scalars', [settings.kind === 'adamw' ? 4 : 2]);
-  model.parameters.forEach(({ name, shape }) => {
+  parameters.forEach(({ name, shape }) => {
     norms.output(name, norms.sumSquares(norms.state(gradientName(name), shape)));
     const [weight, gradient] = [updates.state(name, shape), updates.state(gradientName(name), shape)];
     const [first, second] = kinds.map((kind) => updates.state(momentName(kind, name), shape));
@@ -89,7 +90,7 @@ export async function openOptimizer(
       await measure.dispose();
       await apply.dispose();
       for (const name of moments) await engine.dropState(name);
-      for (const { name } of model.parameters) await engine.dropState(gradientName(name));
+      for (const { name } of parameters) await engine.dropState(gradientName(name));
     },
   };
 }

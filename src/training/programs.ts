@@ -5,7 +5,7 @@
 import { gradients } from '../autodiff/index.ts';
 import { floats, ints, type Tensor } from '../engine/index.ts';
 import { type Graph, type GraphBuilder, graphBuilder, type Value } from '../graph/index.ts';
-import type { LanguageModel } from '../models/index.ts';
+import { type LanguageModel, trainable } from '../models/index.ts';
 import type { PackedTokens } from '../pairs/index.ts';
 import { crossEntropy, type LossSettings, pairLoss, sumPerResponse, usesInitial } from './losses.ts';
 
@@ -24,15 +24,15 @@ const lossOf = ({ loss = spinLoss }: PairObjective): LossSettings => loss;
 /** The state that collects the gradient of a parameter. */
 export const gradientName = (parameter: string) => `gradient/${parameter}`;
 
-/** log p_θ(target) of every response row [R]. */
-function responseLogProbs(b: GraphBuilder, model: LanguageModel): Value {
+/** log p_θ(target) of every response row [R]; with `keys` as training computes it, with dropout. */
+function responseLogProbs(b: GraphBuilder, model: LanguageModel, keys?: Value): Value {
   const ids = b.input('ids', ['tokens'], 'i32');
   const positions = b.input('positions', ['tokens'], 'i32');
   const segments = b.input('segments', ['segments', 6], 'i32');
   const rows = b.input('rows', ['rows'], 'i32');
   const targets = b.input('targets', ['rows'], 'i32');
   const attributes = { headDim: model.headDim, scale: model.attentionScale };
-  const hidden = model.hidden(b, ids, positions, (_, q, k, v) => b.attention(q, k, v, segments, attributes));
+  const hidden = model.hidden(b, ids, positions, (_, q, k, v) => b.attention(q, k, v, segments, attributes), keys);
   return b.tokenLogProbs(b.gatherRows(hidden, rows), model.head(b), targets);
 }
 
@@ -54,12 +54,13 @@ export function scoreInputs(packed: PackedTokens): Record<string, Tensor> {
 }
 
 /**
- * Effect: adds dL/dw to the gradient state of every parameter. Outputs: loss [1,1]; for pairs also realReward and
+ * Effect: adds dL/dw to the gradient state of every trainable parameter. Outputs: loss [1,1]; for pairs also realReward and
  * generatedReward [P,1], and logps: the sum of log p_θ per response [N,1].
  */
 export function trainGraph(model: LanguageModel, objective: Objective): Graph {
   const b = graphBuilder();
-  const logProbs = responseLogProbs(b, model);
+  const keys = model.dropout ? b.input('dropoutKeys', ['tokens'], 'i32') : undefined;
+  const logProbs = responseLogProbs(b, model, keys);
   const tokenWeights = () => b.input('tokenWeights', ['rows']);
   let loss: Value;
   if (objective.kind === 'sft') loss = crossEntropy(b, logProbs, tokenWeights());
@@ -90,9 +91,10 @@ export function trainGraph(model: LanguageModel, objective: Objective): Graph {
     b.output('logps', sumPerResponse(b, logProbs, responseOf, 'responses'));
   }
   b.output('loss', loss);
-  const parameters = model.parameters.map(({ name, shape }) => b.state(name, shape));
-  gradients(b, loss, parameters).forEach((contributions, i) => {
-    const { name, shape } = model.parameters[i]!;
+  const parameters = trainable(model);
+  const states = parameters.map(({ name, shape }) => b.state(name, shape));
+  gradients(b, loss, states).forEach((contributions, i) => {
+    const { name, shape } = parameters[i]!;
     for (const part of contributions) b.accumulate(b.state(gradientName(name), shape), part);
   });
   return b.build();
@@ -105,11 +107,20 @@ export interface BatchTotals {
   readonly realTokens: number;
 }
 
-/** Inputs of `trainGraph`. The responses of pairs follow each other as `pairGroup` packs them: real, generated, (initial,) real … */
-export function trainInputs(packed: PackedTokens, objective: Objective, totals: BatchTotals): Record<string, Tensor> {
+/**
+ * Inputs of `trainGraph`, with the tokens' keys for a model with dropout. The responses of pairs follow each other as `pairGroup` packs them: real,
+ * generated, (initial,) real …
+ */
+export function trainInputs(
+  packed: PackedTokens,
+  objective: Objective,
+  totals: BatchTotals,
+  dropoutKeys?: Int32Array,
+): Record<string, Tensor> {
+  const common = { ...scoreInputs(packed), ...(dropoutKeys ? { dropoutKeys: ints(dropoutKeys) } : {}) };
   if (objective.kind === 'sft') {
     const tokenWeights = new Float32Array(packed.rows.length).fill(1 / totals.realTokens);
-    return { ...scoreInputs(packed), tokenWeights: floats(tokenWeights) };
+    return { ...common, tokenWeights: floats(tokenWeights) };
   }
   const triplets = usesInitial(lossOf(objective));
   const perPair = triplets ? 3 : 2;
@@ -120,7 +131,7 @@ export function trainInputs(packed: PackedTokens, objective: Objective, totals: 
   const weight = objective.sftWeight / totals.realTokens;
   const tokenWeights = Float32Array.from(packed.responseOf, (response) => (response % perPair === 0 ? weight : 0));
   return {
-    ...scoreInputs(packed),
+    ...common,
     ...(objective.sftWeight > 0 ? { tokenWeights: floats(tokenWeights) } : {}),
     reference: floats(packed.reference),
     tokenShares: floats(Float32Array.from(packed.responseOf, (response) => 1 / lengths[response]!)),

@@ -1,8 +1,9 @@
 /** One optimizer step: micro-batches accumulated, gradient clipped, weights updated; and its figures in TRL's names. */
 import type { Engine } from '../engine/index.ts';
-import type { LanguageModel } from '../models/index.ts';
+import { type LanguageModel, trainable } from '../models/index.ts';
 import { type Group, type PackedTokens, packedLength, packGroups, splitByTokens } from '../pairs/index.ts';
 import { failure, isOutOfMemory } from '../util/index.ts';
+import { dropoutKeys, type MaskAddress } from './dropout.ts';
 import { type OptimizerSettings, openOptimizer } from './optimizer.ts';
 import { type BatchTotals, gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';
 
@@ -28,7 +29,7 @@ export interface StepFigures {
 }
 
 export interface Trainer {
-  /** States that a checkpoint carries: weights and moments. */
+  /** States that a checkpoint carries: weights that are learned, and moments. */
   readonly states: readonly string[];
   /**
    * One step on one whole batch.
@@ -55,42 +56,56 @@ export interface TrainerSettings {
   readonly maxGradNorm: number;
   /** Tokens computed at once; a batch is split accordingly. */
   readonly microBatchTokens: number;
+  /** Which random numbers make the masks of dropout; needed where the model has any. */
+  readonly masks?: MaskAddress;
 }
 
 export async function openTrainer(
   engine: Engine,
   model: LanguageModel,
-  { objective, optimizer: optimizerSettings, maxGradNorm, microBatchTokens: usualTokens }: TrainerSettings,
+  { objective, optimizer: optimizerSettings, maxGradNorm, microBatchTokens: usualTokens, masks }: TrainerSettings,
 ): Promise<Trainer> {
   const optimizer = await openOptimizer(engine, model, optimizerSettings);
   const program = await engine.compile(trainGraph(model, objective));
 
   /** Forgets the micro-batches of a step that cannot be finished. */
   async function clearGradients(): Promise<void> {
-    for (const { name, shape } of model.parameters) await engine.createState(gradientName(name), shape);
+    for (const { name, shape } of trainable(model)) await engine.createState(gradientName(name), shape);
   }
 
-  const runMicroBatch = (packed: PackedTokens, totals: BatchTotals) =>
-    program.run(trainInputs(packed, objective, totals)).catch(async (error: unknown) => {
+  if (model.dropout && !masks) throw failure({ what: 'a model with dropout is trained without random numbers' });
+  /** @param first number of the micro-batch's first item in its batch */
+  const runMicroBatch = (
+    packed: PackedTokens,
+    items: readonly Group[],
+    totals: BatchTotals,
+    step: number,
+    first: number,
+  ) => {
+    const keys = model.dropout ? dropoutKeys(items, masks!, step, first) : undefined;
+    return program.run(trainInputs(packed, objective, totals, keys)).catch(async (error: unknown) => {
       if (isOutOfMemory(error)) await clearGradients();
       throw error;
     });
+  };
   const totalsOf = (batch: readonly Group[]): BatchTotals => ({
     pairs: batch.length,
     realTokens: batch.reduce((n, { responses }) => n + responses[0]!.ids.length, 0),
   });
 
   return {
-    states: [...model.parameters.map(({ name }) => name), ...optimizer.moments],
+    states: [...trainable(model).map(({ name }) => name), ...optimizer.moments],
     step: async (batch, step, learningRate, microBatchTokens = usualTokens) => {
       const totals = totalsOf(batch);
       let loss = 0;
       let tokens = 0;
+      let items = 0;
       const pairs = new PairSums();
       for (const micro of splitByTokens(batch, packedLength, microBatchTokens)) {
         const packed = packGroups(micro);
         tokens += packed.ids.length;
-        const results = await runMicroBatch(packed, totals);
+        const results = await runMicroBatch(packed, micro, totals, step, items);
+        items += micro.length;
         loss += results['loss']!.data[0]!;
         if (!Number.isFinite(loss)) {
           const bad = await firstBadWeight(engine, model);
@@ -119,9 +134,10 @@ export async function openTrainer(
       return { loss, gradNorm, tokens, ...(objective.kind === 'spin' ? { pairs: pairs.means() } : {}) };
     },
     rehearse: async (batch, microBatchTokens = usualTokens) => {
-      const packed = splitByTokens(batch, packedLength, microBatchTokens).map(packGroups);
-      const largest = packed.reduce((a, b) => (b.ids.length > a.ids.length ? b : a));
-      await runMicroBatch(largest, totalsOf(batch));
+      const sizeOf = (micro: readonly Group[]) => micro.reduce((n, group) => n + packedLength(group), 0);
+      const micros = splitByTokens(batch, packedLength, microBatchTokens);
+      const largest = micros.reduce((a, b) => (sizeOf(b) > sizeOf(a) ? b : a));
+      await runMicroBatch(packGroups(largest), largest, totalsOf(batch), 0, 0);
       await clearGradients();
     },
     dispose: async () => {

@@ -25,5 +25,16 @@ export {
 export { diskIo, exists, type Io, type IoEntry, type IoFile, withFile, writeAll } from './io.ts';
 export { canonicalJson, sha256Hex } from './json.ts';
 export { lockDirectory } from './lock.ts';
-export { hash32, normals, philox4x32, type RowKey, rowKey, shuffled, uniform, type Words4 } from './philox.ts';
+export {
+  hash32,
+  normals,
+  philox4x32,
+  type RowKey,
+  rowKey,
+  shuffled,
+  uniform,
+  uniforms,
+  type Words4,
+  words,
+} from './philox.ts';
 export { VERSION } from './version.ts';

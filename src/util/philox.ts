@@ -3,9 +3,9 @@
 //
 // Packing of an address into the 192 bits of counter and key (no two distinct addresses within the limits collide,
 // except through the 64-bit hash of the row id):
-//   key     [seed bits 0..31, seed bits 32..52 | stream << 21]       seed < 2^53, stream < 2046 (2046, 2047 are kept for below)
+//   key     [seed bits 0..31, seed bits 32..52 | stream << 21]       seed < 2^53, stream < 2045 (the rest is kept for below)
 //   counter [position, sample | iteration << 16, row key word 0, row key word 1]     position < 2^32, sample and iteration < 2^16
-// `normals` and `shuffled` take streams by name: they use the streams 2046 and 2047, the name's 64-bit hash in place of the row
+// `words`, `normals` and `shuffled` take streams by name: they use the streams 2045 to 2047, the name's 64-bit hash in place of the row
 // key and a running block number in place of the position.
 
 import { createHash } from 'node:crypto';
@@ -14,6 +14,7 @@ const MULTIPLIER_0 = 0xd2511f53;
 const MULTIPLIER_1 = 0xcd9e8d57;
 const WEYL_0 = 0x9e3779b9;
 const WEYL_1 = 0xbb67ae85;
+const WORDS_STREAM = 2045;
 const NORMALS_STREAM = 2046;
 const SHUFFLE_STREAM = 2047;
 
@@ -72,7 +73,7 @@ function checkInteger(name: string, value: number, maximum: number): void {
 
 /**
  * A uniform number in the open interval (0, 1), exactly representable in fp32 (an odd multiple of 2^-24). It depends only on
- * the arguments: seed (< 2^53), stream (< 2046, one per purpose), iteration (< 2^16), row (`rowKey` of the row's id),
+ * the arguments: seed (< 2^53), stream (< 2045, one per purpose), iteration (< 2^16), row (`rowKey` of the row's id),
  * sample (< 2^16, which of the row's answers) and position (< 2^32, which token). Throws RangeError outside these limits.
  */
 export function uniform(
@@ -83,12 +84,29 @@ export function uniform(
   sample: number,
   position: number,
 ): number {
-  checkInteger('stream', stream, NORMALS_STREAM - 1);
+  checkInteger('stream', stream, WORDS_STREAM - 1);
   checkInteger('iteration', iteration, 0xffff);
   checkInteger('sample', sample, 0xffff);
   checkInteger('position', position, 0xffffffff);
   const counter: Words4 = [position, (sample | (iteration << 16)) >>> 0, row[0], row[1]];
   return openUnit(philox4x32(counter, keyOf(seed, stream))[0]);
+}
+
+/** `count` random 32-bit numbers, determined by the seed and the stream's name. The first n of a longer run equal a run of n. */
+export function words(count: number, seed: number, stream: string): Int32Array {
+  const key = keyOf(seed, WORDS_STREAM);
+  const [row0, row1] = rowKey(stream);
+  const result = new Int32Array(count);
+  for (let start = 0; start < count; start += 4) {
+    const block = philox4x32([start / 4, 0, row0, row1], key);
+    for (let i = start; i < Math.min(start + 4, count); i++) result[i] = block[i - start]!;
+  }
+  return result;
+}
+
+/** `count` uniform numbers in (0, 1) as those of `uniform`, by the stream's name. */
+export function uniforms(count: number, seed: number, stream: string): Float32Array {
+  return Float32Array.from(words(count, seed, stream), openUnit);
 }
 
 /** uint32 -> (0, 1): the top 23 bits, centred in their interval, so that neither end is ever reached in fp32. */

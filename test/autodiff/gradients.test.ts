@@ -75,6 +75,7 @@ const randomCases: Record<string, fc.Arbitrary<OpCase>> = {
     .tuple(size(4), sizes(3, 2), size(3), fc.boolean())
     .map(([t, heads, half, inverse]) => make.rope(t, heads, 2 * half, inverse)),
   attention: fc.tuple(heads, packed).map(([h, p]) => make.attention('random', h, p)),
+  dropout: fc.tuple(size(4), size(6), fc.constantFrom(0, 0.4), size(9)).map((dims) => make.dropout(...dims)),
   swiglu: fc.tuple(size(4), size(5)).map((dims) => make.swiglu(...dims)),
   tokenLogProbs: fc.tuple(size(5), size(4), size(9)).map((dims) => make.tokenLogProbs(...dims)),
 };

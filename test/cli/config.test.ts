@@ -283,7 +283,7 @@ describe('config print and schema', () => {
   it('needs nothing, and shows required settings as comments', async () => {
     const { status, stdout } = await cli(['config', 'print'], { directory: root });
     expect(status).toBe(0);
-    expect(stdout).toContain('weights (required)\n#model:\n');
+    expect(stdout).toContain('an adapter of PEFT (required)\n#model:\n');
     expect(stdout).toContain('# Peak learning rate\nlearning_rate: 5e-7\n');
   });
 

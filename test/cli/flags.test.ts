@@ -157,7 +157,16 @@ describe('help', () => {
       /^Usage: selfplay run --model DIR --data FILE \[options\]\n\nPlays SPIN with a fine-tuned model/,
     );
     const headings = [...stdout.matchAll(/^([A-Z][a-z ]+):$/gm)].map(([, heading]) => heading);
-    expect(headings).toEqual(['What to give', 'Rows', 'The game', 'Optimization', 'Machine', 'Output', 'Example']);
+    expect(headings).toEqual([
+      'What to give',
+      'Rows',
+      'The game',
+      'Optimization',
+      'Adapter',
+      'Machine',
+      'Output',
+      'Example',
+    ]);
     const line = (flag: string) => stdout.split('\n').find((text) => text.trimStart().startsWith(flag));
     expect(line('--learning-rate <x>')).toMatch(/Peak learning rate \(default: 5e-7\)$/);
     expect(line('--optimizer <choice>')).toContain('adamw, rmsprop; default: rmsprop');

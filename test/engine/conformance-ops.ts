@@ -127,6 +127,24 @@ export function opsConformance(makeEngine: MakeEngine, rounding: number): void {
       }
     });
 
+    it('dropout has the mask of the reference to the bit', async () => {
+      const graph = graphOf((b) => {
+        const keys = b.input('keys', ['tokens'], 'i32');
+        b.output('y', b.dropout(b.input('x', ['tokens', 700]), keys, { probability: 0.25, salt: 3 }));
+      });
+      const keys = randomArray('keys', [301], 2 ** 30);
+      const values = {
+        x: array(new Float64Array(301 * 700).fill(1), [301, 700]),
+        keys: array(
+          keys.data.map((key) => Math.round(key) | 0),
+          [301],
+        ),
+      };
+      const kept = (data: ArrayLike<number>) => Array.from(data, (x) => x !== 0);
+      const got = await bench.runOnce(graph, values);
+      expect(kept(got['y']!.data)).toEqual(kept(evaluateOn(graph, values).outputs['y']!.data));
+    });
+
     it('sources may be outputs, a value may be two outputs, an input may be unused', async () => {
       const graph = graphOf((b) => {
         const x = b.input('x', ['n']);

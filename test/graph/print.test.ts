@@ -32,7 +32,7 @@ it('prints sources, attributes, several results, effects and outputs', () => {
     %11 = affine(%6) {scale: 2, shift: 0} : f32[tokens,8]
     %12 = mul(%11, %10) : f32[tokens,8]
     %13 = mul(%12, %5) : f32[tokens,8]
-    %14 = rmsNormGrad(%13, %3, %0, %4.1) : f32[tokens,8], f32[8]
+    %14 = rmsNormGrad(%13, %3, %0, %4.1) {forWeight: true} : f32[tokens,8], f32[8]
     %15 = state("gradient \\"1\\"") : f32[8]
     %16 = accumulate(%15, %14.1)
     return "loss" %8"

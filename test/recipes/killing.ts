@@ -45,7 +45,7 @@ async function essence(out: string): Promise<Record<string, string>> {
     results: JSON.stringify((await readResults(join(out, 'results.json'))).rows),
   };
   for (const name of ['.', 'iteration-0', 'iteration-1']) {
-    for (const file of ['model/model.safetensors', 'pairs.jsonl', 'flagged.jsonl']) {
+    for (const file of ['model/model.safetensors', 'model/adapter_model.safetensors', 'pairs.jsonl', 'flagged.jsonl']) {
       const path = join(out, name, file);
       if (existsSync(path)) files[join(name, file)] = (await readFile(path)).toString('base64');
     }

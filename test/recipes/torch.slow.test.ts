@@ -8,8 +8,14 @@ import { killed, playUndisturbed, removeAll, resumedWith, wholeRun } from './kil
 
 const torch = await torchForTests('games on the torch engine');
 
-describe.skipIf(!torch).each(['f32', 'bf16'] as const)('a game in %s', (dtype) => {
-  beforeAll(() => playUndisturbed({ engine: 'torch', device: 'cpu', dtype, threads: 2 }));
+const adapter = { lora_rank: 4, optimizer: 'adamw', learning_rate: 0.02 } as const;
+
+describe.skipIf(!torch).each([
+  ['f32', {}],
+  ['bf16', {}],
+  ['bf16', adapter],
+] as const)('a game in %s %j', (dtype, changes) => {
+  beforeAll(() => playUndisturbed({ engine: 'torch', device: 'cpu', dtype, threads: 2, ...changes }));
   afterAll(removeAll);
 
   it('is the same, bit for bit, after kill -9 in its generation, its scoring and its training', () =>

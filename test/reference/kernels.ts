@@ -45,7 +45,8 @@ const kernels = {
   gatherRows: ([table, ids]) => [basic.gatherRows(table!, ids!)],
   scatterRows: ([rows, ids], { count }, run) => [basic.scatterRows(rows!, ids!, run.bind([count])[0]!)],
   rmsNorm: ([x, w], { eps }) => transformer.rmsNorm(x!, w!, eps),
-  rmsNormGrad: ([dy, x, w, rstd]) => transformer.rmsNormGrad(dy!, x!, w!, rstd!),
+  rmsNormGrad: ([dy, x, w, rstd], { forWeight }) =>
+    transformer.rmsNormGrad(dy!, x!, w!, rstd!).slice(0, forWeight ? 2 : 1),
   rope: (inputs, attributes) => inputs.slice(0, -1).map((x) => transformer.rope(x, inputs.at(-1)!, attributes)),
   attention: ([q, k, v, segments], attributes) => [transformer.attention(q!, k!, v!, segments!, attributes)],
   attentionGrad: ([dy, q, k, v, segments], attributes) =>
@@ -53,7 +54,9 @@ const kernels = {
   swiglu: ([gate, up]) => [transformer.swiglu(gate!, up!)],
   swigluGrad: ([dy, gate, up]) => transformer.swigluGrad(dy!, gate!, up!),
   tokenLogProbs: ([h, w, targets]) => [transformer.tokenLogProbs(h!, w!, targets!)],
-  tokenLogProbsGrad: ([d, h, w, targets]) => transformer.tokenLogProbsGrad(d!, h!, w!, targets!),
+  tokenLogProbsGrad: ([d, h, w, targets], { forWeight }) =>
+    transformer.tokenLogProbsGrad(d!, h!, w!, targets!).slice(0, forWeight ? 2 : 1),
+  dropout: ([x, keys], attributes) => [transformer.dropout(x!, keys!, attributes)],
   decodeAttention: ([q, k, v, keys, values, lengths], attributes) => [
     generation.decodeAttention([q!, k!, v!], [keys!, values!], lengths!, attributes),
   ],

@@ -138,7 +138,12 @@ export const opCases = {
     make.rmsNorm(3, 8, 0.1, 0.01),
     make.rmsNormWithRstd(6, 5),
   ],
-  rmsNormGrad: [make.rmsNormGrad(1, 3), make.rmsNormGrad(5, 7), make.rmsNormGrad(33, 16)],
+  rmsNormGrad: [
+    make.rmsNormGrad(1, 3),
+    make.rmsNormGrad(5, 7),
+    make.rmsNormGrad(33, 16),
+    make.rmsNormGrad(5, 7, false),
+  ],
   rope: [
     make.rope(1, [1], 2, false),
     make.rope(5, [3], 4, false),
@@ -159,6 +164,13 @@ export const opCases = {
     make.tokenLogProbsGrad(1, 3, 2),
     make.tokenLogProbsGrad(6, 5, 13),
     make.tokenLogProbsGrad(9, 8, 301),
+    make.tokenLogProbsGrad(9, 8, 301, false),
+  ],
+  dropout: [
+    make.dropout(1, 1, 0.5, 0),
+    make.dropout(5, 7, 0.1, 1),
+    make.dropout(37, 130, 0.3, -5),
+    make.dropout(4, 3, 0, 2 ** 32 - 1),
   ],
   decodeAttention: someHeads.flatMap((heads) => [
     make.decodeAttention(heads, [0], 1, 1),

@@ -103,9 +103,9 @@ export const rmsNormWithRstd = (t: number, width: number): OpCase =>
     { forwardOnly: true },
   );
 
-export const rmsNormGrad = (t: number, width: number): OpCase =>
+export const rmsNormGrad = (t: number, width: number, forWeight = true): OpCase =>
   opCase(
-    `rmsNormGrad ${t}x${width}`,
+    `rmsNormGrad ${t}x${width}${forWeight ? '' : ' of a frozen weight'}`,
     {
       dy: floatInput('dy', [rows(t), width]),
       x: floatInput('x', [rows(t), width]),
@@ -115,7 +115,7 @@ export const rmsNormGrad = (t: number, width: number): OpCase =>
         [rows(t), 1],
       ),
     },
-    (b, v) => b.rmsNormGrad(v.dy, v.x, v.w, v.rstd),
+    (b, v) => b.rmsNormGrad(v.dy, v.x, v.w, v.rstd, forWeight),
   );
 
 /** The angles of positions up to `limit` are rounded in f32, which costs `tolerance`. */
@@ -212,11 +212,26 @@ export const tokenLogProbs = (r: number, width: number, vocabulary: number, scal
     (b, v) => [b.tokenLogProbs(v.h, v.w, v.targets)],
   );
 
-export const tokenLogProbsGrad = (r: number, width: number, vocabulary: number): OpCase =>
+/** Keys of any sign, even ones too. */
+export const dropout = (t: number, width: number, probability: number, salt: number): OpCase =>
   opCase(
-    `tokenLogProbsGrad ${r}x${width}, vocabulary ${vocabulary}`,
+    `dropout ${t}x${width}, p ${probability}, salt ${salt}`,
+    {
+      x: floatInput('x', [rows(t), width]),
+      keys: givenInput(
+        map(randomArray('keys', [t], 2 ** 30), (key) => Math.round(key) | 0),
+        [rows(t)],
+        'i32',
+      ),
+    },
+    (b, v) => [b.dropout(v.x, v.keys, { probability, salt })],
+  );
+
+export const tokenLogProbsGrad = (r: number, width: number, vocabulary: number, forWeight = true): OpCase =>
+  opCase(
+    `tokenLogProbsGrad ${r}x${width}, vocabulary ${vocabulary}${forWeight ? '' : ', frozen head'}`,
     { d: floatInput('d', [['rows', r]]), ...headSources(r, width, vocabulary) },
-    (b, v) => b.tokenLogProbsGrad(v.d, v.h, v.w, v.targets),
+    (b, v) => b.tokenLogProbsGrad(v.d, v.h, v.w, v.targets, forWeight),
   );
 
 /** Caches of more slots than rows, with numbers where nothing may be read. */

@@ -1,5 +1,5 @@
 /** Reference kernels of the transformer parts and their gradients, written from their formulas. */
-import type { HeadAttributes, OpAttributes } from '../../src/graph/index.ts';
+import { dropoutColumns, dropoutThreshold, type HeadAttributes, type OpAttributes } from '../../src/graph/index.ts';
 import { type Array64, addScaled, dot, index, logSumExp, map, row, softmax, zeros } from './array.ts';
 import { sigmoid } from './basic.ts';
 
@@ -30,6 +30,18 @@ export function rmsNormGrad(dy: Array64, x: Array64, w: Array64, rstd: Array64):
     );
   }
   return [dx, dw];
+}
+
+/** From the definition of the mask: products as whole numbers of any size, not in wrapping arithmetic. */
+export function dropout(x: Array64, keys: Array64, attributes: OpAttributes['dropout']): Array64 {
+  const width = x.shape[1]!;
+  const numbers = dropoutColumns(attributes.salt, width);
+  const threshold = BigInt(dropoutThreshold(attributes));
+  return map(x, (value, i) => {
+    const key = BigInt(keys.data[Math.floor(i / width)]! | 1);
+    const product = BigInt.asIntN(32, key * BigInt(numbers[i % width]!));
+    return product >= threshold ? value / (1 - attributes.probability) : 0;
+  });
 }
 
 export function rope(x: Array64, positions: Array64, { headDim, frequencies, inverse }: OpAttributes['rope']): Array64 {

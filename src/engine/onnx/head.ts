@@ -49,16 +49,20 @@ export function tokenLogProbs(e: Emitter, h: string, w: string, targets: string,
   return e.op('Squeeze', [join(scanned[0]!, 1), e.i64(1)]);
 }
 
-/** d log p(target) = onehot(target) − softmax: dlogits = g·(onehot − p), dh = dlogits·W, dW = dlogitsᵀ·h. */
+/**
+ * d log p(target) = onehot(target) − softmax: dlogits = g·(onehot − p), dh = dlogits·W, dW = dlogitsᵀ·h.
+ * @param size `zeros` of the shape of W where dW is asked for
+ * @returns dh, and dW if it is
+ */
 export function tokenLogProbsGrad(
   e: Emitter,
   [dlogprobs, h, w, targets]: readonly string[],
-  size: { vocabulary: number; width: number; zeros: string },
-): [string, string] {
+  size: { vocabulary: number; width: number; zeros?: string },
+): string[] {
   const columns = e.op('Unsqueeze', [targets!, e.i64(1)]);
   const weights = e.op('Unsqueeze', [dlogprobs!, e.i64(1)]);
   const { rounds, bounds, join } = chunks(e, h!, chunkRows(size.vocabulary));
-  const { carried, scanned } = e.loop(rounds, [size.zeros], (inner, round, [dw]) => {
+  const { carried, scanned } = e.loop(rounds, size.zeros === undefined ? [] : [size.zeros], (inner, round, [dw]) => {
     const { slice, pad } = bounds(inner, round);
     const hidden = slice(h!);
     const column = slice(columns);
@@ -69,11 +73,11 @@ export function tokenLogProbsGrad(
     const toward = inner.op('Mul', [weight, inner.op('Sub', [inner.scalar(1), atTarget])]);
     const dlogits = inner.op('ScatterElements', [away, column, toward], { axis: 1n });
     return {
-      carried: [inner.op('Gemm', [dlogits, hidden, dw!], { transA: 1n })],
+      carried: dw === undefined ? [] : [inner.op('Gemm', [dlogits, hidden, dw], { transA: 1n })],
       scanned: [pad(inner.op('MatMul', [dlogits, w!]))],
     };
   });
-  return [join(scanned[0]!, size.width), carried[0]!];
+  return [join(scanned[0]!, size.width), ...carried];
 }
 
 /** How many entries of each row of `cumulative` [B,n] are <= `target` [B,1]: the place of the first above it, i64 [B,1]. */

@@ -4,6 +4,8 @@
  */
 import {
   type Dim,
+  dropoutColumns,
+  dropoutThreshold,
   effectOps,
   type Graph,
   isEffect,
@@ -106,12 +108,12 @@ const rules = {
   rmsNorm: ({ e }, inputs, { attributes: { eps } }) =>
     e.many('SimplifiedLayerNormalization', inputs, 2, { axis: -1n, epsilon: eps, stash_type: 1n }),
   // With n = x·rstd and g = dy·w: dx = rstd·(g − n·mean(g·n)), dw = Σ dy·n
-  rmsNormGrad: ({ e }, [dy, x, w, rstd]) => {
+  rmsNormGrad: ({ e }, [dy, x, w, rstd], { attributes: { forWeight } }) => {
     const n = e.op('Mul', [x!, rstd!]);
     const g = e.op('Mul', [dy!, w!]);
     const mean = e.op('ReduceMean', [e.op('Mul', [g, n]), e.i64(-1)]);
     const dx = e.op('Mul', [e.op('Sub', [g, e.op('Mul', [n, mean])]), rstd!]);
-    return [dx, e.op('ReduceSum', [e.op('Mul', [dy!, n]), e.i64(0)], { keepdims: 0n })];
+    return forWeight ? [dx, e.op('ReduceSum', [e.op('Mul', [dy!, n]), e.i64(0)], { keepdims: 0n })] : [dx];
   },
   rope: ({ e, once }, inputs, { attributes: { headDim, frequencies, inverse } }) => {
     const positions = inputs.at(-1)!;
@@ -147,10 +149,18 @@ const rules = {
   tokenLogProbs: ({ e }, [h, w, targets], { inputs: [, head] }) => [
     tokenLogProbs(e, h!, w!, targets!, head!.shape[0] as number),
   ],
-  tokenLogProbsGrad: ({ e, size }, inputs, { inputs: [, , head] }) => {
+  tokenLogProbsGrad: ({ e, size }, inputs, { inputs: [, , head], attributes: { forWeight } }) => {
     const [vocabulary, columns] = head!.shape as [number, number];
+    if (!forWeight) return tokenLogProbsGrad(e, inputs, { vocabulary, width: columns });
     const zeros = e.op('ConstantOfShape', [e.op('Concat', [size(vocabulary), e.i64(columns)], { axis: 0n })]);
     return tokenLogProbsGrad(e, inputs, { vocabulary, width: columns, zeros });
+  },
+  dropout: ({ e, once }, [x, keys], { inputs: [value], attributes }) => {
+    const columns = e.i32([...dropoutColumns(attributes.salt, width(value))], [1, width(value)]);
+    const odd = once(`odd ${keys}`, () => e.op('Unsqueeze', [e.op('BitwiseOr', [keys!, e.i32([1])]), e.i64(1)]));
+    const stays = e.op('GreaterOrEqual', [e.op('Mul', [odd, columns]), e.i32([dropoutThreshold(attributes)])]);
+    const scaled = e.op('Mul', [x!, e.scalar(1 / (1 - attributes.probability))]);
+    return [e.op('Where', [stays, scaled, e.scalar(0)])];
   },
   decodeAttention: ({ e, once }, [q, k, v, keys, values, lengths], { inputs, attributes }) => {
     const h = headsOf(attributes, width(inputs[0]), width(inputs[1]));

@@ -240,6 +240,8 @@ export function atenOn(device: Device) {
     log: alike('log'),
     /** 0, `at0`, 1 where x is negative, 0, positive */
     heaviside: (x: Tensor, at0: Tensor) => into(undefined, ['heaviside', 'out'], [x, at0], x.shape, x.dtype),
+    /** a >= b with broadcasting */
+    atLeast: (a: Tensor, b: Tensor) => into(undefined, ['ge', 'Tensor_out'], [a, b], broadcast('ge', a, b), 'bool'),
     sqrt: alike('sqrt'),
     rsqrt: alike('rsqrt'),
     /** dy·silu'(x) */

@@ -127,7 +127,7 @@ export function headOn(device: Device, aten: Aten, dtype: TorchDtype) {
     },
     /**
      * d log p(target) = onehot(target) − softmax. With e = softmax − onehot: dh = −g∘(e·W), dW = −eᵀ·(g∘h), so that the
-     * gradient g meets the narrow matrices, not the logits. dW is added to `sink`.
+     * gradient g meets the narrow matrices, not the logits. dW is added to `sink`, if there is one.
      * @param lowW w in the compute dtype
      */
     logProbsGrad: (
@@ -136,7 +136,7 @@ export function headOn(device: Device, aten: Aten, dtype: TorchDtype) {
       w: () => Tensor,
       lowW: Tensor,
       targets: Tensor,
-      sink: Sink,
+      sink: Sink | undefined,
       kept: Kept | undefined,
     ): Tensor => {
       const dh = empty(h.shape, 'f32');
@@ -147,7 +147,7 @@ export function headOn(device: Device, aten: Aten, dtype: TorchDtype) {
           const e = known ?? residual(logSoftmax(hidden, w()), column(rows(targets, from, to)));
           const weights = aten.mulScalar(column(rows(g, from, to)), -1);
           aten.mul(aten.timesTransposed(e, transposed(lowW)), weights, rows(dh, from, to));
-          addProduct(device, aten, sink, transposed(e), dense(aten.mul(hidden, weights), dtype));
+          if (sink) addProduct(device, aten, sink, transposed(e), dense(aten.mul(hidden, weights), dtype));
           if (known) device.free(known);
           kept?.delete(i);
           return [];

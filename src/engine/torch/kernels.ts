@@ -8,7 +8,14 @@
  * other states. A kernel asks for the dtype that it needs: `f32` and `low` convert where an operand has the other one.
  * With f32 nothing converts.
  */
-import type { Dim, OpAttributes, OpName, Shape } from '../../graph/index.ts';
+import {
+  type Dim,
+  dropoutColumns,
+  dropoutThreshold,
+  type OpAttributes,
+  type OpName,
+  type Shape,
+} from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
 import type { Aten } from './aten.ts';
 import { attentionOn, decodePlaces } from './attention.ts';
@@ -171,6 +178,18 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     return known;
   }
 
+  /** The columns' numbers of dropout, [1,D], kept for good. */
+  const dropoutNumbers = new Map<string, Tensor>();
+  function dropoutNumbersOf(salt: number, width: number): Tensor {
+    const key = `${salt} ${width}`;
+    let known = dropoutNumbers.get(key);
+    if (!known) {
+      known = device.keep(device.upload(dropoutColumns(salt, width), [1, width]));
+      dropoutNumbers.set(key, known);
+    }
+    return known;
+  }
+
   /** x·Wᵢᵀ [T,Nᵢ]: as one product, with the weights packed, where these will not change. */
   function timesTransposed(c: RunContext, x: Tensor, weights: readonly Operand[]): Tensor[] {
     const packed = weights.every(isState)
@@ -205,7 +224,8 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       if (type.dtype === 'i32') throw reject('constants are floats');
       return [device.upload(Float32Array.from(values), type.shape as number[])];
     },
-    add: (_, [a, b]) => [aten.add(dense(tensor(a)), dense(tensor(b)))].map((sum) => dense(sum, 'f32')),
+    // The residual stream is f32, and so is what is added to it; a layer's product plus its adapter's stays what they are.
+    add: (_, [a, b]) => [aten.add(dense(tensor(a)), dense(tensor(b)))],
     sub: (_, [a, b]) => [aten.add(f32(a), f32(b), -1)],
     mul: (_, [a, b]) => [aten.mul(f32(a), f32(b))],
     affine: (_, [x], { scale, shift }) => {
@@ -297,22 +317,22 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       return [dense(result, dtype), rstd];
     },
     // With n = x·rstd and g = dy·w: dx = rstd·(g − n·mean(g·n)), dw = Σ dy·n
-    rmsNormGrad: (_, [dy, x, w, rstd]) => {
+    rmsNormGrad: (_, [dy, x, w, rstd], { forWeight }) => {
       const [value, weight, scale, dout] = [f32(x), f32(w), f32(rstd), tensor(dy)];
       const dx = empty(value.shape, 'f32');
-      const dw = empty([1, value.shape[1]!], 'f32');
-      aten.zero(dw);
+      const dw = forWeight ? empty([1, value.shape[1]!], 'f32') : undefined;
+      if (dw) aten.zero(dw);
       byBlocks(value.shape, (block) => {
         const d = dense(block(dout), 'f32');
         const n = aten.mul(block(value), block(scale));
         const g = aten.mul(d, weight);
         const products = aten.mul(g, n);
         const mean = rowMean(products);
-        aten.addmm(dw, dw, transposed(device.ones(d.shape[0]!)), aten.mul(d, n, products));
+        if (dw) aten.addmm(dw, dw, transposed(device.ones(d.shape[0]!)), aten.mul(d, n, products));
         aten.addcmul(g, n, mean, -1);
         aten.mul(g, block(scale), block(dx));
       });
-      return [dx, view(dw, weight.shape)];
+      return dw ? [dx, view(dw, weight.shape)] : [dx];
     },
     rope: (c, operands, { headDim, frequencies, inverse }) => {
       const positions = operands.at(-1);
@@ -387,13 +407,34 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       const weights = f32(w);
       return [head.logProbs(f32(h), weights, indices(c, targets, weights.shape[0]!), kept)];
     },
-    tokenLogProbsGrad: (c, [dlogprobs, h, w, targets], _, [, sink], kept) => {
+    tokenLogProbsGrad: (c, [dlogprobs, h, w, targets], { forWeight }, [, sink], kept) => {
       const lowW = low(w);
-      const dw: Sink = sink ?? { tensor: empty(lowW.shape, 'f32'), fresh: true };
+      const dw: Sink | undefined = forWeight ? (sink ?? { tensor: empty(lowW.shape, 'f32'), fresh: true }) : undefined;
       const at = indices(c, targets, lowW.shape[0]!);
       const dh = head.logProbsGrad(f32(dlogprobs), f32(h), () => f32(w), lowW, at, dw, kept);
-      if (dw.fresh) aten.zero(dw.tensor); // no rows at all
-      return [dh, sink ? undefined : dw.tensor];
+      if (dw?.fresh) aten.zero(dw.tensor); // no rows at all
+      return dw ? [dh, sink ? undefined : dw.tensor] : [dh];
+    },
+    dropout: (c, [x, keys], attributes) => {
+      const value = dense(tensor(x));
+      const host = ids(keys);
+      const odd = c.once(`odd keys ${c.keyOf(host)}`, () =>
+        device.upload(
+          host.map((key) => key | 1),
+          [host.length, 1],
+        ),
+      );
+      const numbers = dropoutNumbersOf(attributes.salt, value.shape[1]!);
+      const threshold = c.once(`threshold ${attributes.probability}`, () =>
+        device.upload(Int32Array.of(dropoutThreshold(attributes)), [1]),
+      );
+      const result = empty(value.shape, value.dtype);
+      byBlocks(value.shape, (block) => {
+        const stays = aten.atLeast(aten.mul(block(odd), numbers), threshold);
+        const kept = aten.mul(block(value), stays, block(result));
+        aten.mul(kept, scalar(1 / (1 - attributes.probability)), kept);
+      });
+      return [result];
     },
     decodeAttention: (c, [q, k, v, keys, values, lengths, slots], attributes) => {
       const [queries, newKeys, newValues] = [low(q), inLow(k), inLow(v)];

@@ -8,8 +8,8 @@ import { KernelError, type Library, loadLibrary, SILENT } from './binding.ts';
 import { type Switches, setSwitches, useGpu } from './cuda.ts';
 import { type Recorder, recorderOf } from './tape.ts';
 
-/** i64 holds indices, whatever came in as i32; i32 only where an operator asks for it. */
-export type TorchDtype = 'f32' | 'bf16' | 'f16' | 'i64' | 'i32';
+/** i64 holds indices, whatever came in as i32; i32 only where an operator or wrapping arithmetic asks for it. */
+export type TorchDtype = 'f32' | 'bf16' | 'f16' | 'i64' | 'i32' | 'bool';
 
 /** A tensor, or a view of one: element (i, j, …) lies at offset + i·strides[0] + j·strides[1] + … */
 export interface Tensor {
@@ -116,6 +116,7 @@ const DTYPES: Readonly<Record<TorchDtype, string>> = {
   f16: 'float16',
   i64: 'int64',
   i32: 'int32',
+  bool: 'bool',
 };
 
 const MOST_CONSTANTS = 256;

@@ -1,0 +1,37 @@
+/** `selfplay merge`: a whole model from an adapter and its base. */
+import { lineageOf, lineageSentence, MERGE_TOLERANCE, type MergeFigures, mergeAdapter } from '../checkpoint/index.ts';
+import { openEngine } from '../engine/index.ts';
+import { exists, usageError } from '../util/index.ts';
+import type { RecipeContext } from './context.ts';
+import { engineSentence, frozen, withEngine } from './engines.ts';
+import type { MergeSettings } from './settings.ts';
+
+export interface MergeOutcome extends MergeFigures {
+  readonly out: string;
+}
+
+/** Merges in f32. Throws a failure when the merged model does not compute what the adapter does; then nothing is left. */
+export async function mergeModel(
+  { model, out, ...machine }: MergeSettings,
+  context: RecipeContext,
+): Promise<MergeOutcome> {
+  if (await exists(out)) {
+    throw usageError({
+      what: 'there is something in the place of the merged model',
+      where: out,
+      fix: 'give another --out',
+    });
+  }
+  const request = { ...machine, dtype: 'f32', threads: machine.threads, deterministic: false } as const;
+  return withEngine(context.openEngine ?? openEngine, request, async (opened) => {
+    context.say(engineSentence(frozen(opened)));
+    const figures = await mergeAdapter(opened.engine, model, out);
+    context.say(`Lineage: ${lineageSentence(await lineageOf(model))}`);
+    const { difference, largest, positions, layers } = figures;
+    context.say(
+      `Merged ${layers} layers. At ${positions} positions no logit differs by more than ${difference.toPrecision(2)} from base ` +
+        `and adapter; ${(MERGE_TOLERANCE * largest).toPrecision(2)} is allowed.`,
+    );
+    return { ...figures, out };
+  });
+}
