@@ -417,11 +417,11 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
     },
     dropout: (c, [x, keys], attributes) => {
       const value = dense(tensor(x));
-      const host = ids(keys);
-      const odd = c.once(`odd keys ${c.keyOf(host)}`, () =>
+      const input = ids(keys);
+      const odd = c.once(`odd keys ${input.name}`, () =>
         device.upload(
-          host.map((key) => key | 1),
-          [host.length, 1],
+          input.host.map((key) => key | 1),
+          [input.host.length, 1],
         ),
       );
       const numbers = dropoutNumbersOf(attributes.salt, value.shape[1]!);
