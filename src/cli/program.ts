@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from '@commander-js/extra-typings';
 import type { Given } from './check.ts';
-import { type RecipeCommand, recipeCommands, resumeCommand } from './commands.ts';
+import { type RecipeCommand, recipeCommands, resumeCommand, verifyCommand } from './commands.ts';
 import { configSchema, printedConfig } from './configCommands.ts';
 import { defaultConfig, readConfig } from './configFile.ts';
 import { addEngineCommands } from './engineCommands.ts';
@@ -12,7 +12,15 @@ import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
 import type { Recipes } from './recipes.ts';
 import type { OutputOptions, Terminal } from './terminal.ts';
-import { COMPARE_WORDS, CONFIG_WORDS, DOCTOR_WORDS, RECIPE_WORDS, RESUME_WORDS, type Words } from './words.ts';
+import {
+  COMPARE_WORDS,
+  CONFIG_WORDS,
+  DOCTOR_WORDS,
+  RECIPE_WORDS,
+  RESUME_WORDS,
+  VERIFY_WORDS,
+  type Words,
+} from './words.ts';
 
 interface Package {
   readonly version: string;
@@ -94,6 +102,21 @@ export async function runCli(
     );
   });
 
+  const run = commands.find(({ name }) => name === 'run');
+  const verify = declare(program, VERIFY_WORDS);
+  if (run !== undefined) {
+    addSettings(verify, run);
+    verify.addOption(new Option('--keep', 'keep both games also when they are equal').helpGroup(OUTPUT));
+    addOutput(verify);
+    verify.action(() => {
+      const options: Record<string, unknown> = verify.opts();
+      return perform(VERIFY_WORDS, options, async (terminal) => {
+        const proving = verifyCommand(recipes!, { command: io.command, keep: options['keep'] === true });
+        return proving.prepare(await givenBy(run, options, io, terminal), commandsWith);
+      });
+    });
+  }
+
   const compare = declare(program, COMPARE_WORDS);
   addOutput(compare);
   compare.argument('<run>', 'directory of a run, A').argument('<other>', 'directory of the other run, B');
@@ -122,7 +145,6 @@ export async function runCli(
     .description('show the settings of `selfplay run`, for a config file')
     .helpCommand(false);
   const print = declare(config, CONFIG_WORDS);
-  const run = commands.find(({ name }) => name === 'run');
   if (run !== undefined) {
     addSettings(print, run);
     addOutput(print);

@@ -12,6 +12,8 @@ export type Recipes = Pick<
   | 'playSpin'
   | 'fineTune'
   | 'resumeRun'
+  | 'verifyResume'
+  | 'proofText'
   | 'compareRuns'
   | 'comparisonText'
   | 'generateAnswers'

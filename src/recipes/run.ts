@@ -32,7 +32,7 @@ import {
   withEngine,
 } from './engines.ts';
 import { type Hashes, hashesOf } from './hashes.ts';
-import { demandLock, lockOf, readInputs, readLock, writeLock } from './lock.ts';
+import { demandLock, demandModules, lockOf, readInputs, readLock, writeLock } from './lock.ts';
 import { type Reduction, reductionsOf } from './memory.ts';
 import {
   isModule,
@@ -221,6 +221,7 @@ export async function reopenRun<T>(
       fix: 'bring the old files back, or start a new run',
     });
   }
+  await demandModules(join(directory, LOCK), manifest.settings);
   const was = manifest.engine;
   const asked = Object.values(changes).some((value) => value !== undefined);
   const open = (options: OpenOptions) =>
