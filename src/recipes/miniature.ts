@@ -14,10 +14,13 @@ import { measurePace, type Pace } from './pace.ts';
 import { prepareRows, type Row, type Rows } from './rows.ts';
 import type { SpinSettings } from './settings.ts';
 
-/** Seconds that it may take, where fewer rows can bring it below that. */
+/** Seconds that it may take, where fewer train rows can bring it below that. */
 const AIM = 60;
+/** Above that the governor is left out, which needs so many dev rows. */
+const MOST = 600;
 /** Train rows, the first choice first. */
-const TRAIN_ROWS = [48, 32, 24, 16, 12, 8];
+const TRAIN_ROWS = [48, 32, 24, 16, 12, 6];
+const FEW_DEV_ROWS = 4;
 const TEST_ROWS = 2;
 const NEW_TOKENS = 8;
 const ITERATIONS = 2;
@@ -51,11 +54,13 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
     const loading = (performance.now() - begin) / 1000;
     const rows = await prepareRows(settings, tokenizer, loaded.model);
     const pace = await measurePace(engine, { loaded, tokenizer }, rows.train, { settings, context });
-    const choices = [...new Set(TRAIN_ROWS.map((n) => Math.min(n, rows.train.length)))].map((n) => {
-      const cut = cutTo(settings, rows, n);
+    const choiceOf = (n: number, dev: number) => {
+      const cut = cutTo(settings, rows, Math.min(n, rows.train.length), Math.min(dev, rows.dev.length));
       return { settings: cut, seconds: secondsFor(cut, rows, { ...pace, open: start + loading + pace.open }) };
-    });
-    const choice = choices.find(({ seconds }) => seconds <= AIM) ?? choices.at(-1)!;
+    };
+    const choices = TRAIN_ROWS.map((n) => choiceOf(n, FEWEST_ROWS));
+    let choice = choices.find(({ seconds }) => seconds <= AIM) ?? choices.at(-1)!;
+    if (choice.seconds > MOST) choice = choiceOf(TRAIN_ROWS.at(-1)!, FEW_DEV_ROWS);
     const weights = 4 * loaded.model.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
     // Either game keeps its models; the one that is played has two checkpoints for a moment, of weights and moments.
     const checkpoint = weights * (settings.optimizer === 'adamw' ? 3 : 2);
@@ -63,8 +68,8 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
   });
 }
 
-/** The settings with `n` train rows, and with all sizes that follow from that. */
-function cutTo(settings: SpinSettings, { dev, test, train }: Rows, n: number): SpinSettings {
+/** The settings with `n` train rows and so many dev rows, and with all sizes that follow from that. */
+function cutTo(settings: SpinSettings, { test, train }: Rows, n: number, dev: number): SpinSettings {
   const batch = Math.max(1, Math.ceil(n / STEPS_PER_EPOCH));
   const shard = Math.max(1, Math.ceil(n / SHARDS));
   const pair = meanOf(train, ({ promptIds }) => promptIds.length) + 2 * settings.max_new_tokens;
@@ -72,14 +77,13 @@ function cutTo(settings: SpinSettings, { dev, test, train }: Rows, n: number): S
     ...settings,
     iterations: ITERATIONS,
     limit: n,
-    dev_size: Math.min(dev.length, FEWEST_ROWS),
+    dev_size: dev,
     test_size: Math.min(test.length, TEST_ROWS),
     // Few new tokens cut most answers: that must not leave the game without pairs.
     drop: settings.drop.filter((reason) => reason !== 'truncated'),
     num_train_epochs: Math.min(settings.num_train_epochs, EPOCHS),
     max_attempts: Math.min(settings.max_attempts, ATTEMPTS),
     shard_size: shard,
-    generation_batch_size: Math.min(settings.generation_batch_size, Math.max(1, Math.ceil(shard / 2))),
     batch_size: batch,
     micro_batch_tokens: Math.min(settings.micro_batch_tokens, Math.ceil((batch * pair) / 2)),
     checkpoint_seconds: 0,

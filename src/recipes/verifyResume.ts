@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { alignedText, formatCount, formatDuration, type RunEvent, readRunLog } from '../report/index.ts';
 import { failure, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
+import { FEWEST_ROWS } from './governor.ts';
 import { killPoints, type Program, playKilled, playWhole, startSeconds } from './kills.ts';
 import { type ComparedFile, compareGames, partOf } from './likeness.ts';
 import { miniatureOf } from './miniature.ts';
@@ -61,6 +62,9 @@ export async function verifyResume(
     `Two games of ${limit} train and ${dev_size} dev rows with ${max_new_tokens} new tokens, one undisturbed and one that is ` +
       `killed: about ${formatDuration(small.seconds)}, and up to ${(small.bytes / 1e9).toFixed(1)} GB in ${directory}.`,
   );
+  if (settings.governor && dev_size! < FEWEST_ROWS) {
+    context.say(`The governor takes no part: it decides by ${FEWEST_ROWS} dev rows or more.`);
+  }
   let kept = keep;
   try {
     const games = [await verifyGame(program, join(directory, 'game'), small.settings, context)];
