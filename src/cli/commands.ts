@@ -1,6 +1,6 @@
 // The commands that work on models: what each does in words, and what it says when it is done.
 import type { z } from 'zod';
-import type { RecipeContext, RunOutcome } from '../recipes/index.ts';
+import type { RecipeContext, RunOutcome, VerifyOptions } from '../recipes/index.ts';
 import { formatDuration, textTable } from '../report/index.ts';
 import { checkSettings, type Given } from './check.ts';
 import type { Recipes } from './recipes.ts';
@@ -84,6 +84,23 @@ export function mergeCommand({ mergeSchema: schema, mergeModel }: Recipes) {
       };
     },
   };
+}
+
+/** `selfplay verify-resume`: the settings of `selfplay run`, and the proof about them. */
+export function verifyCommand({ spinSchema, verifyResume, proofText }: Recipes, options: VerifyOptions): RecipeCommand {
+  return recipe('run', spinSchema, async (settings, context) => {
+    const proof = await verifyResume(settings, options, context);
+    const { directory, seconds, equal, missed } = proof;
+    return {
+      json: proof,
+      text: proofText(proof),
+      sentences: [
+        ...(directory === null ? [] : [`Both games are kept in ${directory}`]),
+        `It took ${formatDuration(seconds)}.`,
+      ],
+      status: equal && missed.length === 0 ? 0 : 1,
+    };
+  });
 }
 
 function recipe<Schema extends z.ZodType>(

@@ -9,6 +9,8 @@ export interface CliIo {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Current directory, to which relative paths are relative. */
   readonly directory: string;
+  /** Executable and first arguments that run this command line in a process of its own. */
+  readonly command: readonly [string, ...string[]];
   readonly signals: {
     on(signal: StopSignal, listener: () => void): unknown;
     off(signal: StopSignal, listener: () => void): unknown;

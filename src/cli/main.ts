@@ -17,6 +17,7 @@ try {
     stderr: process.stderr,
     env: process.env,
     directory: process.cwd(),
+    command: [process.execPath, ...process.execArgv, process.argv[1]!],
     signals: process,
     exit: (code) => process.exit(code),
   });

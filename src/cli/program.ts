@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from '@commander-js/extra-typings';
 import type { Given } from './check.ts';
-import { mergeCommand, type RecipeCommand, recipeCommands, resumeCommand } from './commands.ts';
+import { mergeCommand, type RecipeCommand, recipeCommands, resumeCommand, verifyCommand } from './commands.ts';
 import { configSchema, printedConfig } from './configCommands.ts';
 import { defaultConfig, readConfig } from './configFile.ts';
 import { addEngineCommands } from './engineCommands.ts';
@@ -19,6 +19,7 @@ import {
   MERGE_WORDS,
   RECIPE_WORDS,
   RESUME_WORDS,
+  VERIFY_WORDS,
   type Words,
 } from './words.ts';
 
@@ -112,6 +113,20 @@ export async function runCli(
       merging!.prepare(directory, givenFlags(merging!.settings, options), commandsWith),
     );
   });
+  const run = commands.find(({ name }) => name === 'run');
+  const verify = declare(program, VERIFY_WORDS);
+  if (run !== undefined) {
+    addSettings(verify, run);
+    verify.addOption(new Option('--keep', 'keep both games also when they are equal').helpGroup(OUTPUT));
+    addOutput(verify);
+    verify.action(() => {
+      const options: Record<string, unknown> = verify.opts();
+      return perform(VERIFY_WORDS, options, async (terminal) => {
+        const proving = verifyCommand(recipes!, { command: io.command, keep: options['keep'] === true });
+        return proving.prepare(await givenBy(run, options, io, terminal), commandsWith);
+      });
+    });
+  }
 
   const compare = declare(program, COMPARE_WORDS);
   addOutput(compare);
@@ -141,7 +156,6 @@ export async function runCli(
     .description('show the settings of `selfplay run`, for a config file')
     .helpCommand(false);
   const print = declare(config, CONFIG_WORDS);
-  const run = commands.find(({ name }) => name === 'run');
   if (run !== undefined) {
     addSettings(print, run);
     addOutput(print);

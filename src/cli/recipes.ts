@@ -14,6 +14,8 @@ export type Recipes = Pick<
   | 'fineTune'
   | 'mergeModel'
   | 'resumeRun'
+  | 'verifyResume'
+  | 'proofText'
   | 'compareRuns'
   | 'comparisonText'
   | 'generateAnswers'

@@ -81,6 +81,19 @@ export const MERGE_WORDS = {
   saves: false,
 } as const satisfies Words;
 
+export const VERIFY_WORDS = {
+  name: 'verify-resume',
+  summary: 'prove that a run with these settings survives being killed, bit for bit',
+  description:
+    'Takes the flags and the config file of `selfplay run`, cuts the game down to about a minute (few rows, few new ' +
+    'tokens, a checkpoint after every step), plays it once undisturbed and once with SIGKILL at random places of every ' +
+    'stage, resumed each time, and compares everything that both leave. Exit status 0: all is equal; 1: it names the ' +
+    'first file that is not, and keeps both games.',
+  usage: '--model DIR --data FILE [options]',
+  example: 'selfplay verify-resume --config spin.yaml',
+  saves: false,
+} as const satisfies Words;
+
 export const COMPARE_WORDS = {
   name: 'compare',
   summary: 'what differs between two runs, and what came of it',

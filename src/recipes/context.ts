@@ -1,6 +1,6 @@
 /** What a recipe is given besides its settings: where to report, and how to be stopped. */
 import type { Progress, RunEvent } from '../report/index.ts';
-import { SelfplayError } from '../util/index.ts';
+import { failure, SelfplayError } from '../util/index.ts';
 import type { OpenEngine } from './engines.ts';
 
 export interface RecipeContext {
@@ -21,4 +21,9 @@ export class Interrupted extends SelfplayError {
   constructor(runDirectory: string) {
     super('failure', { what: 'stopped as asked; nothing is lost', fix: `selfplay resume ${runDirectory}` });
   }
+}
+
+/** For work that leaves nothing to go on with. Throws when the user has asked for the end. */
+export function stopIfAsked(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw failure({ what: 'stopped as asked', fix: 'run the command again' });
 }

@@ -32,7 +32,7 @@ const DECISION = 'decision.json';
 /** What a remedy divides the rate by, or multiplies β with. */
 const REMEDY_FACTOR = 3;
 /** With fewer dev rows the rules would follow noise. */
-const FEWEST_ROWS = 20;
+export const FEWEST_ROWS = 20;
 
 /** The dev split says nothing below that. */
 export const canGovern = (dev: readonly Row[]): boolean => dev.length >= FEWEST_ROWS;

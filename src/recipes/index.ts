@@ -25,3 +25,4 @@ export {
 export { fineTune } from './sft.ts';
 export { evaluateModel, generateAnswers } from './single.ts';
 export { playSpin } from './spin.ts';
+export { proofText, type ResumeProof, type VerifyOptions, verifyResume } from './verifyResume.ts';

@@ -10,7 +10,9 @@ import {
   loadTrainerState,
   newestVerified,
   saveTrainerState,
+  type TrainerState,
 } from '../checkpoint/index.ts';
+import type { Engine } from '../engine/index.ts';
 import { readTensorF32 } from '../formats/index.ts';
 import { type Group, packedLength } from '../pairs/index.ts';
 import { learningRateAt, type Objective, openTrainer, type Trainer } from '../training/index.ts';
@@ -43,7 +45,7 @@ interface Counters {
   readonly memory: Record<string, number>;
 }
 
-/** Checkpoints take at most one twentieth of the time. */
+/** Checkpoints take at most one twentieth of the time, unless every step is to have one. */
 const CHECKPOINT_SHARE = 20;
 
 /** How many optimizer steps a lesson takes. */
@@ -104,14 +106,7 @@ export async function learn(
     const start = performance.now();
     await saveTrainerState(run.path(lesson.folder, CHECKPOINTS, checkpointName('step', step)), {
       state: { step, tokens, seq: run.log.nextSeq(), memory } satisfies Counters,
-      tensors: await Promise.all(
-        trainer.states.map(async (name) => ({
-          name,
-          dtype: 'F32' as const,
-          shape: [...(await engine.states()).get(name)!],
-          data: () => engine.readState(name),
-        })),
-      ),
+      tensors: await trainerTensors(engine, trainer),
     });
     await dropOlder(folder, 'step');
     lastSave = performance.now();
@@ -149,7 +144,8 @@ export async function learn(
       await lesson.afterStep?.(step + 1, steps);
       progress.advance(1, `loss ${figures.loss.toFixed(4)}`);
       const pause = (performance.now() - lastSave) / 1000;
-      const due = pause >= Math.max(settings.checkpoint_seconds, CHECKPOINT_SHARE * saveSeconds);
+      const least = settings.checkpoint_seconds;
+      const due = least === 0 || pause >= Math.max(least, CHECKPOINT_SHARE * saveSeconds);
       if (context.signal?.aborted) {
         await save(step + 1);
         throw new Interrupted(run.directory);
@@ -161,6 +157,17 @@ export async function learn(
     await trainer.dispose();
   }
   return { steps, tokens };
+}
+
+/** What a checkpoint holds beside the counters: weights and moments. */
+export async function trainerTensors(engine: Engine, { states }: Trainer): Promise<TrainerState['tensors']> {
+  const shapes = await engine.states();
+  return states.map((name) => ({
+    name,
+    dtype: 'F32',
+    shape: [...shapes.get(name)!],
+    data: () => engine.readState(name),
+  }));
 }
 
 /** The batch with the longest item: it takes the most memory when micro-batches are reduced to single items. */

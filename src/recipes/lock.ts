@@ -3,6 +3,7 @@
  * the same lock make the same weights. `--lock FILE` refuses a run whose lock would not be the same, entry by entry.
  * Notable choice: engine, threads, processor and versions are entries like any other, for sums are rounded by them.
  */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { baseDirectory, companionDirectory, demandBase, hashModelFiles, modelRevision } from '../checkpoint/index.ts';
@@ -66,8 +67,6 @@ const ELSEWHERE = new Set([
 /** Reads and hashes all that the settings name. @throws usage error or failure naming the file that is wrong */
 export async function readInputs(settings: SpinSettings | SftSettings): Promise<Inputs> {
   const { model } = settings;
-  const scorer = 'scorer' in settings ? settings.scorer : undefined;
-  const checker = 'checker' in settings && isModule(settings.checker) ? settings.checker : undefined;
   const files = await hashModelFiles(model);
   await demandBase(model);
   const { tokenizer, chatTemplate } = await hashTokenizer(await companionDirectory(model));
@@ -75,10 +74,36 @@ export async function readInputs(settings: SpinSettings | SftSettings): Promise<
     model: { revision: await modelRevision(await baseDirectory(model)), files, tokenizer, chat_template: chatTemplate },
     data: {
       ...(await rowHashes(settings)),
-      scorer: scorer === undefined ? null : await hashInput(scorer, 'check --scorer'),
-      checker: checker === undefined ? null : await hashInput(checker, 'check --checker'),
+      ...(await moduleHashes(settings)),
     },
   };
+}
+
+async function moduleHashes(settings: SpinSettings | SftSettings): Promise<Pick<Inputs['data'], 'scorer' | 'checker'>> {
+  const scorer = 'scorer' in settings ? settings.scorer : undefined;
+  const checker = 'checker' in settings && isModule(settings.checker) ? settings.checker : undefined;
+  return {
+    scorer: scorer === undefined ? null : await hashInput(scorer, 'check --scorer'),
+    checker: checker === undefined ? null : await hashInput(checker, 'check --checker'),
+  };
+}
+
+/**
+ * A scorer or checker that was changed would give the rest of a run other figures or other pairs.
+ * @param path the run's lock; one without a lock was begun by an older version, and is not held to it
+ */
+export async function demandModules(path: string, settings: SpinSettings | SftSettings): Promise<void> {
+  if (!existsSync(path)) return;
+  const { data: locked } = await readLock(path);
+  const now = await moduleHashes(settings);
+  for (const name of ['scorer', 'checker'] as const) {
+    if (now[name] === locked[name]) continue;
+    throw usageError({
+      what: `the ${name} has changed since the run began (${shownValue(locked[name])}, now ${shownValue(now[name])})`,
+      where: `${path}:data.${name}`,
+      fix: 'bring the old file back, or start a new run',
+    });
+  }
 }
 
 /** The lock of a run on this machine. */

@@ -29,7 +29,7 @@ import {
   withEngine,
 } from './engines.ts';
 import { type Hashes, hashesOf } from './hashes.ts';
-import { demandLock, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
+import { demandLock, demandModules, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
 import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
 import { type Reduction, reductionsOf } from './memory.ts';
 import { isModule, type ResumeChanges, type SftSettings, type SpinSettings } from './settings.ts';
@@ -183,6 +183,7 @@ export async function reopenRun<T>(
       fix: 'bring the old files back, or start a new run',
     });
   }
+  await demandModules(join(directory, LOCK), manifest.settings);
   const was = manifest.engine;
   const asked = Object.values(changes).some((value) => value !== undefined);
   const open = (options: OpenOptions) =>

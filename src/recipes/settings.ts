@@ -88,7 +88,11 @@ const machine = {
     .default(false)
     .describe('On a GPU: avoid kernels whose sums come in any order (a CPU has none)'),
   micro_batch_tokens: count.default(2048).describe('Tokens trained on at once: less memory or more speed, same result'),
-  checkpoint_seconds: z.number().min(0).default(120).describe('Least time between two training checkpoints'),
+  checkpoint_seconds: z
+    .number()
+    .min(0)
+    .default(120)
+    .describe('Least time between two training checkpoints; 0 saves after every step'),
 };
 
 const sampling = {

@@ -5,8 +5,8 @@ import { type Engine, openEngine } from '../engine/index.ts';
 import { openGenerator } from '../generation/index.ts';
 import { type ResultRow, resultRow } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { checkWritable, failure, writeFileAtomic } from '../util/index.ts';
-import type { RecipeContext } from './context.ts';
+import { checkWritable, writeFileAtomic } from '../util/index.ts';
+import { type RecipeContext, stopIfAsked } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
 import { itemsOf, judge, scorersFor } from './judge.ts';
 import { completions, type Player } from './opponent.ts';
@@ -39,9 +39,8 @@ async function withModel<T>(
 
 const stopper =
   ({ signal }: RecipeContext) =>
-  () => {
-    if (signal?.aborted) throw failure({ what: 'stopped as asked', fix: 'run the command again' });
-  };
+  () =>
+    stopIfAsked(signal);
 
 /** Answers of a model to the prompts of a file, one JSON object a line: {id, prompt, human, answer, finish}. */
 export async function generateAnswers(

@@ -72,6 +72,7 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
     stderr: { write: (text) => (stderr += text), on: () => undefined, isTTY: options.tty === true, columns: 80 },
     env: options.env ?? {},
     directory: options.directory ?? '/nowhere',
+    command: ['/nowhere/selfplay'],
     signals: options.signals ?? new EventEmitter(),
     exit: options.exit ?? (() => undefined),
   };
@@ -82,6 +83,7 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
     fineTune: uncalled,
     resumeRun: uncalled,
     compareRuns: uncalled,
+    verifyResume: uncalled,
     generateAnswers: uncalled,
     evaluateModel: uncalled,
     ...options.recipes,

@@ -184,6 +184,7 @@ describe('help', () => {
       'generate',
       'eval',
       'resume <run>',
+      'verify-resume',
       'compare <run> <other>',
       'doctor',
       'config',

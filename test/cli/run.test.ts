@@ -1,6 +1,12 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { Interrupted, type RecipeContext } from '../../src/recipes/index.ts';
+import {
+  Interrupted,
+  type RecipeContext,
+  type ResumeProof,
+  type SpinSettings,
+  type VerifyOptions,
+} from '../../src/recipes/index.ts';
 import type { RunEvent } from '../../src/report/index.ts';
 import { failure } from '../../src/util/index.ts';
 import { cli, outcome, results } from './fakes.ts';
@@ -125,6 +131,49 @@ describe('the other commands', () => {
     expect(status).toBe(2);
     expect(stderr).toContain('dtype must be one of auto, f32, tf32, bf16, f16, got "f8"');
     expect((await cli(['resume', 'runs/one', '--beta', '1'])).status).toBe(2);
+  });
+
+  it('verify-resume hands over the settings of run, and exits with 1 unless everything is proven to be equal', async () => {
+    const seen: unknown[] = [];
+    const proof = {
+      equal: true,
+      stages: [{ stage: 'iteration 0: train', kills: 2, compared: 1, equal: true }],
+      missed: [] as string[],
+      first: null as ResumeProof['first'],
+      directory: null as string | null,
+      seconds: 61,
+    };
+    const verifying = (found: ResumeProof) => async (settings: SpinSettings, options: VerifyOptions) => {
+      seen.push([settings.beta, options]);
+      return found;
+    };
+    const verify = (found: ResumeProof, ...more: string[]) =>
+      cli(['verify-resume', ...GIVEN, ...more], { recipes: { verifyResume: verifying(found) } });
+    const equal = await verify(proof, '--beta', '0.5', '--keep');
+    expect([equal.status, equal.stdout]).toEqual([
+      0,
+      'stage               kills  files\niteration 0: train  2      1      equal\n\n' +
+        'After 2 kills everything is the same, bit for bit.\n',
+    ]);
+    const first = {
+      part: 'iteration 0: train',
+      file: 'iteration-0/model/model.safetensors',
+      deviation: { where: 'w, element 3', a: '1', b: '2' },
+    };
+    const unequal = { ...proof, equal: false, first, directory: '/tmp/games' };
+    const found = await verify(unequal);
+    expect(found.status).toBe(1);
+    expect(found.stdout).toContain('not equal: iteration-0/model/model.safetensors, w, element 3\n  undisturbed: 1\n');
+    expect(found.stderr).toContain('Both games are kept in /tmp/games\n');
+    const missed = await verify({ ...proof, missed: ['iteration 1: evaluate'] }, '--json');
+    expect([missed.status, JSON.parse(missed.stdout).missed]).toEqual([1, ['iteration 1: evaluate']]);
+    const options = (keep: boolean) => ({ command: ['/nowhere/selfplay'], keep });
+    expect(seen).toEqual([
+      [0.5, options(true)],
+      [0.1, options(false)],
+      [0.1, options(false)],
+    ]);
+    expect((await cli(['verify-resume', ...GIVEN, '--beta', '0'])).status).toBe(2);
   });
 
   it('compare hands over both directories, and prints what was found as text or JSON', async () => {

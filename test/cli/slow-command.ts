@@ -10,6 +10,7 @@ process.exitCode = await runCli(
     stderr: process.stderr,
     env: process.env,
     directory: process.cwd(),
+    command: [process.execPath, ...process.execArgv, process.argv[1]!],
     signals: process,
     exit: (code) => process.exit(code),
   },

@@ -1,15 +1,15 @@
-// Plays the tiny game in a child process that is killed, then resumed, and compares what is left with an undisturbed run: the weights
-// and the table bit for bit, the log step by step, and the names in the directory.
+// Plays the tiny game in a child process that is killed, then resumed, and compares everything that is left with an undisturbed run,
+// as `selfplay verify-resume` does. Here the process kills itself, so that it dies at exactly the place that a test names.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { ResumeChanges, SftInput, SpinInput } from '../../src/recipes/index.ts';
-import { type RunEvent, readResults, readRunLog } from '../../src/report/index.ts';
+import { compareGames } from '../../src/recipes/likeness.ts';
+import { type RunEvent, readRunLog } from '../../src/report/index.ts';
 import { makeTinyGame } from './tiny-game.ts';
 
 const child = new URL('./play-child.ts', import.meta.url).pathname;
@@ -39,42 +39,6 @@ async function play(
   return signal ?? status;
 }
 
-/** Every file of a run that must not depend on what happened on the way, by name. */
-async function essence(out: string): Promise<Record<string, string>> {
-  const files: Record<string, string> = {
-    results: JSON.stringify((await readResults(join(out, 'results.json'))).rows),
-  };
-  for (const name of ['.', 'iteration-0', 'iteration-1']) {
-    for (const file of ['model/model.safetensors', 'model/adapter_model.safetensors', 'pairs.jsonl', 'flagged.jsonl']) {
-      const path = join(out, name, file);
-      if (existsSync(path)) files[join(name, file)] = (await readFile(path)).toString('base64');
-    }
-  }
-  return files;
-}
-
-/** What the log counts: steps with their losses, shards, finished stages and evaluations; each must be there once. */
-async function story(out: string): Promise<string[]> {
-  const names = (event: RunEvent): string[] => {
-    const at = `${event.iteration}/${event.stage}`;
-    if (event.type === 'train.step')
-      return [`${at} step ${event.step} of ${event.steps}: ${event.loss}, ${event.grad_norm}`];
-    if (event.type === 'shard.finished') return [`${at} shard ${event.shard}: ${JSON.stringify(event.counts)}`];
-    if (event.type === 'stage.finished') return [`${at} finished: ${JSON.stringify(event.counts)}`];
-    if (event.type === 'evaluation')
-      return [`${at} ${event.split} of ${event.model}: ${JSON.stringify(event.metrics)}`];
-    if (event.type === 'pairs') return [`${at} pairs: ${JSON.stringify([event.dropped, event.kept, event.lengths])}`];
-    return event.type === 'run.finished' ? ['run finished'] : [];
-  };
-  return (await readRunLog(out)).flatMap(names);
-}
-
-/** Names in the run directory, claims of dead processes left out. */
-async function listing(out: string): Promise<string[]> {
-  const names = await readdir(out, { recursive: true });
-  return names.filter((name) => !name.startsWith('lock-')).sort();
-}
-
 /**
  * To be called once by a group of tests.
  * @param changes settings of all its runs
@@ -100,9 +64,7 @@ export async function killed(command: 'run' | 'sft', places: readonly string[]):
   }
   expect(await play('resume', out)).toBe(0);
   const whole = join(home, `whole-${command}`);
-  expect(await essence(out)).toEqual(await essence(whole));
-  expect(await story(out)).toEqual(await story(whole));
-  expect(await listing(out)).toEqual(await listing(whole));
+  expect((await compareGames(whole, out)).filter(({ deviation }) => deviation !== null)).toEqual([]);
 }
 
 /** Kills a game once and lets it go on as `changes` say: its log, and the names of its engines, the first one first. */

@@ -1,0 +1,246 @@
+// verify-resume: what it compares, where it kills, and that it passes a sound resume, finds a broken one and cleans up.
+
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { appendFile, cp, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readSafetensorsHeader } from '../../src/formats/index.ts';
+import { playSpin, proofText, type SpinInput, verifyResume } from '../../src/recipes/index.ts';
+import { killPoints } from '../../src/recipes/kills.ts';
+import { compareGames } from '../../src/recipes/likeness.ts';
+import { readRunLog } from '../../src/report/index.ts';
+import { listener, makeTinyGame, type TinyGame, tinySettings } from './tiny-game.ts';
+
+const commandOf = (script: URL) => [process.execPath, '--import', 'tsx', fileURLToPath(script)] as const;
+const SOUND = commandOf(new URL('../../src/cli/main.ts', import.meta.url));
+const BROKEN = commandOf(new URL('./forgetful.ts', import.meta.url));
+
+let home: string;
+let game: TinyGame;
+/** A whole game, and the same one played again elsewhere. */
+let whole: string;
+let again: string;
+const governed: Partial<SpinInput> = { governor: true, dev_size: 20, test_size: 4, learning_rate: 1e-4 };
+const temporary = process.env['TMPDIR'];
+
+beforeAll(async () => {
+  home = await mkdtemp(join(tmpdir(), 'selfplay-verify-test-'));
+  game = await makeTinyGame(home);
+  [whole, again] = [join(home, 'whole'), join(home, 'again')];
+  for (const out of [whole, again]) await playSpin(tinySettings(game, out, governed), listener().context);
+  process.env['TMPDIR'] = join(home, 'temporary');
+  await mkdir(process.env['TMPDIR']);
+});
+afterAll(async () => {
+  if (temporary === undefined) delete process.env['TMPDIR'];
+  else process.env['TMPDIR'] = temporary;
+  await rm(home, { recursive: true, force: true });
+});
+
+describe('two games', () => {
+  const unequal = async (b: string) => (await compareGames(whole, b)).filter(({ deviation }) => deviation !== null);
+
+  /** What is found in a copy of the second game that `change` has changed. */
+  async function changedBy(change: (copy: string) => Promise<void>) {
+    const copy = join(home, 'copy');
+    await cp(again, copy, { recursive: true });
+    await change(copy);
+    const found = await unequal(copy);
+    rmSync(copy, { recursive: true });
+    return found;
+  }
+
+  it('are equal wherever and whenever they were played', async () => {
+    const compared = await compareGames(whole, again);
+    expect(compared.filter(({ deviation }) => deviation !== null)).toEqual([]);
+    const files = compared.map(({ file }) => file);
+    for (const file of [
+      'iteration-1/model/model.safetensors',
+      'iteration-0/pairs.jsonl',
+      'iteration-1/decision.json',
+    ]) {
+      expect(files).toContain(file);
+    }
+    for (const file of ['results.json', 'manifest.json', 'lock.json']) expect(files).toContain(file);
+    expect(compared.map(({ part }) => part).slice(0, 1)).toEqual(['SFT model: evaluate']);
+    expect(files.at(-1)).toBe('results.json');
+  });
+
+  it('differ in the last bit of one weight: the file, tensor and element are named', async () => {
+    const file = 'iteration-0/model/model.safetensors';
+    const found = await changedBy(async (copy) => {
+      const { tensors } = await readSafetensorsHeader(join(copy, file));
+      const bytes = await readFile(join(copy, file));
+      const { offset } = tensors.get('model.norm.weight')!;
+      bytes[offset + 4 * 5]! ^= 1;
+      await writeFile(join(copy, file), bytes);
+    });
+    expect(found).toEqual([
+      {
+        part: 'iteration 0: train',
+        file,
+        deviation: { where: 'model.norm.weight, element 5', a: expect.any(String), b: expect.any(String) },
+      },
+    ]);
+    const { a, b } = found[0]!.deviation!;
+    expect(Math.abs(Number(a) - Number(b))).toBeLessThan(1e-6);
+    expect(a).not.toBe(b);
+  });
+
+  it.each<[string, string, (text: string) => string, string, string]>([
+    [
+      'a pair',
+      'iteration-1/pairs.jsonl',
+      (text) => text.replace('"excluded":null', '"excluded":"empty"'),
+      'iteration 1: generate',
+      'line \\d+, excluded',
+    ],
+    [
+      'a judgement',
+      'iteration-0/evaluation.json',
+      (text) => text.replace('"finish":"', '"finish":"x'),
+      'iteration 0: evaluate',
+      'dev\\.\\d+\\.(greedy|sample)\\.finish',
+    ],
+    ['the table', 'results.json', (text) => text.replace('"n": 4', '"n": 5'), 'table, lock, settings', 'rows\\..*\\.n'],
+    ['the lock', 'lock.json', (text) => text.replace('"seed": 0', '"seed": 1'), 'table, lock, settings', 'seed'],
+    [
+      'the figures of a step',
+      'events.jsonl',
+      (text) => text.replace('"loss":0', '"loss":1'),
+      'iteration 0: train',
+      'train.step 1, loss',
+    ],
+  ])('differ in %s', async (_, file, change, part, where) => {
+    const found = await changedBy(async (copy) => {
+      const text = await readFile(join(copy, file), 'utf8');
+      expect(change(text)).not.toBe(text);
+      await writeFile(join(copy, file), change(text));
+    });
+    expect(found).toEqual([{ part, file, deviation: expect.anything() }]);
+    expect(found[0]!.deviation!.where).toMatch(new RegExp(`^${where}$`));
+  });
+
+  it('differ in what lies there, and in a step that is logged twice', async () => {
+    const found = await changedBy(async (copy) => {
+      await rm(join(copy, 'iteration-1/flagged.jsonl'));
+      await mkdir(join(copy, 'iteration-1/checkpoints'));
+      const log = await readRunLog(copy);
+      const step = log.findLast(({ type }) => type === 'train.step')!;
+      await appendFile(join(copy, 'events.jsonl'), `${JSON.stringify({ ...step, seq: log.at(-1)!.seq + 1 })}\n`);
+    });
+    expect(found.map(({ file, deviation }) => [file, deviation])).toEqual([
+      ['iteration-1/flagged.jsonl', { where: 'the file itself', a: 'there', b: 'not there' }],
+      ['events.jsonl', expect.objectContaining({ where: expect.stringMatching(/^stage.finished, /) })],
+      ['iteration-1/checkpoints', { where: 'the file itself', a: 'not there', b: 'there' }],
+    ]);
+  });
+});
+
+describe('the kills', () => {
+  it('come into every stage in its order, in training twice and behind the first checkpoint', async () => {
+    const log = await readRunLog(whole);
+    for (const seed of [0, 1, 2, 3]) {
+      const points = killPoints(log, seed);
+      expect(points.map(({ part }) => part)).toEqual([
+        'SFT model: evaluate',
+        ...[0, 1].flatMap((t) =>
+          ['generate', 'reference', 'train', 'train', 'evaluate'].map((stage) => `iteration ${t}: ${stage}`),
+        ),
+      ]);
+      for (const { event, delay } of points) {
+        expect(event).not.toMatch(/train.step 1$/);
+        expect(delay).toBeGreaterThanOrEqual(0);
+      }
+    }
+    expect(killPoints(log, 0)).toEqual(killPoints(log, 0));
+    expect(killPoints(log, 0)).not.toEqual(killPoints(log, 1));
+  });
+});
+
+it('with checkpoint_seconds 0 every step but the last leaves a checkpoint', async () => {
+  const out = join(home, 'steps');
+  const newest: string[] = [];
+  const { context } = listener((event) => {
+    if (event.type === 'train.step') newest.push(...readdirSync(join(out, 'iteration-0/checkpoints')));
+  });
+  await playSpin(tinySettings(game, out, { iterations: 1 }), context);
+  expect(newest).toEqual(['step-000001', 'step-000002']);
+});
+
+describe('verify-resume', () => {
+  const settings = () => tinySettings(game, 'not-used', { ...governed, learning_rate: 1e-3 });
+  const left = () => readdirSync(process.env['TMPDIR']!).filter((name) => name.startsWith('selfplay-'));
+
+  it('passes a sound resume as a command, with a checker and a scorer, and leaves nothing behind', async () => {
+    const [checker, scorer] = [join(home, 'checker.mjs'), join(home, 'scorer.mjs')];
+    await writeFile(checker, 'export default ({ human, generated }) => human.length === generated.length + 100;\n');
+    await writeFile(scorer, 'export default ({ answer }) => 1 / (1 + answer.length);\n');
+    const config = join(home, 'game.json');
+    const { out: _, ...given } = { ...settings(), checker, scorer };
+    await writeFile(config, JSON.stringify(given));
+    const job = spawn(SOUND[0], [...SOUND.slice(1), 'verify-resume', '--config', config, '--json']);
+    let [stdout, stderr] = ['', ''];
+    job.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+    job.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+    const status = await new Promise((resolve) => job.on('close', resolve));
+    expect(status, stderr).toBe(0);
+    expect(stderr).toMatch(/ train and 20 dev rows with 6 new tokens, .*: about .* s, and up to /);
+    const proof = JSON.parse(stdout);
+    expect(proof).toMatchObject({ equal: true, missed: [], first: null, directory: null });
+    const kills = proof.stages.map(({ stage, kills, equal }: Record<string, unknown>) => [stage, kills, equal]);
+    expect(kills.length).toBeGreaterThanOrEqual(9 + 1);
+    for (const [stage, count, equal] of kills) {
+      expect(equal, stage).toBe(true);
+      if (stage !== 'table, lock, settings') expect(count, stage).toBeGreaterThan(0);
+    }
+    expect(left()).toEqual([]);
+  }, 300_000);
+
+  it('finds a resume that forgets the moments: the training is the first that is not equal, and the games are kept', async () => {
+    const { context, said } = listener();
+    const proof = await verifyResume(settings(), { command: BROKEN, keep: false }, context);
+    expect(proof.equal).toBe(false);
+    const stages = new Map(proof.stages.map(({ stage, equal }) => [stage, equal]));
+    for (const stage of ['SFT model: evaluate', 'iteration 0: generate', 'iteration 0: reference']) {
+      expect(stages.get(stage), stage).toBe(true);
+    }
+    expect(stages.get('iteration 0: train')).toBe(false);
+    expect(proof.first).toMatchObject({ part: 'iteration 0: train', file: 'events.jsonl' });
+    expect(proof.first!.deviation!.where).toMatch(/^train.step \d, /);
+    expect(proofText(proof)).toContain('The first that is not equal: events.jsonl, train.step ');
+    expect(left()).toEqual([proof.directory!.split('/').at(-1)]);
+    expect(existsSync(join(proof.directory!, 'game-undisturbed/results.json'))).toBe(true);
+    expect(said.join('\n')).toContain('one undisturbed and one that is killed');
+    await rm(proof.directory!, { recursive: true });
+  }, 300_000);
+
+  it('stops at once when asked, kills what it has started and leaves nothing behind', async () => {
+    const controller = new AbortController();
+    const { context } = listener(undefined, controller.signal);
+    const children = () =>
+      readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8').trim().split(' ').filter(Boolean);
+    const before = process.platform === 'linux' ? children() : [];
+    const progress = (label: string, total: number, unit: string) => {
+      if (label.includes('undisturbed')) setTimeout(() => controller.abort(), 50);
+      return context.progress(label, total, unit);
+    };
+    const work = verifyResume(settings(), { command: SOUND, keep: false }, { ...context, progress });
+    await expect(work).rejects.toThrow('stopped as asked');
+    expect(left()).toEqual([]);
+    if (process.platform === 'linux') expect(children()).toEqual(before);
+  }, 60_000);
+
+  it('says what the game says when it cannot be played, and keeps it', async () => {
+    const scorer = join(home, 'bad.mjs');
+    await writeFile(scorer, 'export default () => "much";\n');
+    const { context, said } = listener();
+    const work = verifyResume({ ...settings(), scorer }, { command: SOUND, keep: false }, context);
+    await expect(work).rejects.toThrow(/^`selfplay run` ended with status \d: error: .*/);
+    expect(said.at(-1)).toMatch(/^The games are kept in /);
+    for (const name of left()) rmSync(join(process.env['TMPDIR']!, name), { recursive: true });
+  }, 60_000);
+});
