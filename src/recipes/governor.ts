@@ -10,7 +10,7 @@ import { exists, writeFileAtomic } from '../util/index.ts';
 import { answerFigures, type Judged } from './judge.ts';
 import { taskFigure } from './outcome.ts';
 import type { Row } from './rows.ts';
-import { iterationName, REJECTED, type Run, rejectedName } from './run.ts';
+import { DECISION, iterationName, REJECTED, type Run, rejectedName } from './run.ts';
 
 /** One try at an iteration. */
 export interface Attempt {
@@ -28,7 +28,6 @@ interface DecisionRecord extends Decision {
   readonly beta: number;
 }
 
-const DECISION = 'decision.json';
 /** What a remedy divides the rate by, or multiplies β with. */
 const REMEDY_FACTOR = 3;
 /** With fewer dev rows the rules would follow noise. */

@@ -89,7 +89,6 @@ export async function samplePairs(
             { iteration: t, seed: settings.seed },
             progress.advance,
           );
-          await writeSamples(shardFile, done);
           const seconds = (performance.now() - start) / 1000;
           const counts = { rows: done.length, tokens: done.reduce((n, { ids }) => n + ids.length, 0) };
           await run.emit({
@@ -98,9 +97,11 @@ export async function samplePairs(
             type: 'shard.finished',
             shard: i,
             shards: shards.length,
+            file: run.within(shardFile),
             seconds,
             counts,
           });
+          await writeSamples(shardFile, done);
         } else progress.advance(done.length);
         samples.push(...done);
       }
@@ -271,7 +272,6 @@ async function scoreShards(
           const scored = await scoreBatch(scorer, batch, roles, budget, progress.advance);
           for (const [name, values] of scored) logProbs.set(name, values);
         }
-        await writeLogProbs(file, logProbs);
         const seconds = (performance.now() - start) / 1000;
         await run.emit({
           iteration: t,
@@ -279,9 +279,11 @@ async function scoreShards(
           type: 'shard.finished',
           shard: i,
           shards: shards.length,
+          file: run.within(file),
           seconds,
           counts: { pairs: count },
         });
+        await writeLogProbs(file, logProbs);
       }
       for (const [name, values] of logProbs) scores.set(name, values);
     }

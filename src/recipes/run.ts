@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, join, relative, resolve } from 'node:path';
 import { modelIdentity, newestVerified } from '../checkpoint/index.ts';
 import { type Engine, type OpenOptions, openEngine } from '../engine/index.ts';
 import {
@@ -48,6 +48,8 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly attempts: Map<number, number>;
   readonly log: RunLog;
   readonly path: (...parts: string[]) => string;
+  /** The other way round: such a path from the run directory on. */
+  readonly within: (path: string) => string;
   /** Stages that the log has as finished (see `stageKey`): going through one again from disk is not logged again. */
   readonly finished: ReadonlySet<string>;
   /** Logs an event; fields that it does not give are null. */
@@ -66,6 +68,9 @@ const LOG = 'events.jsonl';
 export const CONTAMINATION = 'contamination.jsonl';
 
 /** The directory name of iteration t. */
+/** In an iteration's folder, what the governor decided. */
+export const DECISION = 'decision.json';
+
 export const iterationName = (t: number) => `iteration-${t}`;
 
 /** Where attempts at iterations lie that do not count. */
@@ -270,6 +275,7 @@ function openTools<C extends RunCommand>(
     finished: new Set(finished.map(stageKey)),
     emit,
     path: (...parts) => join(directory, ...parts),
+    within: (path) => relative(directory, path).replaceAll('\\', '/'),
     say: async (message) => {
       context.say(message);
       await emit({ type: 'note', message });
@@ -302,12 +308,17 @@ const LEAVES: Record<Stage, ((folder: string, t: number | null) => string) | nul
 };
 
 function isDurable(directory: string, event: RunEvent): boolean {
-  if (event.type === 'run.started' || event.type === 'shard.finished') return true;
-  if (event.type !== 'stage.finished' || event.stage === null) return false;
+  if (event.type === 'run.started') return true;
   const t = event.iteration;
   const folders = t === null ? ['.'] : [iterationName(t), rejectedName(t, event.attempt ?? 0)];
-  const leaves = LEAVES[event.stage];
-  return leaves === null || folders.some((folder) => existsSync(join(directory, leaves(folder, t))));
+  const isThere = (nameIn: (folder: string, t: number | null) => string) =>
+    folders.some((folder) => existsSync(join(directory, nameIn(folder, t))));
+  const stage = event.stage === null ? null : LEAVES[event.stage];
+  if (event.type === 'governor.decided') return isThere((folder) => join(folder, DECISION));
+  // The shards of a stage go when it is over.
+  if (event.type === 'shard.finished')
+    return existsSync(join(directory, event.file)) || (stage !== null && isThere(stage));
+  return event.type === 'stage.finished' && event.stage !== null && (stage === null || isThere(stage));
 }
 
 /**

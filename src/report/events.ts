@@ -47,8 +47,11 @@ const events = {
   'stage.started': {},
   /** `counts`: what was done, as { rows, tokens, truncated, … }. */
   'stage.finished': { seconds, counts },
-  /** A finished shard of generation or scoring is kept whatever happens later; `shard` counts from 0. */
-  'shard.finished': { shard: count, shards: count, seconds, counts },
+  /**
+   * A finished shard of generation or scoring is kept whatever happens later. `shard` counts from 0; `file` within the run
+   * directory is written right after the event, without which a resume does not count it.
+   */
+  'shard.finished': { shard: count, shards: count, file: z.string(), seconds, counts },
   /**
    * Train rows whose prompts overlap with those of a held-out split or a named file (data/contamination.ts); without
    * them the run goes on where `dropped`. Said again by a resume.

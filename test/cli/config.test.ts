@@ -110,7 +110,7 @@ describe('config file', () => {
     const neither = await run({ 'c.yaml': 'beta: 0\n' }, '--config', 'c.yaml');
     expect(neither.stderr).toBe(
       'error: 3 settings need correction\n' +
-        '  --model: model is missing (add --model: Model directory in Hugging Face layout: config.json, tokenizer.json, weights)\n' +
+        '  --model: model is missing (add --model: Model directory in Hugging Face layout: config.json, tokenizer.json, weights; or an adapter of PEFT)\n' +
         '  c.yaml:1:beta: beta must be a number of more than 0, got 0\n' +
         '  --data: data is missing: give the data that the model was fine-tuned on, or pairs\n' +
         HELP,

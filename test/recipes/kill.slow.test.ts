@@ -13,6 +13,8 @@ describe('a game that is killed', () => {
     ['in the middle of writing its judgement', 'path baseline/.evaluation.json'],
     ['after the first shard of answers', 'event shard.finished/generate/0/0'],
     ['in the middle of writing a shard of answers', 'path 00001.jsonl'],
+    ['when a shard of answers has just got its name', 'named samples/00001.jsonl'],
+    ['when a shard of log-probs has just got its name', 'named 00001.safetensors'],
     ['in the middle of writing the pairs', 'path .pairs.jsonl'],
     ['after the second shard of log-probs, replayed pairs included', 'event shard.finished/reference/1/1'],
     ['in the middle of writing log-probs', 'path 00002.safetensors'],

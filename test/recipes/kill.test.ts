@@ -8,7 +8,7 @@ afterAll(removeAll);
 
 describe('kill -9', () => {
   it('in the generation and in the training of a game', () =>
-    killed('run', ['event shard.finished/generate/0/1', 'event train.step/train/1/3']));
+    killed('run', ['event shard.finished/generate/0/1', 'named samples/00001.jsonl', 'event train.step/train/1/3']));
 
   it('in the training of a fine-tuning and while its model is saved', () =>
     killed('sft', ['event train.step/train/null/3', 'path .model.']));

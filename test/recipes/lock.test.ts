@@ -429,13 +429,14 @@ describe('compareRuns', () => {
 describe('a resume', () => {
   it.each(['scorer', 'checker'] as const)('refuses a %s that has changed since the run began', async (name) => {
     const module = fresh(`${name}.mjs`).replace(/\.mjs-(\d+)$/, '-$1.mjs');
-    await writeFile(module, 'export default () => 0;\n');
+    const answer = name === 'scorer' ? '0' : 'false';
+    await writeFile(module, `export default () => ${answer};\n`);
     const out = fresh();
     const controller = new AbortController();
     const { context } = listener(({ type }) => type === 'train.step' && controller.abort(), controller.signal);
     const settings = tinySettings(game, out, { ...one, [name]: module });
     expect(await rejection(playSpin(settings, context))).toBeInstanceOf(Interrupted);
-    await writeFile(module, 'export default () => 0; // other\n');
+    await writeFile(module, `export default () => ${answer}; // other\n`);
     const error = await rejection(resumeRun(out, listener().context));
     expect(error.kind).toBe('usage');
     expect(error.message).toMatch(
@@ -443,7 +444,7 @@ describe('a resume', () => {
         `^the ${name} has changed since the run began \\(${SHORT}, now ${SHORT}\\)\n {2}where: .*:data.${name}\n`,
       ),
     );
-    await writeFile(module, 'export default () => 0;\n');
+    await writeFile(module, `export default () => ${answer};\n`);
     await resumeRun(out, listener().context);
   });
 });

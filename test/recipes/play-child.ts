@@ -1,7 +1,7 @@
 // A process that plays the tiny game, to be killed: tsx play-child.ts run|sft|resume GAME OUT WHERE
-// WHERE is "event TYPE/STAGE/ITERATION/NUMBER" or "path PART": the process kills itself with SIGKILL when that event has been
-// written, or in the middle of the first write to a new file whose path contains PART; "-" plays to the end. The variable
-// PLAY_SETTINGS holds settings as JSON, RESUME_CHANGES what a resume changes.
+// WHERE is "event TYPE/STAGE/ITERATION/NUMBER", "path PART" or "named PART": the process kills itself with SIGKILL when that
+// event has been written, in the middle of the first write to a new file whose path contains PART, or when a file has
+// just got a name that does; "-" plays to the end. The variable PLAY_SETTINGS holds settings as JSON, RESUME_CHANGES what a resume changes.
 
 import { join } from 'node:path';
 import { fineTune, playSpin, resumeRun } from '../../src/recipes/index.ts';
@@ -28,6 +28,14 @@ if (what === 'path') {
         return 0;
       },
     };
+  };
+}
+
+if (what === 'named') {
+  const rename = diskIo.rename.bind(diskIo);
+  diskIo.rename = async (from, to) => {
+    await rename(from, to);
+    if (to.includes(part!)) die();
   };
 }
 

@@ -104,7 +104,16 @@ describe('openRunLog', () => {
     await write([
       { ...outside, type: 'run.started', command: 'run', version: '1' },
       { ...at, type: 'stage.started' },
-      { ...at, stage: 'generate', type: 'shard.finished', shard: 0, shards: 2, seconds: 1, counts: { rows: 64 } },
+      {
+        ...at,
+        stage: 'generate',
+        type: 'shard.finished',
+        shard: 0,
+        shards: 2,
+        file: 'iteration-0/samples/00000.jsonl',
+        seconds: 1,
+        counts: { rows: 64 },
+      },
       { ...at, type: 'stage.finished', seconds: 2, counts: { rows: 128 } },
       {
         ...at,
