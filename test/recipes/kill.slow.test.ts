@@ -57,8 +57,9 @@ describe('a fine-tuning that is killed', () => {
   it('again and again, ends at the same weights', () =>
     killed('sft', [
       'event train.step/train/null/3',
-      'path .model.',
       'event train.step/train/null/5',
+      'path .model.',
+      'event train.step/train/null/6',
       'path .results.json',
     ]));
 });
