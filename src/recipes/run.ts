@@ -67,10 +67,10 @@ const LOG = 'events.jsonl';
 /** Lists the train rows whose prompts overlap with held-out ones; not there when none do. */
 export const CONTAMINATION = 'contamination.jsonl';
 
-/** The directory name of iteration t. */
 /** In an iteration's folder, what the governor decided. */
 export const DECISION = 'decision.json';
 
+/** The directory name of iteration t. */
 export const iterationName = (t: number) => `iteration-${t}`;
 
 /** Where attempts at iterations lie that do not count. */
