@@ -78,18 +78,21 @@ export async function govern(
     metrics: { ...figures, [task.name]: task.difference },
     answers: { before: { ...before }, after: { ...after } },
   });
-  await run.say(`Iteration ${t}: ${sentences[decision.verdict]}: ${decision.reason}.`);
+  const { start_iteration: first, iterations } = run.settings;
+  const isLast = t === first + iterations - 1;
+  await run.say(`Iteration ${t}: ${sentences[decision.verdict](isLast)}: ${decision.reason}.`);
   const { number, learningRate, beta } = attempt;
   const record: DecisionRecord = { v: 1, attempt: number, learning_rate: learningRate, beta, ...decision };
   await writeFileAtomic(file, `${JSON.stringify(record, null, 2)}\n`);
   return decision;
 }
 
-const sentences: Readonly<Record<Decision['verdict'], string>> = {
-  continue: 'the game may go on',
-  stop: 'the game stops here',
-  end: 'the game is over',
-  'roll-back': 'rolled back',
+/** What a decision means, also after the last iteration that was asked for. */
+const sentences: Readonly<Record<Decision['verdict'], (isLast: boolean) => string>> = {
+  continue: (isLast) => (isLast ? 'it counts, the last of this game' : 'the game may go on'),
+  stop: (isLast) => (isLast ? 'it counts, and another would have been one too many' : 'the game stops here'),
+  end: () => 'the game is over',
+  'roll-back': () => 'rolled back',
 };
 
 /** What the dev rows say about θ_{t+1} (now) and θ_t (before). */
