@@ -50,6 +50,8 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly path: (...parts: string[]) => string;
   /** The other way round: such a path from the run directory on. */
   readonly within: (path: string) => string;
+  /** Events that count, of the processes before this one. */
+  readonly before: readonly RunEvent[];
   /** Stages that the log has as finished (see `stageKey`): going through one again from disk is not logged again. */
   readonly finished: ReadonlySet<string>;
   /** Logs an event; fields that it does not give are null. */
@@ -272,6 +274,7 @@ function openTools<C extends RunCommand>(
     reductions: reductionsOf(before),
     attempts,
     log,
+    before,
     finished: new Set(finished.map(stageKey)),
     emit,
     path: (...parts) => join(directory, ...parts),

@@ -54,7 +54,7 @@ const events = {
   'shard.finished': { shard: count, shards: count, file: z.string(), seconds, counts },
   /**
    * Train rows whose prompts overlap with those of a held-out split or a named file (data/contamination.ts); without
-   * them the run goes on where `dropped`. Said again by a resume.
+   * them the run goes on where `dropped`.
    */
   contamination: { against: z.string(), prompts: count, overlapping: count, dropped: z.boolean() },
   /**
