@@ -3,7 +3,8 @@
  *
  * Iteration t starts from θ_t, which is opponent, reference and starting point alike (θ_0 is the SFT model):
  *   1. the opponent answers the prompts of the SFT data;
- *   2. the pairs (human answer, its answer) of this and of the last iteration are scored under it;
+ *   2. the pairs (human answer, its answer) of this and of the last iteration are scored under it, if the loss has a
+ *      reference;
  *   3. the main player, starting from θ_t, learns to tell the two apart: the result is θ_{t+1};
  *   4. θ_{t+1} is judged on held-out rows, and becomes the next opponent, if the governor finds nothing against it.
  * Every step looks into the run directory first, so a resume is the same call again. A game may enter at any iteration,
@@ -12,9 +13,9 @@
 import { mkdir } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory, type LoadedModel, saveModel } from '../checkpoint/index.ts';
 import { type Checker, loadChecker } from '../evaluation/index.ts';
-import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/index.ts';
+import { type Group, type Pair, pairGroup } from '../pairs/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { startOf, usesInitial } from '../training/index.ts';
+import { startOf, usesInitial, usesReference } from '../training/index.ts';
 import { exists } from '../util/index.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
@@ -157,13 +158,14 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   const { settings } = run;
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
-  const opponent = await hashModelDirectory(player.loaded.dir);
   const fresh = await samplePairs(run, player, rows.train, t, rows.checker);
   const replayed: Pair[] =
     settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
-  const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
   const { beta, learningRate } = attempt;
   const loss = lossOf(settings, t);
+  const pairs = usesReference(loss)
+    ? await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, await hashModelDirectory(player.loaded.dir))
+    : [...fresh, ...replayed];
   const groups = usesInitial(loss) ? await triplets(run, pairs) : pairs.map((pair) => pairGroup(pair));
   if (groups.length === 0) {
     await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
@@ -187,7 +189,7 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
 }
 
 /** Pairs with the initial model's answer to the same prompt. Where that did not take part in iteration 0, the pair does not now. */
-async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<Group[]> {
+async function triplets(run: Run<'run'>, pairs: readonly Pair[]): Promise<Group[]> {
   const initial = new Map((await readPairs(run.path(iterationName(0), 'pairs.jsonl'))).map((p) => [p.id, p.generated]));
   const kept = pairs.filter(({ id }) => initial.has(id));
   const left = pairs.length - kept.length;
