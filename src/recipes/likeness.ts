@@ -108,7 +108,8 @@ async function valuesOf(file: string): Promise<object[]> {
   const text = await readFile(file, 'utf8');
   const { created: _, ...value } = JSON.parse(text, withoutPath) as Record<string, unknown>;
   const { settings } = value;
-  return [settings === undefined ? value : { ...value, settings: { ...(settings as object), out: undefined } }];
+  const elsewhere = { out: undefined, lock: undefined };
+  return [settings === undefined ? value : { ...value, settings: { ...(settings as object), ...elsewhere } }];
 }
 
 function firstDifference(

@@ -16,6 +16,7 @@ import {
   readRunLog,
   type Stage,
 } from '../report/index.ts';
+import { wallClock } from '../tokens/index.ts';
 import { lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
 import { Interrupted, type RecipeContext } from './context.ts';
 import {
@@ -40,6 +41,8 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly settings: Settings[C];
   readonly context: RecipeContext;
   readonly engine: Engine;
+  /** What the chat template writes as the time, if it writes any. */
+  readonly templateTime: string | undefined;
   /** Whether every engine of the run so far computed in f32. */
   readonly inFull: boolean;
   /** What lack of memory changed, in this process and before. */
@@ -114,7 +117,8 @@ export async function startRun<C extends RunCommand, T>(
     throw usageError({ what: 'the output directory is not empty', where: directory, fix: 'give another --out' });
   }
   const locked = settings.lock === undefined ? null : await readLock(settings.lock);
-  const inputs = await readInputs(settings);
+  // A run that repeats another has its prompts, also on another day.
+  const inputs = await readInputs(settings, locked?.model.template_time ?? wallClock());
   const { scorer: _, checker: __, ...hashes } = inputs.data;
   return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
     const lock = await lockOf(command, settings, inputs, opened.engine.info);
@@ -128,6 +132,7 @@ export async function startRun<C extends RunCommand, T>(
         command,
         version: VERSION,
         created: new Date().toISOString(),
+        template_time: inputs.model.template_time,
         settings,
         engine: frozen(opened),
         earlier_engines: [],
@@ -253,7 +258,7 @@ async function inDirectory<T>(
 
 /** @param before events that count, from the processes before this one */
 function openTools<C extends RunCommand>(
-  { settings, engine: now, earlier_engines }: Manifest<C>,
+  { settings, engine: now, earlier_engines, template_time }: Manifest<C>,
   directory: string,
   context: RecipeContext,
   { engine, log }: OpenedEngine & { readonly log: RunLog },
@@ -270,6 +275,7 @@ function openTools<C extends RunCommand>(
     settings,
     context,
     engine,
+    templateTime: template_time ?? undefined,
     inFull: [...earlier_engines, now].every(({ dtype }) => dtype === 'f32'),
     reductions: reductionsOf(before),
     attempts,

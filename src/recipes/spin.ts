@@ -51,7 +51,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const { settings, engine } = run;
   // A checker that cannot be loaded stops the game before it has cost anything.
   const checker = await loadChecker(settings.checker);
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model), run.templateTime);
   let player: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
   const rows: Table = { ...(await prepareRows(settings, tokenizer, player.loaded.model)), checker };
   await announce(run, rows, player.loaded);
