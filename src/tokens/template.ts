@@ -130,7 +130,7 @@ function boundedRange(first: unknown, second?: unknown, step: unknown = 1): numb
 /** The strftime directives that chat templates use, in English; others stay as they are. The date's UTC is the time to write. */
 function formatDate(date: Date, format: string): string {
   const two = (value: number): string => String(value).padStart(2, '0');
-  const name = (options: Intl.DateTimeFormatOptions): string => 
+  const name = (options: Intl.DateTimeFormatOptions): string =>
     new Intl.DateTimeFormat('en-US', { ...options, timeZone: 'UTC' }).format(date);
   const directives: Record<string, () => string> = {
     Y: () => String(date.getUTCFullYear()),

@@ -14,7 +14,7 @@ let game: TinyGame;
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'selfplay-clock-'));
-  game = await makeTinyGame(home, 10);
+  game = await makeTinyGame(home, 1);
   await rm(join(game.model, 'files.json'));
   const file = join(game.model, 'tokenizer_config.json');
   const config = JSON.parse(await readFile(file, 'utf8'));
@@ -27,7 +27,8 @@ afterAll(() => rm(home, { recursive: true, force: true }));
 afterEach(() => void vi.useRealTimers());
 
 const day = (n: number) => vi.useFakeTimers({ toFake: ['Date'], now: new Date(2026, 10, n, 12) });
-const settings = (name: string, changes = {}) => tinySettings(game, join(home, name), { iterations: 1, ...changes });
+const few = { stop_after: 'generate', limit: 30, dev_size: 2, test_size: 2 } as const;
+const settings = (name: string, changes = {}) => tinySettings(game, join(home, name), { ...few, ...changes });
 
 /** The prompts of the pairs as the model reads them, control tokens left out. */
 async function promptsOf(name: string): Promise<string[]> {
@@ -40,7 +41,7 @@ it('writes the date of its beginning after a resume on another day, and in a rep
   day(11);
   await playSpin(settings('whole'), listener().context);
   const prompts = await promptsOf('whole');
-  expect(prompts.length).toBeGreaterThan(10);
+  expect(prompts.length).toBeGreaterThan(5);
   expect(prompts.every((prompt) => /^11\d\+\d$/.test(prompt))).toBe(true);
   expect((await json('whole', 'lock.json')).model.template_time).toBe('2026-11-11T12:00:00');
   expect((await json('whole', 'manifest.json')).template_time).toBe('2026-11-11T12:00:00');
@@ -58,11 +59,4 @@ it('writes the date of its beginning after a resume on another day, and in a rep
 
   await playSpin(settings('another'), listener().context);
   expect((await promptsOf('another')).every((prompt) => prompt.startsWith('12'))).toBe(true);
-});
-
-it('has no time in its lock when its template has none', async () => {
-  const plain = await makeTinyGame(join(home, 'plain'), 1);
-  await playSpin(tinySettings(plain, join(home, 'dateless'), { iterations: 1 }), listener().context);
-  expect((await json('dateless', 'lock.json')).model.template_time).toBeNull();
-  expect((await json('dateless', 'manifest.json')).template_time).toBeNull();
 });

@@ -103,7 +103,12 @@ describe('lock.json', () => {
     expect(found).toMatchObject({
       v: 1,
       command: 'run',
-      model: { revision: null, tokenizer: expect.stringMatching(HASH), chat_template: expect.stringMatching(HASH) },
+      model: {
+        revision: null,
+        tokenizer: expect.stringMatching(HASH),
+        chat_template: expect.stringMatching(HASH),
+        template_time: null,
+      },
       data: { data: expect.stringMatching(HASH), eval_data: null, scorer: null },
       seed: 0,
       sampler: { temperature: 1, top_k: 0, top_p: 1, max_new_tokens: 6 },
