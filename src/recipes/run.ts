@@ -17,7 +17,7 @@ import {
   type Stage,
 } from '../report/index.ts';
 import { wallClock } from '../tokens/index.ts';
-import { lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
+import { linkedDirectory, lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
 import { Interrupted, type RecipeContext } from './context.ts';
 import {
   changed,
@@ -72,6 +72,9 @@ const LOG = 'events.jsonl';
 /** Lists the train rows whose prompts overlap with held-out ones; not there when none do. */
 export const CONTAMINATION = 'contamination.jsonl';
 
+/** Leads to the model that is the best so far by the dev split. */
+export const BEST = 'best';
+
 /** In an iteration's folder, what the governor decided. */
 export const DECISION = 'decision.json';
 
@@ -95,7 +98,7 @@ export async function startRun<C extends RunCommand, T>(
   context: RecipeContext,
   body: (run: Run<C>) => Promise<T>,
 ): Promise<T> {
-  const settings = withAbsolutePaths(given);
+  const settings = await withAbsolutePaths(given);
   const directory = resolve(settings.out ?? defaultDirectory(settings));
   const isNew = !existsSync(directory);
   const cannot = (error: unknown) =>
@@ -164,17 +167,18 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
 }
 
 /** Settings that are paths; a checker is one where it is no name. */
-const PATHS = ['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
+const PATHS = ['data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
 
-/** A resume may come from another working directory. */
-function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
+/** A resume may come from another working directory, and find a link to the model leading elsewhere. */
+async function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): Promise<S> {
   const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } = settings;
   const absolute = PATHS.flatMap((key) => {
     const path = given[key];
     return path === undefined || (key === 'checker' && !isModule(path)) ? [] : [[key, resolve(path)]];
   });
   const contamination = settings.contamination.map((file) => resolve(file));
-  return { ...settings, ...Object.fromEntries(absolute), contamination };
+  const model = await linkedDirectory(resolve(settings.model));
+  return { ...settings, ...Object.fromEntries(absolute), model, contamination };
 }
 
 /** Opens a run directory again, with its engine or what `changes` say instead; the bodies find there what is done. */
