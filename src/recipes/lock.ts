@@ -123,7 +123,7 @@ export async function lockOf(
   command: RunLock['command'],
   settings: SpinSettings | SftSettings,
   inputs: Inputs,
-  { name, version, device, dtype, threads }: EngineInfo,
+  { gpu, ...engine }: EngineInfo,
 ): Promise<RunLock> {
   const given = (isWanted: (key: string) => boolean) =>
     Object.fromEntries(
@@ -139,7 +139,7 @@ export async function lockOf(
     seed: settings.seed,
     sampler: command === 'run' ? given((key) => SAMPLER.includes(key)) : null,
     settings: given((key) => !ELSEWHERE.has(key)),
-    engine: { name, version, device, dtype, threads },
+    engine: { ...engine, ...(gpu ? { gpu: gpu.model, gpu_driver: gpu.driver } : {}) },
     processor: { ...(await processor()) },
     versions: { selfplay: VERSION, node: process.versions.node },
   };

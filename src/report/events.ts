@@ -30,6 +30,7 @@ const engine = z.object({
   device: z.string(),
   dtype: z.string(),
   threads: count,
+  gpu: z.object({ model: z.string(), driver: z.string() }).optional(),
 });
 
 const lengths = z.object({ mean: z.number(), median: z.number() });

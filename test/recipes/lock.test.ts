@@ -286,6 +286,14 @@ describe('a difference from the lock is refused by name:', () => {
     ]);
   });
 
+  it('model and driver of a GPU', async () => {
+    const gpu = { model: 'NVIDIA H200', driver: '570.86.15' };
+    expect(await refused({}, { info: { gpu } })).toEqual([
+      'engine.gpu: locked none, here NVIDIA H200',
+      'engine.gpu_driver: locked none, here 570.86.15',
+    ]);
+  });
+
   it('processor and versions', async () => {
     const other = fresh('lock');
     await cp(lock, other);
