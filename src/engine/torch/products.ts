@@ -1,6 +1,6 @@
 /** Products of matrices on torch. */
 import { broadcast, fits, type Operators, same } from './operators.ts';
-import type { Device, Tensor } from './tensors.ts';
+import type { Device, Tensor, TorchDtype } from './tensors.ts';
 
 export function productsOn(device: Device, { dispatch, own, works }: Operators) {
   const { library, adopt, empty, kind } = device;
@@ -9,8 +9,20 @@ export function productsOn(device: Device, { dispatch, own, works }: Operators) 
     library.call(own('_linear_pointwise'), 'ppppplpp', x.handle, w.handle, 0, none, 0, 0, 0, library.results[0]);
     return adopt(library.written(), [x.shape[0]!, columns], x.dtype);
   };
-  /** oneDNN is in most builds for CPUs. On AMD its products of this form are up to 1.4 times as fast as MKL's. */
-  const hasOneDnn = kind === 'cpu' && works(() => pointwise(device.ones(1), device.ones(1), 1));
+  const reordered = (w: Tensor): Tensor =>
+    adopt(dispatch('mkldnn::_reorder_linear_weight', '', [w, null], 1)[0]!, w.shape, w.dtype);
+  /**
+   * Dtypes in which oneDNN multiplies here. It is in most builds for CPUs, and on AMD its products of this form are up
+   * to 1.4 times as fast as MKL's; in bf16 it refuses processors without AVX512.
+   */
+  const hasOneDnn: ReadonlySet<TorchDtype> = new Set(
+    kind !== 'cpu'
+      ? []
+      : [
+          ...(works(() => pointwise(device.ones(1), device.ones(1), 1)) ? (['f32'] as const) : []),
+          ...(works(() => reordered(empty([1, 1], 'bf16'))) ? (['bf16'] as const) : []),
+        ],
+  );
 
   /** a [M,K], b [K,N] -> [M,N] */
   function mm(a: Tensor, b: Tensor): Tensor {
@@ -45,7 +57,7 @@ export function productsOn(device: Device, { dispatch, own, works }: Operators) 
     timesTransposed: (x: Tensor, w: Tensor) => {
       fits(x.shape.length === 2 && w.shape.length === 2 && x.shape[1] === w.shape[1], 'linear', x, w);
       fits(x.dtype === w.dtype, 'linear', x, w);
-      if (hasOneDnn && x.shape[0]! > 0) return pointwise(x, w, w.shape[0]!);
+      if (hasOneDnn.has(x.dtype) && x.shape[0]! > 0) return pointwise(x, w, w.shape[0]!);
       return mm(x, device.transposed(w));
     },
     /** `sum` += x·wᵀ: returned, in the place of `sum` or in new memory. */
@@ -53,7 +65,7 @@ export function productsOn(device: Device, { dispatch, own, works }: Operators) 
       fits(x.shape.length === 2 && w.shape.length === 2 && x.shape[1] === w.shape[1], 'linear', x, w);
       const shape = [x.shape[0]!, w.shape[0]!];
       fits(x.dtype === w.dtype && sum.dtype === x.dtype && same(sum.shape, shape), 'linear', sum, x, w);
-      if (!hasOneDnn || x.shape[0] === 0) return addmm(sum, sum, x, device.transposed(w));
+      if (!hasOneDnn.has(x.dtype) || x.shape[0] === 0) return addmm(sum, sum, x, device.transposed(w));
       const add = library.text('add');
       library.call(
         own('_linear_pointwise_binary'),
@@ -68,8 +80,7 @@ export function productsOn(device: Device, { dispatch, own, works }: Operators) 
       return adopt(library.written(), shape, x.dtype);
     },
     /** w [N,K] in the order in which `timesTransposed` reads it fastest: opaque, of the same size. Undefined where there is none. */
-    pack: (w: Tensor): Tensor | undefined =>
-      hasOneDnn ? adopt(dispatch('mkldnn::_reorder_linear_weight', '', [w, null], 1)[0]!, w.shape, w.dtype) : undefined,
+    pack: (w: Tensor): Tensor | undefined => (hasOneDnn.has(w.dtype) ? reordered(w) : undefined),
     mm,
     addmm,
     /** a [N,M,K], b [N,K,P] -> [N,M,P] */

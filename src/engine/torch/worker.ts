@@ -2,8 +2,8 @@
 import { workerData } from 'node:worker_threads';
 import { failure } from '../../util/index.ts';
 import type { ComputeDtype, DeviceName } from '../choose.ts';
-import { serve } from '../serve.ts';
 import type { Gpu } from '../contract.ts';
+import { serve } from '../serve.ts';
 import { atenOn } from './aten.ts';
 import { gpuAt } from './gpu.ts';
 import { kernelsOn } from './kernels.ts';
