@@ -140,9 +140,12 @@ describe('the engine of a run', () => {
     await play(out, { info: on('NVIDIA H200') }, { settings: {}, stopAt: 1 });
     expect((await manifestOf(out)).engine.gpu).toEqual({ model: 'NVIDIA H200', driver: '570.86.15' });
     const { error } = await play(out, { info: on('NVIDIA L4') });
-    expect(error?.message).toContain(
-      'the run computes with torch 2.15.0 on cuda (NVIDIA H200) in f32, here is torch 2.15.0 on cuda (NVIDIA L4) in f32',
-    );
+    expect(error).toMatchObject({
+      kind: 'usage',
+      what:
+        'the run computes with torch 2.15.0 on cuda (NVIDIA H200) in f32, here is torch 2.15.0 on cuda (NVIDIA L4) in f32: ' +
+        'the outcome would not be the same',
+    });
   });
 
   it('changes when the user says so: checkpoints serve every engine, and the history is kept', async () => {
