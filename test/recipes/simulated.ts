@@ -37,7 +37,7 @@ export interface Figures {
 }
 
 /** The SFT model, and every later one unless its world says otherwise. */
-export const GOOD: Figures = {
+const GOOD: Figures = {
   right: 40,
   nats: 1,
   klToOpponent: 0.05,
