@@ -140,7 +140,11 @@ function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
       '',
       ...(waiting
         ? [`Iteration ${waiting.iteration} waits to be trained; its pairs are in ${waiting.pairs}`]
-        : [`Best model: ${best.label}, in ${best.model}`, played ? 'Use it:' : 'Play SPIN with it:', ...next]),
+        : [
+            `Best model: ${best.label}, in ${best.model}${best.link === undefined ? '' : `; ${best.link} leads there`}`,
+            played ? 'Use it:' : 'Play SPIN with it:',
+            ...next,
+          ]),
       `Everything about the run is in ${directory} (${formatDuration(seconds)})`,
     ],
   };

@@ -39,6 +39,9 @@ export interface Judged {
   readonly against?: { readonly margin: number; readonly klToOpponent: number; readonly klToBase: number };
 }
 
+/** The score of a row that says whether the model tells the human answer from its opponent's. */
+export const REAL_VS_GENERATED = 'real-vs-generated';
+
 /** The scorers of a run by name: the user's own, or those that fit the human answers. */
 export async function scorersFor(rows: readonly Row[], scorer: string | undefined): Promise<Map<string, AnswerScorer>> {
   if (scorer !== undefined) return new Map([['score', await loadScorer(scorer)]]);
@@ -57,7 +60,7 @@ const HELD_OUT_ITERATION = 0xffff;
 
 /**
  * @param before the same rows under the opponent, if the model had one: then each row also says whether the model
- * tells the human answer from the opponent's (`real-vs-generated`: 1, ½ for a tie, 0)
+ * tells the human answer from the opponent's (`REAL_VS_GENERATED`: 1, ½ for a tie, 0)
  * @param base the same rows under the SFT model
  * @param beta factor of the margin, which does not change the sign
  */
@@ -117,7 +120,7 @@ export async function judge(
           const length = censor(row.responseIds, opponent.sample).length;
           const real = sum(human.subarray(0, length)) - sum(opponent.human.subarray(0, length));
           const margin = beta * (real - (sum(theirs) - sum(opponent.own)));
-          scores['real-vs-generated'] = discrimination([margin]).accuracy.mean;
+          scores[REAL_VS_GENERATED] = discrimination([margin]).accuracy.mean;
           const divergence = (under: Float32Array, then: Judged) =>
             (sum(then.own) - sum(under)) / Math.max(1, under.length);
           against = { margin, klToOpponent: divergence(theirs, opponent), klToBase: divergence(first, sftModel) };
@@ -151,14 +154,14 @@ export function humanAgainstOwn(judged: readonly Judged[]) {
   );
 }
 
-/** Length, repetition and identical shares of greedy answers, for the log. */
-export function answerFigures(judged: readonly Judged[], rows: readonly Row[]) {
+/** Length, repetition and identical shares of the greedy answers, or of those at T=1. */
+export function answerFigures(judged: readonly Judged[], rows: readonly Row[], which: 'greedy' | 'sample' = 'greedy') {
   return answerStatistics(
-    judged.map(({ greedy }, i) => ({
+    judged.map(({ [which]: { text, ids, finish } }, i) => ({
       human: rows[i]!.response,
-      answer: greedy.text,
-      ids: greedy.ids,
-      truncated: greedy.finish === 'length',
+      answer: text,
+      ids,
+      truncated: finish === 'length',
     })),
   );
 }

@@ -150,6 +150,11 @@ export interface Game {
   readonly out: string;
 }
 
+/** A game that is to be the same as another, whose lock this is. */
+export interface Repeated extends Game {
+  readonly lock: string;
+}
+
 /** Plays a game without interruption. */
 export async function playWhole(program: Program, { config, out }: Game, onEvent: (e: RunEvent) => void) {
   await follow(program, ['run', '--config', config, '--out', out], out, (event) => {
@@ -166,14 +171,14 @@ export async function playWhole(program: Program, { config, out }: Game, onEvent
  */
 export async function playKilled(
   program: Program,
-  { config, out }: Game,
+  { config, out, lock }: Repeated,
   points: readonly KillPoint[],
   onEvent: (event: RunEvent) => void,
 ): Promise<string[]> {
   const order = [...new Set(points.map(({ group }) => group))];
   let left = [...points];
   const died: string[] = [];
-  for (let argv = ['run', '--config', config, '--out', out]; ; argv = ['resume', out]) {
+  for (let argv = ['run', '--config', config, '--out', out, '--lock', lock]; ; argv = ['resume', out]) {
     const killed = await follow(program, argv, out, (event) => {
       onEvent(event);
       const at = order.indexOf(groupOf(event));

@@ -27,6 +27,8 @@ const lockSchema = z.strictObject({
     /** SHA-256 of what decides token ids, the chat template apart. */
     tokenizer: z.string(),
     chat_template: nullableHash,
+    /** The time that a template with a clock writes (tokens/template.ts): that of the first run; null for others. */
+    template_time: z.iso.datetime({ local: true }).nullable().default(null),
   }),
   /** SHA-256 of the files; null for what is not given. */
   data: z.strictObject({
@@ -64,14 +66,24 @@ const ELSEWHERE = new Set([
   ...['stop_after', 'checkpoint_seconds'],
 ]);
 
-/** Reads and hashes all that the settings name. @throws usage error or failure naming the file that is wrong */
-export async function readInputs(settings: SpinSettings | SftSettings): Promise<Inputs> {
+/**
+ * Reads and hashes all that the settings name.
+ * @param time that a chat template is to write, if it writes any
+ * @throws usage error or failure naming the file that is wrong
+ */
+export async function readInputs(settings: SpinSettings | SftSettings, time: string): Promise<Inputs> {
   const { model } = settings;
   const files = await hashModelFiles(model);
   await demandBase(model);
-  const { tokenizer, chatTemplate } = await hashTokenizer(await companionDirectory(model));
+  const { tokenizer, chatTemplate, readsClock } = await hashTokenizer(await companionDirectory(model));
   return {
-    model: { revision: await modelRevision(await baseDirectory(model)), files, tokenizer, chat_template: chatTemplate },
+    model: {
+      revision: await modelRevision(await baseDirectory(model)),
+      files,
+      tokenizer,
+      chat_template: chatTemplate,
+      template_time: readsClock ? time : null,
+    },
     data: {
       ...(await rowHashes(settings)),
       ...(await moduleHashes(settings)),
@@ -111,7 +123,7 @@ export async function lockOf(
   command: RunLock['command'],
   settings: SpinSettings | SftSettings,
   inputs: Inputs,
-  { name, version, device, dtype, threads }: EngineInfo,
+  { gpu, ...engine }: EngineInfo,
 ): Promise<RunLock> {
   const given = (isWanted: (key: string) => boolean) =>
     Object.fromEntries(
@@ -127,7 +139,7 @@ export async function lockOf(
     seed: settings.seed,
     sampler: command === 'run' ? given((key) => SAMPLER.includes(key)) : null,
     settings: given((key) => !ELSEWHERE.has(key)),
-    engine: { name, version, device, dtype, threads },
+    engine: { ...engine, ...(gpu ? { gpu: gpu.model, gpu_driver: gpu.driver } : {}) },
     processor: { ...(await processor()) },
     versions: { selfplay: VERSION, node: process.versions.node },
   };

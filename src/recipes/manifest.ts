@@ -18,6 +18,8 @@ export interface Manifest<C extends RunCommand = RunCommand> {
   readonly command: C;
   readonly version: string;
   readonly created: string;
+  /** What the chat template writes as the time, in all processes of the run; null where it writes none. */
+  readonly template_time: string | null;
   readonly settings: Settings[C];
   /** Automatic choices, frozen until the user says otherwise. */
   readonly engine: FrozenEngine;
@@ -58,7 +60,8 @@ export async function readManifest(directory: string): Promise<Manifest> {
       fix: manifest?.version === undefined ? 'start a new run' : `resume with selfplay ${manifest.version}`,
     });
   }
-  // Runs of the first version say neither why they have their engine nor that they had no other.
+  // Runs of earlier versions do not say why they have their engine, that they had no other, and what their template wrote.
   const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
-  return { ...manifest, settings: settings.data, engine, earlier_engines: manifest.earlier_engines ?? [] };
+  const { earlier_engines = [], template_time = manifest.created.slice(0, 19) } = manifest;
+  return { ...manifest, settings: settings.data, engine, earlier_engines, template_time };
 }

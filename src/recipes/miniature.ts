@@ -6,7 +6,7 @@
 import { companionDirectory } from '../checkpoint/index.ts';
 import { openEngine } from '../engine/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { usageError } from '../util/index.ts';
+import { linkedDirectory, usageError } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
 import { withEngine } from './engines.ts';
 import { FEWEST_ROWS } from './governor.ts';
@@ -57,6 +57,7 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
   const limit = Math.min(given.limit ?? Number.POSITIVE_INFINITY, sample ?? Number.POSITIVE_INFINITY, TRAIN_ROWS[0]!);
   const settings: SpinSettings = {
     ...others,
+    model: await linkedDirectory(given.model),
     start_iteration: 0,
     limit,
     max_new_tokens: Math.min(given.max_new_tokens, NEW_TOKENS),

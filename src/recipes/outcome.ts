@@ -1,12 +1,15 @@
 /** What a recipe hands back when it is done: the table, and which model to use. */
+import { resolve } from 'node:path';
 import { type ResultRow, type Results, resultRow, writeResults } from '../report/index.ts';
+import { linkDirectory } from '../util/index.ts';
 import { figuresOf, itemsOf, type Judged, type Judgement } from './judge.ts';
-import type { Run } from './run.ts';
+import { BEST, type Run } from './run.ts';
 
 export interface RunOutcome {
   readonly directory: string;
   readonly results: Results;
-  readonly best: { readonly label: string; readonly model: string };
+  /** `link` leads to the model as well. */
+  readonly best: { readonly label: string; readonly model: string; readonly link?: string };
   readonly seconds: number;
   /** Where the game was told to stop: an iteration that has its pairs and waits to be trained. */
   readonly waiting?: { readonly iteration: number; readonly pairs: string };
@@ -44,13 +47,13 @@ function chooseBest(standings: readonly Standing[]): { label: string; model: str
   return { ...best, how: `${better > 0 ? 'highest' : 'lowest'} ${name} on the dev split` };
 }
 
-/** results.json of the models so far. */
+/** results.json of the models so far, and the link to the best of them. */
 export async function tabulate(run: Run, standings: readonly Standing[]): Promise<Results> {
   const rows: ResultRow[] = [];
-  for (const { label, iteration, model, judgement } of standings) {
-    rows.push(resultRow({ label, iteration, model, items: itemsOf(judgement.test) }, rows.at(-1)));
+  for (const { judgement, ...standing } of standings) {
+    rows.push(resultRow({ ...standing, items: itemsOf(judgement.test) }, rows.at(-1)));
   }
-  const { label, how } = chooseBest(standings);
+  const { label, how, model } = chooseBest(standings);
   const results: Results = {
     v: 1,
     rows,
@@ -58,5 +61,6 @@ export async function tabulate(run: Run, standings: readonly Standing[]): Promis
     settings: { ...run.settings, split: 'test', engine: run.engine.info },
   };
   await writeResults(run.path('results.json'), results);
+  await linkDirectory(run.path(BEST), resolve(run.directory, model));
   return results;
 }

@@ -16,7 +16,8 @@ import {
   readRunLog,
   type Stage,
 } from '../report/index.ts';
-import { lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
+import { wallClock } from '../tokens/index.ts';
+import { linkedDirectory, lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
 import { Interrupted, type RecipeContext } from './context.ts';
 import {
   changed,
@@ -40,6 +41,8 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly settings: Settings[C];
   readonly context: RecipeContext;
   readonly engine: Engine;
+  /** What the chat template writes as the time, if it writes any. */
+  readonly templateTime: string | undefined;
   /** Whether every engine of the run so far computed in f32. */
   readonly inFull: boolean;
   /** What lack of memory changed, in this process and before. */
@@ -50,6 +53,8 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly path: (...parts: string[]) => string;
   /** The other way round: such a path from the run directory on. */
   readonly within: (path: string) => string;
+  /** Events that count, of the processes before this one. */
+  readonly before: readonly RunEvent[];
   /** Stages that the log has as finished (see `stageKey`): going through one again from disk is not logged again. */
   readonly finished: ReadonlySet<string>;
   /** Logs an event; fields that it does not give are null. */
@@ -67,10 +72,13 @@ const LOG = 'events.jsonl';
 /** Lists the train rows whose prompts overlap with held-out ones; not there when none do. */
 export const CONTAMINATION = 'contamination.jsonl';
 
-/** The directory name of iteration t. */
+/** Leads to the model that is the best so far by the dev split. */
+export const BEST = 'best';
+
 /** In an iteration's folder, what the governor decided. */
 export const DECISION = 'decision.json';
 
+/** The directory name of iteration t. */
 export const iterationName = (t: number) => `iteration-${t}`;
 
 /** Where attempts at iterations lie that do not count. */
@@ -90,7 +98,7 @@ export async function startRun<C extends RunCommand, T>(
   context: RecipeContext,
   body: (run: Run<C>) => Promise<T>,
 ): Promise<T> {
-  const settings = withAbsolutePaths(given);
+  const settings = await withAbsolutePaths(given);
   const directory = resolve(settings.out ?? defaultDirectory(settings));
   const isNew = !existsSync(directory);
   const cannot = (error: unknown) =>
@@ -112,7 +120,8 @@ export async function startRun<C extends RunCommand, T>(
     throw usageError({ what: 'the output directory is not empty', where: directory, fix: 'give another --out' });
   }
   const locked = settings.lock === undefined ? null : await readLock(settings.lock);
-  const inputs = await readInputs(settings);
+  // A run that repeats another has its prompts, also on another day.
+  const inputs = await readInputs(settings, locked?.model.template_time ?? wallClock());
   const { scorer: _, checker: __, ...hashes } = inputs.data;
   return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
     const lock = await lockOf(command, settings, inputs, opened.engine.info);
@@ -126,6 +135,7 @@ export async function startRun<C extends RunCommand, T>(
         command,
         version: VERSION,
         created: new Date().toISOString(),
+        template_time: inputs.model.template_time,
         settings,
         engine: frozen(opened),
         earlier_engines: [],
@@ -157,17 +167,18 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
 }
 
 /** Settings that are paths; a checker is one where it is no name. */
-const PATHS = ['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
+const PATHS = ['data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
 
-/** A resume may come from another working directory. */
-function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
+/** A resume may come from another working directory, and find a link to the model leading elsewhere. */
+async function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): Promise<S> {
   const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } = settings;
   const absolute = PATHS.flatMap((key) => {
     const path = given[key];
     return path === undefined || (key === 'checker' && !isModule(path)) ? [] : [[key, resolve(path)]];
   });
   const contamination = settings.contamination.map((file) => resolve(file));
-  return { ...settings, ...Object.fromEntries(absolute), contamination };
+  const model = await linkedDirectory(resolve(settings.model));
+  return { ...settings, ...Object.fromEntries(absolute), model, contamination };
 }
 
 /** Opens a run directory again, with its engine or what `changes` say instead; the bodies find there what is done. */
@@ -251,7 +262,7 @@ async function inDirectory<T>(
 
 /** @param before events that count, from the processes before this one */
 function openTools<C extends RunCommand>(
-  { settings, engine: now, earlier_engines }: Manifest<C>,
+  { settings, engine: now, earlier_engines, template_time }: Manifest<C>,
   directory: string,
   context: RecipeContext,
   { engine, log }: OpenedEngine & { readonly log: RunLog },
@@ -268,10 +279,12 @@ function openTools<C extends RunCommand>(
     settings,
     context,
     engine,
+    templateTime: template_time ?? undefined,
     inFull: [...earlier_engines, now].every(({ dtype }) => dtype === 'f32'),
     reductions: reductionsOf(before),
     attempts,
     log,
+    before,
     finished: new Set(finished.map(stageKey)),
     emit,
     path: (...parts) => join(directory, ...parts),

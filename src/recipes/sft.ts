@@ -39,7 +39,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
     await run.emit({ type: 'run.finished', seconds });
     return { directory: run.directory, results, best, seconds };
   }
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model), run.templateTime);
   const loaded = await loadPlayer(engine, settings, settings.model);
   const rows = await prepareRows(settings, tokenizer, loaded.model);
   if (rows.dev.length === 0) {

@@ -5,7 +5,7 @@ import { type Engine, openEngine } from '../engine/index.ts';
 import { openGenerator } from '../generation/index.ts';
 import { type ResultRow, resultRow } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { checkWritable, writeFileAtomic } from '../util/index.ts';
+import { checkWritable, linkedDirectory, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
 import { itemsOf, judge, scorersFor } from './judge.ts';
@@ -20,15 +20,16 @@ async function withModel<T>(
   body: (engine: Engine, player: Player, rows: Row[]) => Promise<T>,
 ): Promise<T> {
   if (settings.out !== undefined) await checkWritable(settings.out);
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
-  await demandBase(settings.model);
+  const model = await linkedDirectory(settings.model);
+  const tokenizer = await loadTokenizer(await companionDirectory(model));
+  await demandBase(model);
   const dataset = await readExamples(settings.data, columnsOf(settings));
   const { limit, seed } = settings;
   const examples = take(dataset.examples, { seed, ...(limit === undefined ? {} : { limit }) });
   return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
     const { engine } = opened;
     context.say(engineSentence(frozen(opened)));
-    const loaded = await loadModel(engine, settings.model);
+    const loaded = await loadModel(engine, model);
     const encoded = encodeRows(examples, settings.data, tokenizer, loaded.model);
     refuseUnusable([encoded], settings.data);
     const { rows, skipped } = encoded;

@@ -3,7 +3,8 @@
  *
  * Iteration t starts from θ_t, which is opponent, reference and starting point alike (θ_0 is the SFT model):
  *   1. the opponent answers the prompts of the SFT data;
- *   2. the pairs (human answer, its answer) of this and of the last iteration are scored under it;
+ *   2. the pairs (human answer, its answer) of this and of the last iteration are scored under it, if the loss has a
+ *      reference;
  *   3. the main player, starting from θ_t, learns to tell the two apart: the result is θ_{t+1};
  *   4. θ_{t+1} is judged on held-out rows, and becomes the next opponent, if the governor finds nothing against it.
  * Every step looks into the run directory first, so a resume is the same call again. A game may enter at any iteration,
@@ -12,14 +13,14 @@
 import { mkdir } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory, type LoadedModel, saveModel } from '../checkpoint/index.ts';
 import { type Checker, loadChecker } from '../evaluation/index.ts';
-import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/index.ts';
+import { type Group, type Pair, pairGroup } from '../pairs/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { startOf, usesInitial } from '../training/index.ts';
+import { startOf, usesInitial, usesReference } from '../training/index.ts';
 import { exists } from '../util/index.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { enterPairs } from './entry.ts';
-import { type Attempt, canGovern, govern, openAttempt } from './governor.ts';
+import { type Attempt, canGovern, FEWEST_ROWS, govern, openAttempt } from './governor.ts';
 import {
   answerFigures,
   figuresOf,
@@ -36,7 +37,7 @@ import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
-import { CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
+import { BEST, CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
 import { lossOf, type SpinSettings } from './settings.ts';
 
 /** Plays a new game. Throws Interrupted when the signal stopped it. */
@@ -44,14 +45,33 @@ export function playSpin(settings: SpinSettings, context: RecipeContext): Promis
   return startRun('run', settings, context, play);
 }
 
+/** What an iteration does with models; everything else in a game is their order, files and decisions. */
+export interface Moves {
+  /** Puts the model of a directory into the engine. */
+  readonly load: (dir: string) => Promise<LoadedModel>;
+  /** The opponent answers, the main player learns; false when there is no pair to learn from. */
+  readonly train: (opponent: Player, rows: Table, t: number, attempt: Attempt) => Promise<boolean>;
+  /** Saves what is in the engine, a successor of the loaded model. */
+  readonly save: (loaded: LoadedModel, dir: string) => Promise<void>;
+  readonly judge: (...about: Judging) => Promise<Judgement['dev']>;
+}
+type Judging = Parameters<typeof judge> extends [unknown, ...infer About] ? About : never;
+
+const movesOf = (run: Run<'run'>): Moves => ({
+  load: (dir) => loadPlayer(run.engine, run.settings, dir),
+  train: (...lesson) => train(run, ...lesson),
+  save: (loaded, dir) => saveModel(run.engine, loaded, dir),
+  judge: (...about) => judge(run, ...about),
+});
+
 /** Plays a game from where its directory stands. */
-export async function play(run: Run<'run'>): Promise<RunOutcome> {
+export async function play(run: Run<'run'>, moves = movesOf(run)): Promise<RunOutcome> {
   const begin = performance.now();
-  const { settings, engine } = run;
+  const { settings } = run;
   // A checker that cannot be loaded stops the game before it has cost anything.
   const checker = await loadChecker(settings.checker);
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
-  let player: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model), run.templateTime);
+  let player: Player = { tokenizer, loaded: await moves.load(settings.model) };
   const rows: Table = { ...(await prepareRows(settings, tokenizer, player.loaded.model)), checker };
   await announce(run, rows, player.loaded);
   await enterPairs(run, player, rows);
@@ -59,7 +79,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const first = settings.start_iteration;
   const given = { label: first === 0 ? 'SFT model' : 'given model', iteration: null };
   const standings: Standing[] = [
-    { ...given, model: settings.model, judgement: await judgeModel(run, player, rows, given) },
+    { ...given, model: settings.model, judgement: await judgeModel(run, moves, player, rows, given) },
   ];
   await warnIfForeign(run, standings[0]!.judgement);
   let results = await tabulate(run, standings);
@@ -68,7 +88,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   for (let t = first; t < first + settings.iterations; t++) {
     waiting = await stopWithPairs(run, player, rows, t);
     if (waiting) break;
-    const played = await playIteration(run, player, rows, t, standings);
+    const played = await playIteration(run, moves, player, rows, t, standings);
     if (!played) break;
     player = played.player;
     standings.push({ ...namesOf(t), model: `${iterationName(t)}/model`, judgement: played.judgement });
@@ -85,7 +105,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   return {
     directory: run.directory,
     results,
-    best: { label: best.label, model },
+    best: { label: best.label, model, link: run.path(BEST) },
     seconds,
     ...(waiting ? { waiting } : {}),
   };
@@ -124,46 +144,47 @@ async function stopWithPairs(
 /** θ_{t+1} from θ_t, in as many attempts as the governor asks for; undefined when the game ends with θ_t. */
 async function playIteration(
   run: Run<'run'>,
+  moves: Moves,
   opponent: Player,
   rows: Table,
   t: number,
   standings: readonly Standing[],
 ): Promise<{ player: Player; judgement: Judgement; isLast: boolean } | undefined> {
-  const { engine, settings } = run;
   const folder = iterationName(t);
   const model = run.path(folder, 'model');
   const [base, before] = [standings[0]!.judgement, standings.at(-1)!.judgement];
-  const governed = settings.governor && canGovern(rows.dev);
+  const governed = run.settings.governor && canGovern(rows.dev);
   for (;;) {
     const attempt = await openAttempt(run, t);
     if (!attempt) return undefined;
     if (!(await exists(model))) {
-      if (attempt.number > 0) await loadPlayer(engine, settings, opponent.loaded.dir);
-      if (!(await train(run, opponent, rows, t, attempt))) return undefined;
-      await saveModel(engine, opponent.loaded, model);
+      if (attempt.number > 0) await moves.load(opponent.loaded.dir);
+      if (!(await moves.train(opponent, rows, t, attempt))) return undefined;
+      await moves.save(opponent.loaded, model);
     }
     await dropCheckpoints(run, folder);
-    const player = { tokenizer: opponent.tokenizer, loaded: await loadPlayer(engine, settings, model) };
+    const player = { tokenizer: opponent.tokenizer, loaded: await moves.load(model) };
     await sayLineage(run, player.loaded, model);
-    const judgement = await judgeModel(run, player, rows, namesOf(t), { before, base, beta: attempt.beta });
+    const judgement = await judgeModel(run, moves, player, rows, namesOf(t), { before, base, beta: attempt.beta });
     if (!governed) return { player, judgement, isLast: false };
     const { verdict } = await govern(run, t, attempt, { now: judgement.dev, before: before.dev, rows: rows.dev });
     if (verdict !== 'roll-back') return { player, judgement, isLast: verdict !== 'continue' };
   }
 }
 
-/** The opponent answers, the main player learns; false when there is no pair to learn from. */
+/** See `Moves`. */
 async function train(run: Run<'run'>, player: Player, rows: Table, t: number, attempt: Attempt): Promise<boolean> {
   const { settings } = run;
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
-  const opponent = await hashModelDirectory(player.loaded.dir);
   const fresh = await samplePairs(run, player, rows.train, t, rows.checker);
   const replayed: Pair[] =
     settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
-  const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
   const { beta, learningRate } = attempt;
   const loss = lossOf(settings, t);
+  const pairs = usesReference(loss)
+    ? await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, await hashModelDirectory(player.loaded.dir))
+    : [...fresh, ...replayed];
   const groups = usesInitial(loss) ? await triplets(run, pairs) : pairs.map((pair) => pairGroup(pair));
   if (groups.length === 0) {
     await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
@@ -187,7 +208,7 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
 }
 
 /** Pairs with the initial model's answer to the same prompt. Where that did not take part in iteration 0, the pair does not now. */
-async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<Group[]> {
+async function triplets(run: Run<'run'>, pairs: readonly Pair[]): Promise<Group[]> {
   const initial = new Map((await readPairs(run.path(iterationName(0), 'pairs.jsonl'))).map((p) => [p.id, p.generated]));
   const kept = pairs.filter(({ id }) => initial.has(id));
   const left = pairs.length - kept.length;
@@ -199,6 +220,11 @@ async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<
 async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promise<void> {
   const { settings } = run;
   for (const note of rows.notes) await run.say(note);
+  if (settings.governor && !canGovern(rows.dev)) {
+    await run.say(
+      `The governor keeps out of this game: it needs ${FEWEST_ROWS} dev rows, and there are ${rows.dev.length}.`,
+    );
+  }
   if (settings.data !== undefined) {
     await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
   }
@@ -221,6 +247,7 @@ async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promi
 /** The held-out figures of a model, made once. */
 async function judgeModel(
   run: Run<'run'>,
+  moves: Moves,
   player: Player,
   { dev, test }: Rows,
   { label, iteration: t }: Names,
@@ -239,7 +266,7 @@ async function judgeModel(
       ['test', test],
     ] as const) {
       run.checkSignal();
-      judgement[split] = await judge(run, player, rows, scorers, {
+      judgement[split] = await moves.judge(player, rows, scorers, {
         label: `${label}: judged on ${split}`,
         beta: opponents?.beta ?? run.settings.beta,
         ...(opponents ? { before: opponents.before[split], base: opponents.base[split] } : {}),

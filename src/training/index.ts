@@ -1,5 +1,13 @@
 /** Losses, optimizers, schedules, one step. */
-export { type LossName, type LossSettings, lossNames, mixedReference, startOf, usesInitial } from './losses.ts';
+export {
+  type LossName,
+  type LossSettings,
+  lossNames,
+  mixedReference,
+  startOf,
+  usesInitial,
+  usesReference,
+} from './losses.ts';
 export type { OptimizerSettings } from './optimizer.ts';
 export { gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';
 export { learningRateAt, type Schedule } from './schedule.ts';

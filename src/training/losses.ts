@@ -225,6 +225,9 @@ export const lossNames = Object.keys(losses) as [LossName, ...LossName[]];
 /** Whether pairs are triplets: y, y', and y₀ of the initial model. */
 export const usesInitial = (loss: LossSettings): boolean => loss.name === 't-spin' && loss.historyWeight > 0;
 
+/** Whether the loss reads log-probs of both answers under a reference. */
+export const usesReference = (loss: LossSettings): boolean => startOf(loss, 1) !== null;
+
 /** ℓ(0), see `Loss`. */
 export const startOf = ({ name }: LossSettings, beta: number): number | null => losses[name].start(beta);
 

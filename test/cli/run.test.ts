@@ -35,7 +35,7 @@ describe('selfplay run', () => {
     expect(stderr).toMatch(/^I play with 2 rows\.\nanswering: 2 rows in /);
     expect(stderr).toMatch(
       new RegExp(
-        '\n\nBest model: iteration 0, in runs/one/iteration-0/model\n' +
+        '\n\nBest model: iteration 0, in runs/one/iteration-0/model; runs/one/best leads there\n' +
           'Use it:\n' +
           '  selfplay generate --model runs/one/iteration-0/model --data PROMPTS.jsonl\n' +
           '  selfplay eval --model runs/one/iteration-0/model --data HELD_OUT.jsonl\n' +

@@ -103,7 +103,12 @@ describe('lock.json', () => {
     expect(found).toMatchObject({
       v: 1,
       command: 'run',
-      model: { revision: null, tokenizer: expect.stringMatching(HASH), chat_template: expect.stringMatching(HASH) },
+      model: {
+        revision: null,
+        tokenizer: expect.stringMatching(HASH),
+        chat_template: expect.stringMatching(HASH),
+        template_time: null,
+      },
       data: { data: expect.stringMatching(HASH), eval_data: null, scorer: null },
       seed: 0,
       sampler: { temperature: 1, top_k: 0, top_p: 1, max_new_tokens: 6 },
@@ -278,6 +283,14 @@ describe('a difference from the lock is refused by name:', () => {
       'engine.name: locked onnx, here torch',
       'engine.threads: locked 1, here 7',
       'engine.version: locked 1.30.0, here 2.15.0',
+    ]);
+  });
+
+  it('model and driver of a GPU', async () => {
+    const gpu = { model: 'NVIDIA H200', driver: '570.86.15' };
+    expect(await refused({}, { info: { gpu } })).toEqual([
+      'engine.gpu: locked none, here NVIDIA H200',
+      'engine.gpu_driver: locked none, here 570.86.15',
     ]);
   });
 

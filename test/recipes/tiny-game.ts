@@ -40,12 +40,8 @@ const rows = Array.from({ length: 48 }, (_, i) => ({ a: 1 + (i % 6), b: 1 + Math
   }),
 );
 
-/** Writes data, tokenizer and a model that was trained for `steps` steps on the data. */
-export async function makeTinyGame(directory: string, steps = 40): Promise<TinyGame> {
-  await mkdir(directory, { recursive: true });
-  const data = join(directory, 'data.jsonl');
-  await writeFile(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-  const tokenizerDir = join(directory, 'tokenizer');
+/** Writes a tokenizer that was trained on these rows. */
+export async function writeTinyTokenizer(tokenizerDir: string, rows: TinyGame['rows']): Promise<void> {
   const special = ['<|user|>', '<|assistant|>', '<|end|>'];
   const texts = rows.map(({ question, answer }) => `${question}\n${answer}`);
   await writeTokenizer(tokenizerDir, trainBpe(texts, { vocabSize: 260, special }), {
@@ -53,6 +49,15 @@ export async function makeTinyGame(directory: string, steps = 40): Promise<TinyG
     eos: '<|end|>',
     pad: '<|end|>',
   });
+}
+
+/** Writes data, tokenizer and a model that was trained for `steps` steps on the data. */
+export async function makeTinyGame(directory: string, steps = 40): Promise<TinyGame> {
+  await mkdir(directory, { recursive: true });
+  const data = join(directory, 'data.jsonl');
+  await writeFile(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  const tokenizerDir = join(directory, 'tokenizer');
+  await writeTinyTokenizer(tokenizerDir, rows);
   const config = {
     model_type: 'llama',
     architectures: ['LlamaForCausalLM'],
