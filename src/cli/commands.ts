@@ -9,9 +9,9 @@ import type { RECIPE_WORDS } from './words.ts';
 
 /** What a command leaves: data for stdout, and sentences for after it. */
 export interface Outcome {
-  /** For stdout under --json; undefined when stdout has its data already. */
+  /** For stdout under --json; undefined where that is `text` as well. */
   readonly json: unknown;
-  /** For stdout without --json; may be empty. */
+  /** For stdout; may be empty. */
   readonly text: string;
   readonly sentences: readonly string[];
   /** Exit status; 0 when left out. */
@@ -42,9 +42,9 @@ export function recipeCommands(recipes: Recipes): RecipeCommand[] {
       runOutcome(await recipes.fineTune(settings, context), settings.data),
     ),
     recipe('generate', recipes.generateSchema, async (settings, context) => {
-      const { rows, file } = await recipes.generateAnswers(settings, context);
-      // Without a file the answers themselves are the data on stdout.
-      if (file === null) return { json: undefined, text: '', sentences: [] };
+      const { answers, rows, file } = await recipes.generateAnswers(settings, context);
+      // Without a file the answers themselves are the data on stdout, a line of JSON each.
+      if (file === null) return { json: undefined, text: recipes.answerLines(answers), sentences: [] };
       return { json: { rows, file }, text: '', sentences: [`${rows} answers are in ${file}`] };
     }),
     recipe('eval', recipes.evalSchema, async (settings, context) => {

@@ -143,9 +143,9 @@ export async function runCli(
   addOutput(doctor);
   doctor.action(() =>
     perform(DOCTOR_WORDS, doctor.opts(), async () => async () => {
-      const { diagnose, diagnosisText } = await import('./doctor.ts');
-      const found = await diagnose(io.directory, io.env);
-      return { json: found, text: diagnosisText(found), sentences: [], status: found.problem === null ? 0 : 1 };
+      const found = await recipes!.diagnose(io.directory, io.env);
+      const text = recipes!.diagnosisText(found);
+      return { json: found, text, sentences: [], status: found.problem === null ? 0 : 1 };
     }),
   );
 

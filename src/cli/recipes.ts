@@ -19,5 +19,8 @@ export type Recipes = Pick<
   | 'compareRuns'
   | 'comparisonText'
   | 'generateAnswers'
+  | 'answerLines'
   | 'evaluateModel'
+  | 'diagnose'
+  | 'diagnosisText'
 >;

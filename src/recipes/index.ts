@@ -1,16 +1,26 @@
 /** The recipes, each read from top to bottom: spin, sft, generate, evaluate. */
+export { type Chat, type ChatAnswer, type ChatRequest, openChat } from './chat.ts';
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
+export { type Diagnosis, diagnose, diagnosisText, type EngineFinding } from './doctor.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
-export { mergeModel } from './merge.ts';
+export { type MergeOutcome, mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
+export type { Place, Seat } from './rest.ts';
 export { resumeRun } from './resume.ts';
+export { defaultDirectory } from './run.ts';
 export {
+  type ChatInput,
+  type ChatSettings,
+  chatSchema,
+  type EvalInput,
   type EvalSettings,
   evalSchema,
+  type GenerateInput,
   type GenerateSettings,
   generateSchema,
+  type MergeInput,
   type MergeSettings,
   mergeSchema,
   type ResumeChanges,
@@ -23,6 +33,6 @@ export {
   spinSchema,
 } from './settings.ts';
 export { fineTune } from './sft.ts';
-export { evaluateModel, generateAnswers } from './single.ts';
+export { type AnsweredPrompt, answerLines, evaluateModel, generateAnswers } from './single.ts';
 export { playSpin } from './spin.ts';
 export { proofText, type ResumeProof, type VerifyOptions, verifyResume } from './verifyResume.ts';

@@ -63,6 +63,7 @@ const HELD_OUT_ITERATION = 0xffff;
  * tells the human answer from the opponent's (`REAL_VS_GENERATED`: 1, ½ for a tie, 0)
  * @param base the same rows under the SFT model
  * @param beta factor of the margin, which does not change the sign
+ * @param rest called after every answer, which is a safe point
  */
 export async function judge(
   tools: Tools,
@@ -74,7 +75,14 @@ export async function judge(
     before,
     base = before,
     beta,
-  }: { label: string; before?: readonly Judged[]; base?: readonly Judged[] | undefined; beta: number },
+    rest,
+  }: {
+    label: string;
+    before?: readonly Judged[];
+    base?: readonly Judged[] | undefined;
+    beta: number;
+    rest?: () => Promise<void>;
+  },
 ): Promise<Judged[]> {
   if (rows.length === 0) return [];
   const { settings, engine, context } = tools;
@@ -86,7 +94,10 @@ export async function judge(
       sampling,
     });
     try {
-      return await completions(tools, generator, tokenizer, rows, address, progress.advance);
+      return await completions(tools, generator, tokenizer, rows, address, (count) => {
+        progress.advance(count);
+        return rest?.();
+      });
     } finally {
       await generator.dispose();
     }

@@ -3,10 +3,9 @@
  * where it says. The places are drawn from the log of an undisturbed run of the same game.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { readJsonLines } from '../formats/index.ts';
-import type { RunEvent } from '../report/index.ts';
+import { type RunEvent, tailRunLog } from '../report/index.ts';
 import { failure, rowKey, shuffled, uniform } from '../util/index.ts';
 import { stopIfAsked } from './context.ts';
 import { numberOf, partOf } from './likeness.ts';
@@ -79,8 +78,8 @@ async function follow(
   run: string,
   onEvent: (event: RunEvent) => number | undefined,
 ): Promise<boolean> {
-  const read = tail(join(run, 'events.jsonl'));
-  read();
+  const read = tailRunLog(run);
+  while (read().length > 0); // what is there already
   stopIfAsked(signal);
   const [file, ...first] = command;
   const job = spawn(file, [...first, ...argv, '--quiet'], { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -112,25 +111,6 @@ async function follow(
     clearTimeout(planned);
     signal?.removeEventListener('abort', kill);
   }
-}
-
-/** Reads the whole lines that have been appended to a log since the last call. A resume may cut off a torn one behind them. */
-function tail(file: string): () => RunEvent[] {
-  let position = 0;
-  return () => {
-    if (!existsSync(file)) return [];
-    const handle = openSync(file, 'r');
-    try {
-      const bytes = Buffer.alloc(Math.max(0, fstatSync(handle).size - position));
-      const count = readSync(handle, bytes, 0, bytes.length, position);
-      const end = bytes.subarray(0, count).lastIndexOf('\n') + 1;
-      position += end;
-      const lines = bytes.subarray(0, end).toString('utf8').split('\n').slice(0, -1);
-      return lines.map((line) => JSON.parse(line) as RunEvent);
-    } finally {
-      closeSync(handle);
-    }
-  };
 }
 
 /** Seconds until a process has begun to work: a command that needs no more than that. */

@@ -6,7 +6,6 @@ import { mkdir, rm } from 'node:fs/promises';
 import {
   checkpointName,
   dropOlder,
-  type LoadedModel,
   loadTrainerState,
   newestVerified,
   saveTrainerState,
@@ -19,6 +18,7 @@ import { learningRateAt, type Objective, openTrainer, type Trainer } from '../tr
 import { failure, isOutOfMemory, shuffled } from '../util/index.ts';
 import { Interrupted } from './context.ts';
 import { microBatchTokens, reducedTokens, type StepAddress } from './memory.ts';
+import type { Seat } from './rest.ts';
 import { CHECKPOINTS, type Run } from './run.ts';
 import { optimizerOf } from './settings.ts';
 
@@ -69,10 +69,11 @@ export function batchesOf<T>(
 /** Trains the weights in the engine; on return they are θ_{t+1}. Throws Interrupted after a checkpoint. */
 export async function learn(
   run: Run,
-  { model }: LoadedModel,
+  player: Pick<Seat, 'loaded' | 'tokenizer'>,
   lesson: Lesson,
 ): Promise<{ steps: number; tokens: number }> {
   const { settings, engine, context } = run;
+  const { model } = player.loaded;
   const { iteration, groups, objective, learningRate = settings.learning_rate, memory = {} } = lesson;
   const perEpoch = Math.ceil(groups.length / settings.batch_size);
   const steps = stepsOf(groups.length, settings);
@@ -143,6 +144,7 @@ export async function learn(
       });
       await lesson.afterStep?.(step + 1, steps);
       progress.advance(1, `loss ${figures.loss.toFixed(4)}`);
+      await run.rest(player, { iteration, stage: 'train', step: step + 1 });
       const pause = (performance.now() - lastSave) / 1000;
       const least = settings.checkpoint_seconds;
       const due = least === 0 || pause >= Math.max(least, CHECKPOINT_SHARE * saveSeconds);

@@ -58,6 +58,7 @@ export async function samplePairs(
 ): Promise<Pair[]> {
   const file = run.path(iterationName(t), 'pairs.jsonl');
   const { settings } = run;
+  const rest = () => run.rest({ loaded, tokenizer }, { iteration: t, stage: 'generate' });
   const folder = run.path(iterationName(t), 'samples');
   if (existsSync(file)) {
     await rm(folder, { recursive: true, force: true });
@@ -72,6 +73,7 @@ export async function samplePairs(
   const { entries } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
     try {
       for (const [i, shard] of shards.entries()) {
+        await rest();
         run.checkSignal();
         const shardFile = `${folder}/${shardName(i)}.jsonl`;
         let done = await readSamples(shardFile);
@@ -81,14 +83,10 @@ export async function samplePairs(
             batchSize: settings.generation_batch_size,
             sampling,
           });
-          done = await completions(
-            run,
-            generator,
-            tokenizer,
-            shard,
-            { iteration: t, seed: settings.seed },
-            progress.advance,
-          );
+          done = await completions(run, generator, tokenizer, shard, { iteration: t, seed: settings.seed }, (count) => {
+            progress.advance(count);
+            return rest();
+          });
           const seconds = (performance.now() - start) / 1000;
           const counts = { rows: done.length, tokens: done.reduce((n, { ids }) => n + ids.length, 0) };
           await run.emit({
@@ -130,14 +128,14 @@ export async function samplePairs(
   return readPairs(file);
 }
 
-/** One answer per row, with its text. Interrupted when the run is asked to stop. */
+/** One answer per row, with its text. It goes on when `onRow` resolves. Interrupted when the run is asked to stop. */
 export async function completions(
   run: Pick<Run<'run'>, 'context' | 'checkSignal'> & { readonly settings: { readonly max_new_tokens: number } },
   generator: CompletionGenerator,
   tokenizer: ChatTokenizer,
   rows: readonly { readonly id: string; readonly promptIds: Int32Array }[],
   address: { readonly iteration: number; readonly seed: number },
-  onRow: (count: number) => void,
+  onRow: (count: number) => void | Promise<void>,
 ): Promise<TextCompletion[]> {
   try {
     const answers = await generator.generate(
@@ -181,7 +179,7 @@ type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
  */
 export async function scoreUnderOpponent(
   run: Run<'run'>,
-  { loaded }: Player,
+  player: Player,
   pairs: readonly Pair[],
   t: number,
   opponent: string,
@@ -201,9 +199,9 @@ export async function scoreUnderOpponent(
   // At iteration 0 the opponent is the base model.
   const alpha = t === 0 ? 0 : (settings.reference_alpha ?? 0);
   const { scores, base } = await stage(run, { iteration: t, stage: 'reference' }, async () => {
-    const open = () => openScorer(run.engine, loaded.model);
-    const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the opponent', open });
-    const base = alpha === 0 ? undefined : await scoreUnderBase(run, loaded, t, shards);
+    const open = () => openScorer(run.engine, player.loaded.model);
+    const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the opponent', open, player });
+    const base = alpha === 0 ? undefined : await scoreUnderBase(run, player.loaded, t, shards);
     return { counts: { pairs: pairs.length }, scores, base };
   });
   const reference = (pair: Pair, role: 'real' | 'generated'): Float32Array => {
@@ -248,9 +246,11 @@ async function scoreShards(
     readonly folder: string;
     readonly whose: string;
     readonly open: () => Promise<Scorer>;
+    /** Who is in the engine from the first shard to the last; without it there is no safe point here. */
+    readonly player?: Player;
   },
 ): Promise<Map<string, Float32Array>> {
-  const { shards, roles, folder, whose, open } = work;
+  const { shards, roles, folder, whose, open, player } = work;
   const pairsOf = (shard: readonly Pair[][]) => shard.reduce((n, { length }) => n + length, 0);
   const total = shards.reduce((n, shard) => n + pairsOf(shard), 0);
   const budget = microBatchTokens(run.settings.micro_batch_tokens, run.reductions, { iteration: t, step: 1 });
@@ -259,6 +259,7 @@ async function scoreShards(
   const scores = new Map<string, Float32Array>();
   try {
     for (const [i, shard] of shards.entries()) {
+      if (player) await run.rest(player, { iteration: t, stage: 'reference' });
       run.checkSignal();
       const file = `${folder}/${shardName(i)}.safetensors`;
       const count = pairsOf(shard);

@@ -33,6 +33,7 @@ import { type Hashes, hashesOf } from './hashes.ts';
 import { demandLock, demandModules, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
 import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
 import { type Reduction, reductionsOf } from './memory.ts';
+import type { Place, Seat } from './rest.ts';
 import { isModule, type ResumeChanges, type SftSettings, type SpinSettings } from './settings.ts';
 
 /** An open run: one process writes to it. */
@@ -62,6 +63,11 @@ export interface Run<C extends RunCommand = RunCommand> {
   /** A sentence for the user, also in the log. */
   readonly say: (sentence: string) => Promise<void>;
   readonly warn: (sentence: string) => Promise<void>;
+  /** A safe point, with the model that is in the engine: resolves when the run may go on, or shall stop. */
+  readonly rest: (
+    player: Pick<Seat, 'loaded' | 'tokenizer'>,
+    at: Omit<Place, 'step'> & Partial<Place>,
+  ) => Promise<void>;
   /** Throws Interrupted when the run was asked to stop. */
   readonly checkSignal: () => void;
 }
@@ -297,6 +303,8 @@ function openTools<C extends RunCommand>(
       context.say(`Warning: ${message}`);
       await emit({ type: 'warning', message });
     },
+    rest: async ({ loaded, tokenizer }, at) =>
+      context.atRest?.({ engine, loaded, tokenizer, place: { step: null, ...at } }),
     checkSignal: () => {
       if (context.signal?.aborted) throw new Interrupted(directory);
     },
@@ -354,7 +362,8 @@ async function lastDurable(directory: string, end: number): Promise<number> {
   return Math.min(from, end);
 }
 
-function defaultDirectory({ model }: { readonly model: string }): string {
+/** Where a run of this model goes that is given no directory, by the time of the call. */
+export function defaultDirectory({ model }: { readonly model: string }): string {
   const stamp = new Date().toISOString().slice(0, 19).replace('T', '-').replaceAll(':', '');
   return join('runs', `${basename(resolve(model))}-${stamp}`);
 }

@@ -408,13 +408,27 @@ export const evalSchema = z.strictObject({
   micro_batch_tokens: machine.micro_batch_tokens,
 });
 
+/** A conversation with a model that a run has in the engine: as `selfplay generate` answers. */
+export const chatSchema = generateSchema.pick({
+  max_new_tokens: true,
+  temperature: true,
+  top_k: true,
+  top_p: true,
+  seed: true,
+});
+
 export type SpinSettings = z.output<typeof spinSchema>;
 export type SpinInput = z.input<typeof spinSchema>;
 export type SftSettings = z.output<typeof sftSchema>;
 export type SftInput = z.input<typeof sftSchema>;
 export type MergeSettings = z.output<typeof mergeSchema>;
+export type MergeInput = z.input<typeof mergeSchema>;
 export type GenerateSettings = z.output<typeof generateSchema>;
+export type GenerateInput = z.input<typeof generateSchema>;
 export type EvalSettings = z.output<typeof evalSchema>;
+export type EvalInput = z.input<typeof evalSchema>;
+export type ChatSettings = z.output<typeof chatSchema>;
+export type ChatInput = z.input<typeof chatSchema>;
 export type EngineSettings = Pick<SpinSettings, keyof typeof engine>;
 export type ResumeChanges = z.output<typeof resumeSchema>;
 

@@ -41,6 +41,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   }
   const tokenizer = await loadTokenizer(await companionDirectory(settings.model), run.templateTime);
   const loaded = await loadPlayer(engine, settings, settings.model);
+  const player = { loaded, tokenizer };
   const rows = await prepareRows(settings, tokenizer, loaded.model);
   if (rows.dev.length === 0) {
     throw usageError({
@@ -69,7 +70,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   const every = Math.max(1, Math.floor(steps / (settings.num_train_epochs * settings.evaluations)));
   const counts = { steps, tokens: 0 };
   await stage(run, { iteration: null, stage: 'train' }, async () => {
-    const done = await learn(run, loaded, {
+    const done = await learn(run, player, {
       iteration: null,
       folder: '.',
       groups: rows.train.map(asGroup),

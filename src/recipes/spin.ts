@@ -196,7 +196,7 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
       `in ${stepsOf(groups.length, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${beta}, learning rate ${learningRate}.`,
   );
   await stage(run, { iteration: t, stage: 'train' }, async () => ({
-    counts: await learn(run, player.loaded, {
+    counts: await learn(run, player, {
       iteration: t,
       folder,
       groups,
@@ -269,6 +269,7 @@ async function judgeModel(
       judgement[split] = await moves.judge(player, rows, scorers, {
         label: `${label}: judged on ${split}`,
         beta: opponents?.beta ?? run.settings.beta,
+        rest: () => run.rest(player, { iteration: t, stage: 'evaluate' }),
         ...(opponents ? { before: opponents.before[split], base: opponents.base[split] } : {}),
       });
       if (rows.length > 0) await logJudgement(run, t, label, split, judgement[split], rows);

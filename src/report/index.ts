@@ -11,6 +11,6 @@ export {
   resultRow,
   writeResults,
 } from './results.ts';
-export { openRunLog, type RunLog, type RunLogOptions, readRunLog } from './runlog.ts';
+export { openRunLog, type RunLog, type RunLogOptions, readRunLog, tailRunLog } from './runlog.ts';
 export { markdownTable, textTable } from './table.ts';
 export { formatCount, formatDuration, formatRate } from './text.ts';

@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import {
+  type AnsweredPrompt,
   Interrupted,
   type RecipeContext,
   type ResumeProof,
@@ -226,15 +227,25 @@ describe('the other commands', () => {
     expect(stderr).toContain("error: missing required argument 'run'");
   });
 
-  it('generate adds nothing to answers on stdout', async () => {
-    const generateAnswers = async () => ({ rows: 2, file: null });
-    const { status, stdout } = await cli(['generate', ...GIVEN, '--json'], { recipes: { generateAnswers } });
-    expect(status).toBe(0);
-    expect(stdout).toBe('');
+  const answers: AnsweredPrompt[] = [
+    { id: 'a', prompt: [{ role: 'user', content: '1+1' }], human: '2', answer: '3', finish: 'end' },
+    { id: 'b', prompt: [{ role: 'user', content: '1+2' }], human: '3', answer: 'three', finish: 'length' },
+  ];
+
+  it('generate prints the answers as JSON lines and nothing else, with --json and without', async () => {
+    const generateAnswers = async () => ({ answers, rows: 2, file: null });
+    for (const more of [[], ['--json']]) {
+      const { status, stdout } = await cli(['generate', ...GIVEN, ...more], { recipes: { generateAnswers } });
+      expect(status).toBe(0);
+      expect(stdout).toBe(
+        '{"id":"a","prompt":[{"role":"user","content":"1+1"}],"human":"2","answer":"3","finish":"end"}\n' +
+          '{"id":"b","prompt":[{"role":"user","content":"1+2"}],"human":"3","answer":"three","finish":"length"}\n',
+      );
+    }
   });
 
   it('generate with a file names it', async () => {
-    const generateAnswers = async () => ({ rows: 2, file: 'a.jsonl' });
+    const generateAnswers = async () => ({ answers, rows: 2, file: 'a.jsonl' });
     const { stdout, stderr } = await cli(['generate', ...GIVEN], { recipes: { generateAnswers } });
     expect([stdout, stderr]).toEqual(['', '2 answers are in a.jsonl\n']);
   });
