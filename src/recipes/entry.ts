@@ -18,7 +18,7 @@ import { type Player, stage } from './opponent.ts';
 import { type PairRecord, pairRecordSchema } from './records.ts';
 import { chooseRows, type HeldOut, type Rows, refuseUnusable } from './rows.ts';
 import { CONTAMINATION, iterationName, type Run } from './run.ts';
-import { type Entry, type JudgedEntry, judgeEntries, pairRecord, reportPairs, writeEntries } from './verdicts.ts';
+import { type Entry, type JudgedEntry, judgeEntries, pairRecord, reportPairs, writeEntries, writtenTokens } from './verdicts.ts';
 
 /** A row before its ids are checked or made: a prompt with its human answer, and what the opponent's answer comes from. */
 interface FileRow extends Example {
@@ -76,7 +76,7 @@ export async function enterPairs(
       }
       for (const problem of skipped.slice(0, 3)) await run.say(`skipped ${problem}`);
       if (skipped.length > 3) await run.say(`skipped ${skipped.length - 3} more rows`);
-      return { counts: { pairs: entries.length, skipped: skipped.length } };
+      return { counts: { pairs: entries.length, skipped: skipped.length, computed: writtenTokens(entries) } };
     });
     await writeEntries(run, t, entries);
   }

@@ -4,6 +4,7 @@
  */
 import { type Example, type Overlap, promptOverlaps, readExamples, splitExamples, take } from '../data/index.ts';
 import type { LanguageModel } from '../models/index.ts';
+import type { Group } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { SelfplayError, usageError } from '../util/index.ts';
 import type { SpinSettings } from './settings.ts';
@@ -13,6 +14,9 @@ export interface Row extends Example {
   readonly promptIds: Int32Array;
   readonly responseIds: Int32Array;
 }
+
+/** A row as plain SFT learns it. */
+export const asGroup = ({ promptIds, responseIds }: Row): Group => ({ promptIds, responses: [{ ids: responseIds }] });
 
 /** Prompts that should be news to the model. */
 export interface HeldOut {

@@ -236,6 +236,24 @@ const entry = {
     .describe('Stop when an iteration has its pairs; to be resumed, or trained elsewhere'),
 };
 
+/** Controls of a game, in the order of the table: recipes/baselines.ts. */
+const BASELINES = ['sft-steps', 'sft-flops', 'sft-temperature', 'sft-reweighted'] as const;
+export type BaselineName = (typeof BASELINES)[number];
+
+/** Whatever a game has beside itself for comparison. */
+export const baselinesSchema = z.strictObject({
+  baselines: z
+    .array(z.enum([...BASELINES, 'all']))
+    .default([])
+    .describe('Controls for the same table, made behind the game; docs/baselines.md explains them'),
+});
+
+export type BaselinesSettings = z.output<typeof baselinesSchema>;
+
+/** Those that are asked for, each once, in their order. */
+export const baselinesOf = ({ baselines }: BaselinesSettings): BaselineName[] =>
+  baselines.includes('all') ? [...BASELINES] : BASELINES.filter((name) => baselines.includes(name));
+
 export const spinSchema = z
   .strictObject({
     ...where,
@@ -272,6 +290,7 @@ export const spinSchema = z
       .default(true)
       .describe('After each iteration let the dev split decide whether it counts and the game goes on'),
     max_attempts: count.default(3).describe('Attempts at an iteration that the governor rolls back'),
+    ...baselinesSchema.shape,
     ...optimization({ learning_rate: 5e-7, optimizer: 'rmsprop', num_train_epochs: 2 }),
     ...adapter,
     ...scoring,

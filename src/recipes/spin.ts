@@ -12,47 +12,46 @@
 import { mkdir } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory, type LoadedModel, saveModel } from '../checkpoint/index.ts';
 import { type Checker, loadChecker } from '../evaluation/index.ts';
-import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/index.ts';
+import { comparisonSentence } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { startOf, usesInitial } from '../training/index.ts';
+import { startOf } from '../training/index.ts';
 import { exists } from '../util/index.ts';
+import { demandRows, playBaselines } from './baselines.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { enterPairs } from './entry.ts';
 import { type Attempt, canGovern, govern, openAttempt } from './governor.ts';
-import {
-  answerFigures,
-  figuresOf,
-  humanAgainstOwn,
-  type Judgement,
-  judge,
-  readJudgement,
-  scorersFor,
-  writeJudgement,
-} from './judge.ts';
+import { groupsOf, replayedPairs } from './groups.ts';
+import { judgeModel, type Names } from './heldOut.ts';
+import { humanAgainstOwn, type Judgement } from './judge.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
-import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
-import { CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
-import { lossOf, type SpinSettings } from './settings.ts';
+import { CONTAMINATION, iterationName, type Run, startRun, withSettings } from './run.ts';
+import { baselinesOf, lossOf, type SpinSettings } from './settings.ts';
 
 /** Plays a new game. Throws Interrupted when the signal stopped it. */
 export function playSpin(settings: SpinSettings, context: RecipeContext): Promise<RunOutcome> {
   return startRun('run', settings, context, play);
 }
 
-/** Plays a game from where its directory stands. */
-export async function play(run: Run<'run'>): Promise<RunOutcome> {
+/**
+ * Plays a game from where its directory stands.
+ * @param baselines controls that the run is to have from now on, if not those of its settings
+ */
+export async function play(opened: Run<'run'>, baselines = baselinesOf(opened.settings)): Promise<RunOutcome> {
   const begin = performance.now();
-  const { settings, engine } = run;
+  const { settings, engine } = opened;
   // A checker that cannot be loaded stops the game before it has cost anything.
   const checker = await loadChecker(settings.checker);
   const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
   let player: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
   const rows: Table = { ...(await prepareRows(settings, tokenizer, player.loaded.model)), checker };
+  demandRows(baselines, rows);
+  const isNews = baselines.join() !== baselinesOf(settings).join();
+  const run = isNews ? await withSettings(opened, { baselines }) : opened;
   await announce(run, rows, player.loaded);
   await enterPairs(run, player, rows);
 
@@ -75,6 +74,13 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
     results = await tabulate(run, standings);
     if (played.isLast) break;
   }
+  if (!waiting) {
+    const controls = await playBaselines({ run, tokenizer, rows, standings });
+    if (controls.length > 0) results = await tabulate(run, standings, controls);
+    for (const comparison of results.comparisons ?? []) {
+      await run.emit({ type: 'note', message: comparisonSentence(comparison) });
+    }
+  }
 
   const seconds = (performance.now() - begin) / 1000;
   await run.emit(
@@ -91,8 +97,6 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   };
 }
 
-/** A model's row of the table: iteration null is the model that the game starts from. */
-type Names = Pick<Standing, 'label' | 'iteration'>;
 const namesOf = (t: number): Names => ({ label: `iteration ${t}`, iteration: t });
 
 /** The rows, and what takes a sample for equal to the human answer. */
@@ -159,12 +163,12 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   await mkdir(run.path(folder), { recursive: true });
   const opponent = await hashModelDirectory(player.loaded.dir);
   const fresh = await samplePairs(run, player, rows.train, t, rows.checker);
-  const replayed: Pair[] =
-    settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
+  const replayed = await replayedPairs(run, t);
   const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
   const { beta, learningRate } = attempt;
   const loss = lossOf(settings, t);
-  const groups = usesInitial(loss) ? await triplets(run, pairs) : pairs.map((pair) => pairGroup(pair));
+  const { groups, leftOut } = await groupsOf(run, pairs, t);
+  if (leftOut > 0) await run.say(`${leftOut} pairs are left out because the SFT model's answer to their prompt was.`);
   if (groups.length === 0) {
     await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
     return false;
@@ -184,15 +188,6 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
     }),
   }));
   return true;
-}
-
-/** Pairs with the initial model's answer to the same prompt. Where that did not take part in iteration 0, the pair does not now. */
-async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<Group[]> {
-  const initial = new Map((await readPairs(run.path(iterationName(0), 'pairs.jsonl'))).map((p) => [p.id, p.generated]));
-  const kept = pairs.filter(({ id }) => initial.has(id));
-  const left = pairs.length - kept.length;
-  if (left > 0) await run.say(`${left} pairs are left out because the SFT model's answer to their prompt was.`);
-  return kept.map((pair) => pairGroup(pair, initial.get(pair.id)));
 }
 
 /** Says in plain words what is about to happen, to which rows. */
@@ -217,62 +212,6 @@ async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promi
       `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step).`,
   );
 }
-
-/** The held-out figures of a model, made once. */
-async function judgeModel(
-  run: Run<'run'>,
-  player: Player,
-  { dev, test }: Rows,
-  { label, iteration: t }: Names,
-  opponents?: { readonly before: Judgement; readonly base: Judgement; readonly beta: number },
-): Promise<Judgement> {
-  const folder = t === null ? 'baseline' : iterationName(t);
-  const file = run.path(folder, 'evaluation.json');
-  const known = await readJudgement(file);
-  if (known) return known;
-  const scorers = await scorersFor([...dev, ...test], run.settings.scorer);
-  await mkdir(run.path(folder), { recursive: true });
-  const judgement = { dev: [], test: [] } as { dev: Judgement['dev']; test: Judgement['test'] };
-  await stage(run, { iteration: t, stage: 'evaluate' }, async () => {
-    for (const [split, rows] of [
-      ['dev', dev],
-      ['test', test],
-    ] as const) {
-      run.checkSignal();
-      judgement[split] = await judge(run, player, rows, scorers, {
-        label: `${label}: judged on ${split}`,
-        beta: opponents?.beta ?? run.settings.beta,
-        ...(opponents ? { before: opponents.before[split], base: opponents.base[split] } : {}),
-      });
-      if (rows.length > 0) await logJudgement(run, t, label, split, judgement[split], rows);
-    }
-    return { counts: { dev: dev.length, test: test.length } };
-  });
-  await writeJudgement(file, judgement);
-  return judgement;
-}
-
-async function logJudgement(
-  run: Run<'run'>,
-  iteration: number | null,
-  label: string,
-  split: keyof Judgement,
-  judged: Judgement['dev'],
-  rows: Rows['dev'],
-): Promise<void> {
-  const at = { iteration, stage: 'evaluate' } as const;
-  await run.emit({ ...at, type: 'evaluation', split, model: label, metrics: figuresOf(judged) });
-  const { identicalToHuman, truncated, meanLength, repetition } = answerFigures(judged, rows);
-  await run.emit({
-    ...at,
-    type: 'note',
-    message:
-      `${label} on ${split}: greedy answers of ${meanLength.toFixed(1)} tokens, ${percent(truncated)} cut, ` +
-      `${percent(identicalToHuman)} identical to the human answer, repetition ${percent(repetition)}`,
-  });
-}
-
-const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
 
 async function warnIfForeign(run: Run<'run'>, { dev, test }: Judgement): Promise<void> {
   if (dev.length + test.length === 0) return;

@@ -4,7 +4,7 @@
  */
 import { type Checker, lengthBias, lengthWarning, repetition } from '../evaluation/index.ts';
 import type { LanguageModel } from '../models/index.ts';
-import { type Candidate, censor, countsInWords, countVerdicts, judgePairs, type Verdict } from '../pairs/index.ts';
+import { type Candidate, censor, countsInWords, countVerdicts, judgePairs, packedLength, type Verdict } from '../pairs/index.ts';
 import {
   type FlaggedRecord,
   type PairRecord,
@@ -84,6 +84,12 @@ async function candidateOf(record: PairRecord, checker: Checker | null): Promise
     equivalent: checker !== null && finish === 'end' && (await checker({ id, prompt: [...prompt], response, answer })),
     repeated: { real: repetition(pair.real, LOOP_WINDOW), generated: repetition(pair.generated, LOOP_WINDOW) },
   };
+}
+
+/** Tokens that go through the model while it writes the generated answers, of pairs that are left out as well. */
+export function writtenTokens(entries: readonly Entry[]): number {
+  const pairs = entries.map(({ record }) => pairOf(record));
+  return pairs.reduce((n, { promptIds, generated }) => n + packedLength({ promptIds, responses: [{ ids: generated }] }), 0);
 }
 
 /** Logs and says what became of the pairs, which `what` names, and what their lengths give away. */
