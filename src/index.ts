@@ -1,8 +1,12 @@
 /** The library: the recipes of the command line, as functions. */
 export {
+  addBaselines,
   compareRuns,
   comparisonText,
   type Difference,
+  type DpoInput,
+  type DpoSettings,
+  dpoSchema,
   type EvalSettings,
   evalSchema,
   evaluateModel,
@@ -27,6 +31,7 @@ export {
   type SpinSettings,
   sftSchema,
   spinSchema,
+  trainOnPairs,
 } from './recipes/index.ts';
 export {
   type Progress,

@@ -17,7 +17,9 @@
 import { mkdir } from 'node:fs/promises';
 import { saveModel } from '../checkpoint/index.ts';
 import type { Group } from '../pairs/index.ts';
+import { formatCount } from '../report/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
+import { flopsPerLearned } from '../training/index.ts';
 import { exists, usageError } from '../util/index.ts';
 import { gameCost, type IterationCost, iterationFlops, stepsForFlops } from './cost.ts';
 import { rateOf } from './governor.ts';
@@ -66,7 +68,7 @@ export function demandRows(wanted: readonly BaselineName[], { train, dev }: Pick
 /** The controls that the settings ask for, in the order of the table above; those that are there are not made again. */
 export async function playBaselines(game: Omit<Game, 'costs'>): Promise<Standing[]> {
   const { run, standings } = game;
-  const wanted = baselinesOf(run.settings);
+  const wanted = baselinesOf(run.settings.baselines);
   if (wanted.length === 0) return [];
   const iterations = standings.flatMap(({ iteration }) => iteration ?? []);
   if (iterations.length === 0) {
@@ -80,16 +82,28 @@ export async function playBaselines(game: Omit<Game, 'costs'>): Promise<Standing
 }
 
 const makers: { readonly [Name in BaselineName]: (game: Game) => Promise<Standing[]> } = {
-  'sft-steps': async (game) => {
-    const steps = [...game.costs.values()].reduce((n, cost) => n + cost.steps, 0);
-    return [await continued(game, 'sft-steps', { label: 'SFT continued, equal steps', iteration: null }, () => steps)];
-  },
+  'sft-steps': async (game) => [
+    await continued(game, 'sft-steps', { label: 'SFT continued, equal steps', iteration: null }, async () =>
+      [...game.costs.values()].reduce((n, { steps }) => n + steps, 0),
+    ),
+  ],
   'sft-flops': async (game) => [
-    await continued(game, 'sft-flops', { label: 'SFT continued, equal FLOPs', iteration: null }, (player, groups) => {
-      const { model } = player.loaded;
-      const flops = [...game.costs.values()].reduce((n, cost) => n + iterationFlops(model, cost), 0);
-      return stepsForFlops(flops, model, groups, game.run.settings.batch_size);
-    }),
+    await continued(
+      game,
+      'sft-flops',
+      { label: 'SFT continued, equal FLOPs', iteration: null },
+      async ({ loaded: { model } }, groups) => {
+        const costs = [...game.costs.values()];
+        const flops = costs.reduce((n, cost) => n + iterationFlops(model, cost), 0);
+        const tokens = (of: keyof IterationCost) => formatCount(costs.reduce((n, cost) => n + cost[of], 0));
+        await game.run.say(
+          `The game took ${flops.toExponential(2)} FLOPs: answers of ${tokens('written')} tokens were written, ` +
+            `${tokens('scored')} scored (2 FLOPs a parameter each), ${tokens('learned')} learned ` +
+            `(${flopsPerLearned(model)}); prompts counted.`,
+        );
+        return stepsForFlops(flops, model, groups, game.run.settings.batch_size);
+      },
+    ),
   ],
   'sft-temperature': async ({ run, tokenizer, rows, standings }) => [
     await atBestTemperature(insideBaseline(run, 'sft-temperature'), tokenizer, rows, standings[0]!),
@@ -102,15 +116,16 @@ async function continued(
   { run, tokenizer, rows }: Game,
   name: BaselineName,
   names: Names,
-  stepsOf: (player: Player, groups: readonly Group[]) => number,
+  stepsOf: (player: Player, groups: readonly Group[]) => Promise<number>,
 ): Promise<Standing> {
   const inside = insideBaseline(run, name);
   const groups = rows.train.map(asGroup);
   const { learning_rate: learningRate, model: from } = run.settings;
-  const player = await taught(inside, tokenizer, names, from, (start) => {
-    const steps = stepsOf(start, groups);
-    return { groups, steps, learningRate };
-  });
+  const player = await taught(inside, tokenizer, names, from, async (start) => ({
+    groups,
+    steps: await stepsOf(start, groups),
+    learningRate,
+  }));
   return standingOf(inside, player, rows, names);
 }
 
@@ -124,7 +139,7 @@ async function reweighted({ run, tokenizer, rows, costs }: Game): Promise<Standi
     const fresh = await readPairs(run.path(iterationName(t), 'pairs.jsonl'));
     const { groups } = await groupsOf(run, [...fresh, ...(await replayedPairs(run, t))], t);
     const learningRate = await rateOf(run, t);
-    const player = await taught(inside, tokenizer, names, from, () => ({
+    const player = await taught(inside, tokenizer, names, from, async () => ({
       groups: groups.map(({ promptIds, responses: [real] }) => ({ promptIds, responses: [real!] })),
       steps,
       learningRate,
@@ -148,7 +163,7 @@ async function taught(
   tokenizer: ChatTokenizer,
   { label, iteration }: Names,
   from: string,
-  lessonFor: (start: Player) => Lesson,
+  lessonFor: (start: Player) => Promise<Lesson>,
 ): Promise<Player> {
   const { engine, settings } = run;
   const folder = iteration === null ? '.' : iterationName(iteration);
@@ -156,7 +171,7 @@ async function taught(
   if (!(await exists(model))) {
     await mkdir(run.path(folder), { recursive: true });
     const start = { tokenizer, loaded: await loadPlayer(engine, settings, from) };
-    const { groups, steps, learningRate } = lessonFor(start);
+    const { groups, steps, learningRate } = await lessonFor(start);
     await run.say(
       `Baseline ${run.baseline}, ${label}: ${steps} steps on ${groups.length} answers, learning rate ${learningRate}.`,
     );

@@ -1,12 +1,14 @@
-/** The recipes, each read from top to bottom: spin, sft, generate, evaluate. */
+/** The recipes, each read from top to bottom: spin, sft, dpo, baselines, generate, evaluate. */
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
+export { trainOnPairs } from './dpo.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
-export { resumeRun } from './resume.ts';
+export { addBaselines, resumeRun } from './resume.ts';
 export {
+  addedBaselinesSchema,
   type EvalSettings,
   evalSchema,
   type GenerateSettings,
@@ -22,6 +24,7 @@ export {
   sftSchema,
   spinSchema,
 } from './settings.ts';
+export { type DpoInput, type DpoSettings, dpoSchema } from './settings-dpo.ts';
 export { fineTune } from './sft.ts';
 export { evaluateModel, generateAnswers } from './single.ts';
 export { playSpin } from './spin.ts';

@@ -59,6 +59,8 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
   const settings: SpinSettings = {
     ...others,
     start_iteration: 0,
+    // They are learned and judged as the game is.
+    baselines: [],
     limit,
     max_new_tokens: Math.min(given.max_new_tokens, NEW_TOKENS),
   };

@@ -161,7 +161,7 @@ const sampleName = ({ id, sample }: { id: string; sample: number }) => `${id}/${
 const answerName = (pair: Pair, role: 'real' | 'generated') => `${role}/${pair.iteration}/${sampleName(pair)}`;
 
 /** log p_θt of the opponent's answers as its sampler gave them. */
-const samplerFile = (run: Run<'run'>, t: number) => run.path(iterationName(t), 'logprobs', 'sampler.safetensors');
+const samplerFile = (run: Run, t: number) => run.path(iterationName(t), 'logprobs', 'sampler.safetensors');
 
 /** Answers of a pair that the scoring pass scores. */
 type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
@@ -191,7 +191,7 @@ const scoredTokens = (pairs: readonly Pair[], roles: Roles) =>
  * With reference_alpha the log-probs are mixed with those under the SFT model θ_0.
  */
 export async function scoreUnderOpponent(
-  run: Run<'run'>,
+  run: Run<'run' | 'dpo'>,
   { loaded }: Player,
   pairs: readonly Pair[],
   t: number,
@@ -210,7 +210,7 @@ export async function scoreUnderOpponent(
     ? inShards(pairs, settings.shard_size).map((shard) => [shard])
     : inShards(batches, Math.max(1, Math.floor(settings.shard_size / settings.batch_size)));
   // At iteration 0 the opponent is the base model.
-  const alpha = t === 0 ? 0 : (settings.reference_alpha ?? 0);
+  const alpha = t > 0 && 'reference_alpha' in settings ? (settings.reference_alpha ?? 0) : 0;
   const { scores, base } = await stage(run, { iteration: t, stage: 'reference' }, async () => {
     const open = () => openScorer(run.engine, loaded.model);
     const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the opponent', open });
@@ -232,7 +232,7 @@ export async function scoreUnderOpponent(
 
 /** log p_θ0 of both answers of every pair. The base model takes the opponent's place in the engine and gives it back. */
 async function scoreUnderBase(
-  run: Run<'run'>,
+  run: Run,
   opponent: LoadedModel,
   t: number,
   shards: readonly (readonly Pair[][])[],
@@ -251,7 +251,7 @@ async function scoreUnderBase(
 
 /** Log-probs by answer, in shards of batches. A shard on disk is not computed again; without others no scorer is opened. */
 async function scoreShards(
-  run: Run<'run'>,
+  run: Run,
   t: number,
   work: {
     readonly shards: readonly (readonly Pair[][])[];

@@ -32,7 +32,7 @@ import { type Hashes, hashesOf } from './hashes.ts';
 import { demandLock, demandModules, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
 import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
 import { type Reduction, reductionsOf } from './memory.ts';
-import { isModule, type ResumeChanges, type SftSettings, type SpinSettings } from './settings.ts';
+import { isModule, type ResumeChanges } from './settings.ts';
 
 /** An open run: one process writes to it. */
 export interface Run<C extends RunCommand = RunCommand> {
@@ -180,7 +180,7 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
 const PATHS = ['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
 
 /** A resume may come from another working directory. */
-function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
+function withAbsolutePaths<S extends Settings[RunCommand]>(settings: S): S {
   const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } = settings;
   const absolute = PATHS.flatMap((key) => {
     const path = given[key];
@@ -233,7 +233,8 @@ export async function reopenRun<T>(
         await run.emit({ type: 'engine.changed', from: was, to: info, reasons: [...now.engine.reasons] });
       }
       await run.say(engineSentence(now.engine));
-      return manifest.command === 'run' ? bodies.run(run as Run<'run'>) : bodies.sft(run as Run<'sft'>);
+      const body: (run: never) => Promise<T> = bodies[manifest.command];
+      return body(run as never);
     });
   });
 }

@@ -41,7 +41,10 @@ export function playSpin(settings: SpinSettings, context: RecipeContext): Promis
  * Plays a game from where its directory stands.
  * @param baselines controls that the run is to have from now on, if not those of its settings
  */
-export async function play(opened: Run<'run'>, baselines = baselinesOf(opened.settings)): Promise<RunOutcome> {
+export async function play(
+  opened: Run<'run'>,
+  baselines = baselinesOf(opened.settings.baselines),
+): Promise<RunOutcome> {
   const begin = performance.now();
   const { settings, engine } = opened;
   // A checker that cannot be loaded stops the game before it has cost anything.
@@ -50,7 +53,7 @@ export async function play(opened: Run<'run'>, baselines = baselinesOf(opened.se
   let player: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
   const rows: Table = { ...(await prepareRows(settings, tokenizer, player.loaded.model)), checker };
   demandRows(baselines, rows);
-  const isNews = baselines.join() !== baselinesOf(settings).join();
+  const isNews = baselines.join() !== baselinesOf(settings.baselines).join();
   const run = isNews ? await withSettings(opened, { baselines }) : opened;
   await announce(run, rows, player.loaded);
   await enterPairs(run, player, rows);

@@ -7,7 +7,15 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { estimate } from '../evaluation/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { writeFileAtomic } from '../util/index.ts';
-import { figuresOf, heldOutAnswers, type Judged, readJudgement, sampledName, scorersFor, writeJudgement } from './judge.ts';
+import {
+  figuresOf,
+  heldOutAnswers,
+  type Judged,
+  readJudgement,
+  sampledName,
+  scorersFor,
+  writeJudgement,
+} from './judge.ts';
 import { stage } from './opponent.ts';
 import { type Standing, sampledFigure } from './outcome.ts';
 import { loadPlayer } from './player.ts';
@@ -41,7 +49,11 @@ export async function atBestTemperature(
   const scorers = await scorersFor([...dev, ...test], run.settings.scorer);
 
   let loaded: Awaited<ReturnType<typeof loadPlayer>> | undefined;
-  const progress = run.context.progress(`${label}: temperatures`, TEMPERATURES.length * dev.length + test.length, 'answers');
+  const progress = run.context.progress(
+    `${label}: temperatures`,
+    TEMPERATURES.length * dev.length + test.length,
+    'answers',
+  );
   /** The rows with their answers at a temperature in place of the samples at T=1. */
   const sampledAt = async (temperature: number, split: 'dev' | 'test', rows: readonly Row[]): Promise<Judged[]> => {
     const samplesFile = run.path('samples', `${split}-${temperature}.jsonl`);

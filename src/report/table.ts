@@ -14,6 +14,9 @@ const PERCENT: Format = { scale: 100, digits: 1, unit: '%, differences in points
 /** Metrics that are not shares between 0 and 1. Every other metric, a user's scorer included, is shown in percent. */
 const FORMATS = new Map<string, Format>([
   ['nats/token', { scale: 1, digits: 3, unit: 'nats per token of the human answers, lower is better' }],
+  ['nats/token chosen', { scale: 1, digits: 3, unit: 'nats per token of the chosen answers' }],
+  ['nats/token rejected', { scale: 1, digits: 3, unit: 'nats per token of the rejected answers' }],
+  ['rewards/margins', { scale: 1, digits: 3, unit: 'nats times β, against the given model' }],
   ['length', { scale: 1, digits: 1, unit: 'tokens per answer' }],
   ['margin', { scale: 1, digits: 3, unit: 'nats times β' }],
 ]);

@@ -17,7 +17,7 @@ const LEARNED = 6;
 const LEARNED_ON_FROZEN_BASE = 4;
 
 /** Tokens that go through a model: read, and learned from (each counts under one of the two). */
-export interface TokenCounts {
+interface TokenCounts {
   readonly read: number;
   readonly learned: number;
 }
@@ -27,8 +27,12 @@ export function parameterCount({ parameters }: Pick<LanguageModel, 'parameters'>
   return parameters.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0);
 }
 
+/** FLOPs per parameter and token that is learned. */
+export function flopsPerLearned({ parameters }: Pick<LanguageModel, 'parameters'>): number {
+  return parameters.some(({ frozen }) => frozen !== undefined) ? LEARNED_ON_FROZEN_BASE : LEARNED;
+}
+
 /** FLOPs for these tokens. */
 export function flopsOf(model: Pick<LanguageModel, 'parameters'>, { read, learned }: TokenCounts): number {
-  const frozen = model.parameters.some((parameter) => parameter.frozen !== undefined);
-  return parameterCount(model) * (READ * read + (frozen ? LEARNED_ON_FROZEN_BASE : LEARNED) * learned);
+  return parameterCount(model) * (READ * read + flopsPerLearned(model) * learned);
 }

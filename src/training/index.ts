@@ -1,5 +1,5 @@
 /** Losses, optimizers, schedules, one step, and what it costs. */
-export { flopsOf, parameterCount, type TokenCounts } from './flops.ts';
+export { flopsOf, flopsPerLearned, parameterCount } from './flops.ts';
 export { type LossName, type LossSettings, lossNames, mixedReference, startOf, usesInitial } from './losses.ts';
 export type { OptimizerSettings } from './optimizer.ts';
 export { gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';
