@@ -198,10 +198,14 @@ type CompletionRecord = Omit<TextCompletion, 'ids' | 'logProbs'> & {
   readonly logProbs: string;
 };
 
-const packCompletion = (c: TextCompletion): CompletionRecord => ({
-  ...c,
-  ids: [...c.ids],
-  logProbs: encodeFloats(c.logProbs),
+// Key by key: an answer that was read from a file is written in the same bytes as one that was just made.
+const packCompletion = ({ id, sample, ids, text, finish, logProbs }: TextCompletion): CompletionRecord => ({
+  id,
+  sample,
+  ids: [...ids],
+  logProbs: encodeFloats(logProbs),
+  finish,
+  text,
 });
 const unpackCompletion = (c: CompletionRecord): TextCompletion => ({
   ...c,

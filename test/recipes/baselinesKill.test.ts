@@ -10,9 +10,9 @@ describe('kill -9 in a control', () => {
   it('in its training, while its model is saved, and while a temperature is tried', () =>
     killed('run', [
       'event train.step/train/null/2',
-      'path baselines/sft-flops/.model.',
-      'path sft-temperature/samples/dev-0.5',
-      'path sft-reweighted/iteration-0/evaluation.json',
+      'path sft-flops/.model.',
+      'path samples/.dev-0.5',
+      'path sft-reweighted/iteration-0/.evaluation.json',
     ]));
 });
 
@@ -24,6 +24,6 @@ describe('kill -9 on labelled pairs', () => {
     killed('dpo', [
       'event shard.finished/reference/0/1',
       'event train.step/train/0/4',
-      'path iteration-0/evaluation.json',
+      'path iteration-0/.evaluation.json',
     ]));
 });
