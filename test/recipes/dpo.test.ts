@@ -14,7 +14,7 @@ import { type PairRecord, readPairs } from '../../src/recipes/records.ts';
 import { type RunEvent, readResults, readRunLog, textTable } from '../../src/report/index.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { openScorer } from '../../src/training/index.ts';
-import { labelledFile, labelledRows, listener, makeTinyGame, type TinyGame, tinyDpo } from './tiny-game.ts';
+import { labelledRows, listener, makeTinyGame, type TinyGame, tinyDpo } from './tiny-game.ts';
 
 let home: string;
 let game: TinyGame;
