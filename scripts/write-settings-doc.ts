@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { evalSchema, generateSchema, resumeSchema, sftSchema, spinSchema } from '../src/index.ts';
+import { dpoSchema, evalSchema, generateSchema, resumeSchema, sftSchema, spinSchema } from '../src/index.ts';
 import { REASONS, reasons } from '../src/pairs/index.ts';
 
 interface Property {
@@ -60,6 +60,12 @@ ${reasonTable()}
 ## selfplay sft
 
 ${table(sftSchema)}
+
+## selfplay dpo
+
+The losses, their parameters and their defaults are those of \`selfplay run\`; docs/dpo.md explains the rest.
+
+${table(dpoSchema)}
 
 ## selfplay generate
 

@@ -10,8 +10,10 @@ export {
   torchPlaces,
 } from './engine/index.ts';
 export {
+  baselines,
   type Control,
   doctor,
+  dpo,
   evaluate,
   type Game,
   generate,
@@ -24,6 +26,7 @@ export {
   verifyResume,
 } from './library/index.ts';
 export {
+  type AddedBaselines,
   type AnsweredPrompt,
   type ChatAnswer,
   type ChatInput,
@@ -31,7 +34,10 @@ export {
   comparisonText,
   type Diagnosis,
   type Difference,
+  type DpoInput,
+  type DpoSettings,
   diagnosisText,
+  dpoSchema,
   type EngineFinding,
   type EvalInput,
   evalSchema,
@@ -57,6 +63,7 @@ export {
   type SpinSettings,
   sftSchema,
   spinSchema,
+  trainOnPairs,
 } from './recipes/index.ts';
 export {
   type Progress,

@@ -41,6 +41,9 @@ export function recipeCommands(recipes: Recipes): RecipeCommand[] {
     recipe('sft', recipes.sftSchema, async (settings, context) =>
       runOutcome(await recipes.fineTune(settings, context), settings.data),
     ),
+    recipe('dpo', recipes.dpoSchema, async (settings, context) =>
+      runOutcome(await recipes.trainOnPairs(settings, context)),
+    ),
     recipe('generate', recipes.generateSchema, async (settings, context) => {
       const { answers, rows, file } = await recipes.generateAnswers(settings, context);
       // Without a file the answers themselves are the data on stdout, a line of JSON each.
@@ -66,6 +69,18 @@ export function resumeCommand({ resumeSchema: schema, resumeRun }: Recipes) {
     prepare(directory: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
       const changes = checkSettings({ command: 'resume', schema, settings, commandsWith }, given);
       return async (context: RecipeContext) => runOutcome(await resumeRun(directory, context, changes));
+    },
+  };
+}
+
+/** `selfplay baselines`: which ones, and the work on the run in a directory. */
+export function baselinesCommand({ addedBaselinesSchema: schema, addBaselines }: Recipes) {
+  const settings = settingsOf(schema);
+  return {
+    settings,
+    prepare(directory: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
+      const { only } = checkSettings({ command: 'baselines', schema, settings, commandsWith }, given);
+      return async (context: RecipeContext) => runOutcome(await addBaselines(directory, only, context));
     },
   };
 }

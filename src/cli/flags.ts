@@ -6,7 +6,7 @@ import type { Setting } from './settings.ts';
 
 /** Headings in the order of `--help`, with their settings in the order in which they are listed. */
 const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
-  ['What to give', ['model', 'data', 'out', 'lock']],
+  ['What to give', ['model', 'data', 'out', 'lock', 'only']],
   [
     'Rows',
     [
@@ -43,6 +43,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'replay',
       'governor',
       'max_attempts',
+      'baselines',
       'checker',
       'drop',
       'temperature',
@@ -166,8 +167,12 @@ export function givenFlags(
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** A number where the setting is one and the text reads as one; else the text, for the check to complain about. */
-function parsedText({ kind }: Setting, value: unknown): unknown {
+/**
+ * A number where the setting is one and the text reads as one; words of a list also where commas part them; else the text,
+ * for the check to complain about.
+ */
+function parsedText({ kind, choices }: Setting, value: unknown): unknown {
+  if (kind === 'array' && choices.length > 0) return (value as string[]).flatMap((text) => text.split(','));
   if (typeof value !== 'string' || (kind !== 'integer' && kind !== 'number')) return value;
   return NUMBER.test(value) ? Number(value) : value;
 }

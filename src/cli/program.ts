@@ -3,7 +3,14 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from '@commander-js/extra-typings';
 import type { Given } from './check.ts';
-import { mergeCommand, type RecipeCommand, recipeCommands, resumeCommand, verifyCommand } from './commands.ts';
+import {
+  baselinesCommand,
+  mergeCommand,
+  type RecipeCommand,
+  recipeCommands,
+  resumeCommand,
+  verifyCommand,
+} from './commands.ts';
 import { configSchema, printedConfig } from './configCommands.ts';
 import { defaultConfig, readConfig } from './configFile.ts';
 import { addEngineCommands } from './engineCommands.ts';
@@ -13,6 +20,7 @@ import { performWork, type Work } from './perform.ts';
 import type { Recipes } from './recipes.ts';
 import type { OutputOptions, Terminal } from './terminal.ts';
 import {
+  BASELINES_WORDS,
   COMPARE_WORDS,
   CONFIG_WORDS,
   DOCTOR_WORDS,
@@ -92,27 +100,23 @@ export async function runCli(
     });
   }
 
-  const resume = declare(program, RESUME_WORDS);
-  const resuming = recipes === undefined ? undefined : resumeCommand(recipes);
-  for (const flag of resuming === undefined ? [] : flagsOf('resume', resuming.settings)) resume.addOption(flag);
-  addOutput(resume);
-  resume.argument('<run>', 'directory of the run').action((directory) => {
-    const options: Record<string, unknown> = resume.opts();
-    return perform(RESUME_WORDS, options, async () =>
-      resuming!.prepare(directory, givenFlags(resuming!.settings, options), commandsWith),
-    );
-  });
+  for (const [words, argument, about, commandOf] of [
+    [RESUME_WORDS, '<run>', 'directory of the run', resumeCommand],
+    [BASELINES_WORDS, '<run>', 'directory of a run of `selfplay run`', baselinesCommand],
+    [MERGE_WORDS, '<adapter>', 'directory of the adapter', mergeCommand],
+  ] as const) {
+    const command = declare(program, words);
+    const work = recipes === undefined ? undefined : commandOf(recipes);
+    for (const flag of work === undefined ? [] : flagsOf(words.name, work.settings)) command.addOption(flag);
+    addOutput(command);
+    command.argument(argument, about).action((directory) => {
+      const options: Record<string, unknown> = command.opts();
+      return perform(words, options, async () =>
+        work!.prepare(directory, givenFlags(work!.settings, options), commandsWith),
+      );
+    });
+  }
 
-  const merge = declare(program, MERGE_WORDS);
-  const merging = recipes === undefined ? undefined : mergeCommand(recipes);
-  for (const flag of merging === undefined ? [] : flagsOf('merge', merging.settings)) merge.addOption(flag);
-  addOutput(merge);
-  merge.argument('<adapter>', 'directory of the adapter').action((directory) => {
-    const options: Record<string, unknown> = merge.opts();
-    return perform(MERGE_WORDS, options, async () =>
-      merging!.prepare(directory, givenFlags(merging!.settings, options), commandsWith),
-    );
-  });
   const run = commands.find(({ name }) => name === 'run');
   const verify = declare(program, VERIFY_WORDS);
   if (run !== undefined) {

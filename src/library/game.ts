@@ -1,7 +1,12 @@
 /** Runs as something that a program holds in its hand: followed, paused, talked to, stopped. */
 import { resolve } from 'node:path';
 import {
+  type AddedBaselines,
+  addBaselines,
+  addedBaselinesSchema,
+  type DpoInput,
   defaultDirectory,
+  dpoSchema,
   fineTune,
   Interrupted,
   playSpin,
@@ -14,6 +19,7 @@ import {
   type SpinInput,
   sftSchema,
   spinSchema,
+  trainOnPairs,
 } from '../recipes/index.ts';
 import { type RunEvent, tailRunLog } from '../report/index.ts';
 import { type Control, openDesk } from './desk.ts';
@@ -51,8 +57,24 @@ export function sft(settings: SftInput, options: Options = {}): Game {
   return open(out, options, (context) => fineTune({ ...given, out }, context));
 }
 
+/** Trains on labelled pairs, as `selfplay dpo`. Throws a usage error for wrong settings. */
+export function dpo(settings: DpoInput, options: Options = {}): Game {
+  const given = checked(dpoSchema, settings);
+  const out = given.out ?? defaultDirectory(given);
+  return open(out, options, (context) => trainOnPairs({ ...given, out }, context));
+}
+
 /**
- * Goes on with a run of `spin` or `sft`, as `selfplay resume`.
+ * Adds controls to a finished game, as `selfplay baselines`.
+ * @param only the controls that it is to have; default: all
+ */
+export function baselines(directory: string, only: AddedBaselines = {}, options: Options = {}): Game {
+  const given = checked(addedBaselinesSchema, only);
+  return open(directory, options, (context) => addBaselines(directory, given.only, context));
+}
+
+/**
+ * Goes on with a run of `spin`, `sft` or `dpo`, as `selfplay resume`.
  * @param changes another engine than the run's
  */
 export function resume(directory: string, changes: ResumeChanges = {}, options: Options = {}): Game {

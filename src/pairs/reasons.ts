@@ -24,7 +24,7 @@ interface Bounds {
 interface Rule {
   /** What happens unless the user says otherwise. */
   readonly drop: boolean;
-  /** The pair, in words that follow its number: "3 identical to the human answer". */
+  /** The pair, in words that follow its number: "3 identical to the other answer". */
   readonly words: string;
   /** Why it happens. */
   readonly because: string;
@@ -47,7 +47,7 @@ function sameIds(a: Int32Array, b: Int32Array): boolean {
 export const reasons = {
   identical: {
     drop: true,
-    words: 'identical to the human answer',
+    words: 'identical to the other answer',
     because: 'its margin is 0 whatever is learned, so it costs time and gives no gradient',
     holds: ({ pair }) => sameIds(pair.real, pair.generated),
   },
@@ -145,7 +145,7 @@ export function countVerdicts(verdicts: readonly Verdict[]) {
   };
 }
 
-/** "5 identical to the human answer, 2 empty", or "none". */
+/** "5 identical to the other answer, 2 empty", or "none". */
 export function countsInWords(counts: Partial<Record<Reason, number>>): string {
   const parts = REASONS.flatMap((reason) => (counts[reason] ? [`${counts[reason]} ${reasons[reason].words}`] : []));
   return parts.join(', ') || 'none';

@@ -58,6 +58,13 @@ export async function openAttempt(run: Run<'run'>, t: number): Promise<Attempt |
   return { number: rejected.length, learningRate, beta };
 }
 
+/** The peak rate of an iteration that counts: that of its last attempt. */
+export async function rateOf(run: Run<'run'>, t: number): Promise<number> {
+  const file = run.path(iterationName(t), DECISION);
+  if (!(await exists(file))) return run.settings.learning_rate;
+  return (JSON.parse(await readFile(file, 'utf8')) as DecisionRecord).learning_rate;
+}
+
 /** Decides about the attempt that the judgement is of. A resume finds what was decided. */
 export async function govern(
   run: Run<'run'>,

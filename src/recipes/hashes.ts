@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { hashModelDirectory } from '../checkpoint/index.ts';
 import { hashFile, sha256Hex, usageError } from '../util/index.ts';
-import type { SftSettings, SpinSettings } from './settings.ts';
+import type { RecordedSettings } from './settings-dpo.ts';
 
 /** Settings that name a file with rows. */
 
@@ -16,12 +16,12 @@ export interface Hashes extends Readonly<Record<RowFile, string | null>> {
 }
 
 /** @throws usage error for a file that is not there or cannot be read */
-export async function hashesOf(settings: SpinSettings | SftSettings): Promise<Hashes> {
+export async function hashesOf(settings: RecordedSettings): Promise<Hashes> {
   return { model: await hashModelDirectory(settings.model), ...(await rowHashes(settings)) };
 }
 
 /** @throws usage error for a file that is not there or cannot be read */
-export async function rowHashes(settings: SpinSettings | SftSettings): Promise<Omit<Hashes, 'model'>> {
+export async function rowHashes(settings: RecordedSettings): Promise<Omit<Hashes, 'model'>> {
   const paths: { readonly [Name in RowFile]?: string | undefined } = settings;
   const hashOf = async (name: RowFile) => {
     const path = paths[name];

@@ -1,16 +1,19 @@
-/** The recipes, each read from top to bottom: spin, sft, generate, evaluate. */
+/** The recipes, each read from top to bottom: spin, sft, dpo, baselines, generate, evaluate. */
 export { type Chat, type ChatAnswer, type ChatRequest, openChat } from './chat.ts';
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
 export { type Diagnosis, diagnose, diagnosisText, type EngineFinding } from './doctor.ts';
+export { trainOnPairs } from './dpo.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { type MergeOutcome, mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
 export type { Place, Seat } from './rest.ts';
-export { resumeRun } from './resume.ts';
+export { addBaselines, resumeRun } from './resume.ts';
 export { defaultDirectory } from './run.ts';
 export {
+  type AddedBaselines,
+  addedBaselinesSchema,
   type ChatInput,
   type ChatSettings,
   chatSchema,
@@ -32,6 +35,7 @@ export {
   sftSchema,
   spinSchema,
 } from './settings.ts';
+export { type DpoInput, type DpoSettings, dpoSchema } from './settings-dpo.ts';
 export { fineTune } from './sft.ts';
 export { type AnsweredPrompt, answerLines, evaluateModel, generateAnswers } from './single.ts';
 export { playSpin } from './spin.ts';

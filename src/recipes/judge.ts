@@ -15,7 +15,7 @@ import {
   pickScorers,
   scorers,
 } from '../evaluation/index.ts';
-import { gameSampling, greedySampling, openGenerator } from '../generation/index.ts';
+import { gameSampling, greedySampling, openGenerator, type Sampling } from '../generation/index.ts';
 import { censor } from '../pairs/index.ts';
 import type { ItemScores } from '../report/index.ts';
 import { openScorer } from '../training/index.ts';
@@ -58,6 +58,27 @@ type Tools = Pick<Run<'run'>, 'engine' | 'context' | 'checkSignal'> & {
 /** Random numbers of held-out samples: an address that no iteration of the game uses. */
 const HELD_OUT_ITERATION = 0xffff;
 
+/** One answer of the model to each row; samples have the same random numbers at every temperature. */
+export async function heldOutAnswers(
+  tools: Tools,
+  { loaded, tokenizer }: Player,
+  rows: readonly Row[],
+  sampling: Sampling,
+  onRow: (count: number) => void | Promise<void>,
+): Promise<TextCompletion[]> {
+  const { settings, engine } = tools;
+  const generator = await openGenerator(engine, loaded.model, { batchSize: settings.generation_batch_size, sampling });
+  try {
+    const address = { iteration: HELD_OUT_ITERATION, seed: settings.seed };
+    return await completions(tools, generator, tokenizer, rows, address, onRow);
+  } finally {
+    await generator.dispose();
+  }
+}
+
+/** The name under which the samples' score stands beside that of the greedy answers. */
+export const sampledName = (scorer: string) => `${scorer} (T=1)`;
+
 /**
  * @param before the same rows under the opponent, if the model had one: then each row also says whether the model
  * tells the human answer from the opponent's (`REAL_VS_GENERATED`: 1, ½ for a tie, 0)
@@ -87,21 +108,11 @@ export async function judge(
   if (rows.length === 0) return [];
   const { settings, engine, context } = tools;
   const progress = context.progress(label, rows.length * 3, 'answers');
-  const address = { iteration: HELD_OUT_ITERATION, seed: settings.seed };
-  const answer = async (sampling: typeof gameSampling) => {
-    const generator = await openGenerator(engine, loaded.model, {
-      batchSize: settings.generation_batch_size,
-      sampling,
-    });
-    try {
-      return await completions(tools, generator, tokenizer, rows, address, (count) => {
-        progress.advance(count);
-        return rest?.();
-      });
-    } finally {
-      await generator.dispose();
-    }
+  const onAnswers = (count: number) => {
+    progress.advance(count);
+    return rest?.();
   };
+  const answer = (sampling: Sampling) => heldOutAnswers(tools, { loaded, tokenizer }, rows, sampling, onAnswers);
   try {
     const greedy = await answer(greedySampling);
     const samples = await answer(gameSampling);
@@ -121,7 +132,7 @@ export async function judge(
         const scores: Record<string, number> = {};
         for (const [name, score] of answerScorers) {
           scores[name] = await score({ ...row, answer: greedy[i]!.text });
-          scores[`${name} (T=1)`] = await score({ ...row, answer: samples[i]!.text });
+          scores[sampledName(name)] = await score({ ...row, answer: samples[i]!.text });
         }
         scores['nats/token'] = -sum(human) / human.length;
         const [opponent, sftModel] = [opponents.get(row.id), bases.get(row.id)];
@@ -202,10 +213,14 @@ type CompletionRecord = Omit<TextCompletion, 'ids' | 'logProbs'> & {
   readonly logProbs: string;
 };
 
-const packCompletion = (c: TextCompletion): CompletionRecord => ({
-  ...c,
-  ids: [...c.ids],
-  logProbs: encodeFloats(c.logProbs),
+// Key by key: an answer that was read from a file is written in the same bytes as one that was just made.
+const packCompletion = ({ id, sample, ids, text, finish, logProbs }: TextCompletion): CompletionRecord => ({
+  id,
+  sample,
+  ids: [...ids],
+  logProbs: encodeFloats(logProbs),
+  finish,
+  text,
 });
 const unpackCompletion = (c: CompletionRecord): TextCompletion => ({
   ...c,

@@ -9,6 +9,7 @@ import { type RunEvent, tailRunLog } from '../report/index.ts';
 import { failure, rowKey, shuffled, uniform } from '../util/index.ts';
 import { stopIfAsked } from './context.ts';
 import { numberOf, partOf } from './likeness.ts';
+import { stageKey } from './run.ts';
 
 /** Where a process is to die: so many milliseconds after this event. */
 export interface KillPoint {
@@ -20,8 +21,7 @@ export interface KillPoint {
   readonly delay: number;
 }
 
-const groupOf = ({ iteration, attempt, stage }: RunEvent) => `${iteration}/${attempt}/${stage}`;
-const addressOf = (event: RunEvent) => `${groupOf(event)}/${event.type}${numberOf(event)}`;
+const addressOf = (event: RunEvent) => `${stageKey(event)}/${event.type}${numberOf(event)}`;
 
 /** Random numbers of kills: a stream that nothing else uses. */
 const STREAM = 1000;
@@ -37,9 +37,9 @@ const IN_TRAINING = 2;
  * checkpoint, where there are so many steps.
  */
 export function killPoints(events: readonly RunEvent[], seed: number): KillPoint[] {
-  const groups = [...new Set(events.filter(({ stage }) => stage !== null).map(groupOf))];
+  const groups = [...new Set(events.filter(({ stage }) => stage !== null).map(stageKey))];
   return groups.flatMap((group) => {
-    const begun = events.filter((event) => groupOf(event) === group && !AT_THE_END.has(event.type));
+    const begun = events.filter((event) => stageKey(event) === group && !AT_THE_END.has(event.type));
     const steps = begun.filter((event) => event.type === 'train.step' && event.step > 1);
     const [from, count] = steps.length > 0 ? [steps, IN_TRAINING] : [begun, 1];
     return shuffled(from, seed, `kills ${group}`)
@@ -161,7 +161,7 @@ export async function playKilled(
   for (let argv = ['run', '--config', config, '--out', out, '--lock', lock]; ; argv = ['resume', out]) {
     const killed = await follow(program, argv, out, (event) => {
       onEvent(event);
-      const at = order.indexOf(groupOf(event));
+      const at = order.indexOf(stageKey(event));
       left = left.filter(({ group }) => at < 0 || order.indexOf(group) >= at);
       const [next] = left;
       if (next?.event !== addressOf(event)) return undefined;

@@ -31,6 +31,10 @@ export interface Lesson {
   readonly objective: Objective;
   /** Peak, if not that of the settings. */
   readonly learningRate?: number;
+  /** Optimizer steps, if not those of the settings' epochs; the last epoch may be cut. */
+  readonly steps?: number;
+  /** What progress is shown as, if not as the game's. */
+  readonly label?: string;
   /** Called after every step; whatever it keeps in `memory` is part of the checkpoint. */
   readonly afterStep?: (step: number, steps: number) => Promise<void>;
   readonly memory?: Record<string, number>;
@@ -76,7 +80,7 @@ export async function learn(
   const { model } = player.loaded;
   const { iteration, groups, objective, learningRate = settings.learning_rate, memory = {} } = lesson;
   const perEpoch = Math.ceil(groups.length / settings.batch_size);
-  const steps = stepsOf(groups.length, settings);
+  const { steps = stepsOf(groups.length, settings) } = lesson;
   const folder = run.path(lesson.folder, CHECKPOINTS);
   await mkdir(folder, { recursive: true });
   const trainer = await openTrainer(engine, model, {
@@ -97,8 +101,8 @@ export async function learn(
       'there is only one step, and the warm-up gives it the rate 0: nothing is learned; see warmup_ratio.',
     );
   }
-  const label = iteration === null ? 'fine-tuning' : `iteration ${iteration}: the main player learns`;
-  const progress = context.progress(label, steps - done, 'steps');
+  const usual = iteration === null ? 'fine-tuning' : `iteration ${iteration}: the main player learns`;
+  const progress = context.progress(lesson.label ?? usual, steps - done, 'steps');
   let batches: Group[][] = [];
   let tokens = tokensBefore;
   let lastSave = performance.now();

@@ -31,8 +31,9 @@ export interface ComparedFile {
 const WHOLE = 'table, lock, settings';
 
 /** A stage in words, over all attempts at it. */
-export function partOf({ iteration, stage }: Pick<RunEvent, 'iteration' | 'stage'>): string {
+export function partOf({ iteration, stage, baseline }: Pick<RunEvent, 'iteration' | 'stage' | 'baseline'>): string {
   if (stage === null) return WHOLE;
+  if (baseline !== undefined) return `baseline ${baseline}: ${stage}`;
   return iteration === null ? `SFT model: ${stage}` : `iteration ${iteration}: ${stage}`;
 }
 
@@ -54,8 +55,9 @@ export async function compareGames(a: string, b: string): Promise<ComparedFile[]
 
 const ORDER = ['prepare', 'generate', 'reference', 'train', 'evaluate'];
 
-/** The order of parts in time; what belongs to no stage is last. */
+/** The order of parts in time; controls come behind the game, and what belongs to no stage is last. */
 function rank(part: string): number {
+  if (part.startsWith('baseline ')) return Number.MAX_VALUE;
   const [, iteration = '-1', stage] = /^(?:iteration (\d+)|SFT model): (\w+)$/.exec(part) ?? [];
   return stage === undefined ? Number.POSITIVE_INFINITY : Number(iteration) * ORDER.length + ORDER.indexOf(stage);
 }
@@ -78,16 +80,17 @@ async function namesIn(directory: string): Promise<string[]> {
 const WRITTEN: readonly (readonly [pattern: RegExp, stage: NonNullable<RunEvent['stage']>])[] = [
   [/^(pairs|flagged)\.jsonl$|^logprobs\/sampler/, 'generate'],
   [/^logprobs/, 'reference'],
-  [/^(evaluation|decision)\.json$/, 'evaluate'],
+  [/^(evaluation|decision|temperatures)\.json$/, 'evaluate'],
   [/./, 'train'],
 ];
 
 function partOfFile(file: string): string {
+  const [, baseline, inBaseline] = /^baselines\/([^/]+)\/(?:iteration-\d+\/)?(.+)$/.exec(file) ?? [];
   const [, t, inIteration] = /^(?:rejected\/)?iteration-(\d+)(?:-attempt-\d+)?\/(.+)$/.exec(file) ?? [];
-  const name = inIteration ?? /^(?:baseline|model)\/(.+)$/.exec(file)?.[1];
+  const name = inBaseline ?? inIteration ?? /^(?:baseline|model)\/(.+)$/.exec(file)?.[1];
   if (name === undefined) return WHOLE;
   const [, stage] = WRITTEN.find(([pattern]) => pattern.test(name))!;
-  return partOf({ iteration: t === undefined ? null : Number(t), stage });
+  return partOf({ iteration: t === undefined ? null : Number(t), stage, baseline });
 }
 
 /** The best models must be the same iteration, or the same model outside of both runs. */

@@ -11,14 +11,15 @@ import { type EngineInfo, processor } from '../engine/index.ts';
 import { hashTokenizer } from '../tokens/index.ts';
 import { canonicalJson, usageError, VERSION, writeFileAtomic } from '../util/index.ts';
 import { hashInput, rowHashes } from './hashes.ts';
-import { isModule, type SftSettings, type SpinSettings } from './settings.ts';
+import { isModule } from './settings.ts';
+import type { RecordedSettings } from './settings-dpo.ts';
 
 const entries = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
 const nullableHash = z.string().nullable();
 
 const lockSchema = z.strictObject({
   v: z.literal(1),
-  command: z.enum(['run', 'sft']),
+  command: z.enum(['run', 'sft', 'dpo']),
   model: z.strictObject({
     /** Commit of the Hugging Face repository, where the directory tells: for finding it again, not compared by itself. */
     revision: z.string().nullable(),
@@ -63,7 +64,7 @@ const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens'];
 const ELSEWHERE = new Set([
   ...['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'contamination', 'out', 'lock'],
   ...['seed', 'engine', 'device', 'dtype', 'threads', ...SAMPLER],
-  ...['stop_after', 'checkpoint_seconds'],
+  ...['stop_after', 'checkpoint_seconds', 'baselines'],
 ]);
 
 /**
@@ -71,7 +72,7 @@ const ELSEWHERE = new Set([
  * @param time that a chat template is to write, if it writes any
  * @throws usage error or failure naming the file that is wrong
  */
-export async function readInputs(settings: SpinSettings | SftSettings, time: string): Promise<Inputs> {
+export async function readInputs(settings: RecordedSettings, time: string): Promise<Inputs> {
   const { model } = settings;
   const files = await hashModelFiles(model);
   await demandBase(model);
@@ -91,7 +92,7 @@ export async function readInputs(settings: SpinSettings | SftSettings, time: str
   };
 }
 
-async function moduleHashes(settings: SpinSettings | SftSettings): Promise<Pick<Inputs['data'], 'scorer' | 'checker'>> {
+async function moduleHashes(settings: RecordedSettings): Promise<Pick<Inputs['data'], 'scorer' | 'checker'>> {
   const scorer = 'scorer' in settings ? settings.scorer : undefined;
   const checker = 'checker' in settings && isModule(settings.checker) ? settings.checker : undefined;
   return {
@@ -104,7 +105,7 @@ async function moduleHashes(settings: SpinSettings | SftSettings): Promise<Pick<
  * A scorer or checker that was changed would give the rest of a run other figures or other pairs.
  * @param path the run's lock; one without a lock was begun by an older version, and is not held to it
  */
-export async function demandModules(path: string, settings: SpinSettings | SftSettings): Promise<void> {
+export async function demandModules(path: string, settings: RecordedSettings): Promise<void> {
   if (!existsSync(path)) return;
   const { data: locked } = await readLock(path);
   const now = await moduleHashes(settings);
@@ -121,7 +122,7 @@ export async function demandModules(path: string, settings: SpinSettings | SftSe
 /** The lock of a run on this machine. */
 export async function lockOf(
   command: RunLock['command'],
-  settings: SpinSettings | SftSettings,
+  settings: RecordedSettings,
   inputs: Inputs,
   { gpu, ...engine }: EngineInfo,
 ): Promise<RunLock> {

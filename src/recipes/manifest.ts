@@ -4,13 +4,15 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { z } from 'zod';
 import { failure, usageError, writeFileAtomic } from '../util/index.ts';
 import type { EarlierEngine, FrozenEngine } from './engines.ts';
 import type { Hashes } from './hashes.ts';
 import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
+import { type DpoSettings, dpoSchema } from './settings-dpo.ts';
 
 /** The settings of the commands that have a run directory. */
-export type Settings = { readonly run: SpinSettings; readonly sft: SftSettings };
+export type Settings = { readonly run: SpinSettings; readonly sft: SftSettings; readonly dpo: DpoSettings };
 export type RunCommand = keyof Settings;
 
 export interface Manifest<C extends RunCommand = RunCommand> {
@@ -28,6 +30,12 @@ export interface Manifest<C extends RunCommand = RunCommand> {
   /** SHA-256 of what the run stands on; manifests of earlier versions do not have all of them. */
   readonly hashes: Pick<Hashes, 'model'> & Partial<Hashes>;
 }
+
+const schemas: { readonly [C in RunCommand]: z.ZodType<Settings[C]> } = {
+  run: spinSchema,
+  sft: sftSchema,
+  dpo: dpoSchema,
+};
 
 export const MANIFEST = 'manifest.json';
 
@@ -51,7 +59,7 @@ export async function readManifest(directory: string): Promise<Manifest> {
   } catch (cause) {
     throw failure({ what: 'the manifest is not JSON', where: file, fix: 'start a new run', cause });
   }
-  const schema = manifest?.command === 'run' ? spinSchema : manifest?.command === 'sft' ? sftSchema : null;
+  const schema = manifest === null ? undefined : schemas[manifest.command];
   const settings = schema?.safeParse(manifest?.settings);
   if (manifest?.v !== 1 || !settings?.success) {
     throw usageError({

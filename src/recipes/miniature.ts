@@ -6,6 +6,7 @@
 import { companionDirectory } from '../checkpoint/index.ts';
 import { openEngine } from '../engine/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
+import { parameterCount } from '../training/index.ts';
 import { linkedDirectory, usageError } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
 import { withEngine } from './engines.ts';
@@ -59,6 +60,8 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
     ...others,
     model: await linkedDirectory(given.model),
     start_iteration: 0,
+    // They are learned and judged as the game is.
+    baselines: [],
     limit,
     max_new_tokens: Math.min(given.max_new_tokens, NEW_TOKENS),
   };
@@ -76,7 +79,7 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
     const choices = TRAIN_ROWS.map((n) => choiceOf(n, FEWEST_ROWS));
     let choice = choices.find(({ seconds }) => seconds <= AIM) ?? choices.at(-1)!;
     if (choice.seconds > MOST) choice = choiceOf(TRAIN_ROWS.at(-1)!, FEW_DEV_ROWS);
-    const weights = 4 * loaded.model.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+    const weights = 4 * parameterCount(loaded.model);
     // Either game keeps its models; the one that is played has two checkpoints for a moment, of weights and moments.
     const checkpoint = weights * (settings.optimizer === 'adamw' ? 3 : 2);
     return { ...choice, bytes: 2 * (ITERATIONS * weights + checkpoint) };

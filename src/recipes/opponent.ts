@@ -16,7 +16,7 @@ import { loadPlayer } from './player.ts';
 import { readLogProbs, readPairs, readSamples, type TextCompletion, writeLogProbs, writeSamples } from './records.ts';
 import type { Row } from './rows.ts';
 import { iterationName, type Run, stageKey } from './run.ts';
-import { judgeEntries, pairRecord, reportPairs, writeEntries } from './verdicts.ts';
+import { judgeEntries, pairRecord, reportPairs, writeEntries, writtenTokens } from './verdicts.ts';
 
 /** A thing being played with: the model in the engine and its tokenizer. */
 export interface Player {
@@ -37,7 +37,7 @@ export async function stage<T extends { counts: Record<string, number> }>(
   body: () => Promise<T>,
 ): Promise<T> {
   const attempt = at.iteration === null ? null : (run.attempts.get(at.iteration) ?? 0);
-  if (run.finished.has(stageKey({ ...at, attempt }))) return body();
+  if (run.finished.has(stageKey({ ...at, attempt, baseline: run.baseline }))) return body();
   await run.emit({ ...at, type: 'stage.started' });
   const start = performance.now();
   const result = await body();
@@ -118,7 +118,7 @@ export async function samplePairs(
       `Iteration ${t}: ${samples.length} answers of ${(tokens / Math.max(1, samples.length)).toFixed(1)} tokens, ` +
         `${cut} cut at ${settings.max_new_tokens}`,
     );
-    return { counts: { rows: samples.length, tokens }, entries };
+    return { counts: { rows: samples.length, tokens, computed: writtenTokens(entries) }, entries };
   });
 
   await mkdir(run.path(iterationName(t), 'logprobs'), { recursive: true });
@@ -159,10 +159,21 @@ const sampleName = ({ id, sample }: { id: string; sample: number }) => `${id}/${
 const answerName = (pair: Pair, role: 'real' | 'generated') => `${role}/${pair.iteration}/${sampleName(pair)}`;
 
 /** log p_θt of the opponent's answers as its sampler gave them. */
-const samplerFile = (run: Run<'run'>, t: number) => run.path(iterationName(t), 'logprobs', 'sampler.safetensors');
+const samplerFile = (run: Run, t: number) => run.path(iterationName(t), 'logprobs', 'sampler.safetensors');
 
 /** Answers of a pair that the scoring pass scores. */
 type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
+const BOTH = () => ['real', 'generated'] as const;
+
+/** The answers of a pair that are scored, as they are packed. */
+const scoredGroup = (pair: Pair, roles: Roles): Group => ({
+  promptIds: pair.promptIds,
+  responses: roles(pair).map((role) => ({ ids: pair[role] })),
+});
+
+/** Tokens that go through the model. */
+const scoredTokens = (pairs: readonly Pair[], roles: Roles) =>
+  pairs.reduce((n, pair) => n + packedLength(scoredGroup(pair, roles)), 0);
 
 /**
  * log p_θt of both answers of every pair, under the opponent θt that is in the engine.
@@ -178,7 +189,7 @@ type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
  * With reference_alpha the log-probs are mixed with those under the SFT model θ_0.
  */
 export async function scoreUnderOpponent(
-  run: Run<'run'>,
+  run: Run<'run' | 'dpo'>,
   player: Player,
   pairs: readonly Pair[],
   t: number,
@@ -190,19 +201,20 @@ export async function scoreUnderOpponent(
   await mkdir(folder, { recursive: true });
   const fromSampler = inFull ? await readLogProbs(samplerFile(run, t)) : null;
   const isSampled = (pair: Pair) => fromSampler !== null && pair.iteration === t;
-  const roles: Roles = (pair) => (isSampled(pair) ? ['real'] : ['real', 'generated']);
+  const roles: Roles = (pair) => (isSampled(pair) ? ['real'] : BOTH());
   const first = { iteration: t, epoch: 0 };
   const batches = inFull ? [] : batchesOf(pairs, (pair) => packedLength(pairGroup(pair)), settings, first);
   const shards = inFull
     ? inShards(pairs, settings.shard_size).map((shard) => [shard])
     : inShards(batches, Math.max(1, Math.floor(settings.shard_size / settings.batch_size)));
   // At iteration 0 the opponent is the base model.
-  const alpha = t === 0 ? 0 : (settings.reference_alpha ?? 0);
+  const alpha = t > 0 && 'reference_alpha' in settings ? (settings.reference_alpha ?? 0) : 0;
   const { scores, base } = await stage(run, { iteration: t, stage: 'reference' }, async () => {
     const open = () => openScorer(run.engine, player.loaded.model);
     const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the opponent', open, player });
     const base = alpha === 0 ? undefined : await scoreUnderBase(run, player.loaded, t, shards);
-    return { counts: { pairs: pairs.length }, scores, base };
+    const tokens = scoredTokens(pairs, roles) + (base ? scoredTokens(pairs, BOTH) : 0);
+    return { counts: { pairs: pairs.length, tokens }, scores, base };
   });
   const reference = (pair: Pair, role: 'real' | 'generated'): Float32Array => {
     const name = answerName(pair, role);
@@ -218,7 +230,7 @@ export async function scoreUnderOpponent(
 
 /** log p_θ0 of both answers of every pair. The base model takes the opponent's place in the engine and gives it back. */
 async function scoreUnderBase(
-  run: Run<'run'>,
+  run: Run,
   opponent: LoadedModel,
   t: number,
   shards: readonly (readonly Pair[][])[],
@@ -230,15 +242,14 @@ async function scoreUnderBase(
     replaced = true;
     return openScorer(run.engine, (await loadPlayer(run.engine, run.settings, run.settings.model)).model);
   };
-  const roles: Roles = () => ['real', 'generated'];
-  const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the SFT model', open });
+  const scores = await scoreShards(run, t, { shards, roles: BOTH, folder, whose: 'the SFT model', open });
   if (replaced) await loadPlayer(run.engine, run.settings, opponent.dir);
   return scores;
 }
 
 /** Log-probs by answer, in shards of batches. A shard on disk is not computed again; without others no scorer is opened. */
 async function scoreShards(
-  run: Run<'run'>,
+  run: Run,
   t: number,
   work: {
     readonly shards: readonly (readonly Pair[][])[];
@@ -302,10 +313,7 @@ async function scoreBatch(
   budget: number,
   onBatch: (count: number) => void,
 ): Promise<[string, Float32Array][]> {
-  const groups: Group[] = pairs.map((pair) => ({
-    promptIds: pair.promptIds,
-    responses: roles(pair).map((role) => ({ ids: pair[role] })),
-  }));
+  const groups = pairs.map((pair) => scoredGroup(pair, roles));
   const scores = await scorer.score(groups, budget, onBatch);
   return pairs.flatMap((pair, i) =>
     roles(pair).map((role, j): [string, Float32Array] => [answerName(pair, role), scores[i]![j]!]),

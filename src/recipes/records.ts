@@ -47,7 +47,7 @@ export async function readSamples(file: string): Promise<TextCompletion[] | null
   if (!existsSync(file)) return null;
   const samples: TextCompletion[] = [];
   for await (const { value } of readJsonLines(file)) {
-    const line = value as SampleLine;
+    const { v: _, ...line } = value as SampleLine;
     samples.push({ ...line, ids: Int32Array.from(line.ids), logProbs: decodeFloats(line.logProbs) });
   }
   return samples;

@@ -4,6 +4,7 @@
  */
 import { type Example, type Overlap, promptOverlaps, readExamples, splitExamples, take } from '../data/index.ts';
 import type { LanguageModel } from '../models/index.ts';
+import type { Group } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { SelfplayError, usageError } from '../util/index.ts';
 import type { SpinSettings } from './settings.ts';
@@ -13,6 +14,9 @@ export interface Row extends Example {
   readonly promptIds: Int32Array;
   readonly responseIds: Int32Array;
 }
+
+/** A row as plain SFT learns it. */
+export const asGroup = ({ promptIds, responseIds }: Row): Group => ({ promptIds, responses: [{ ids: responseIds }] });
 
 /** Prompts that should be news to the model. */
 export interface HeldOut {
@@ -49,8 +53,10 @@ interface Encoded<R = Row> {
 
 /** Share of rows that may be unusable before the file is refused. */
 const MAX_SKIPPED = 0.05;
+/** Skipped rows that are named one by one. */
+const SHOWN_SKIPPED = 3;
 /** Rows of a held-out split, unless the user says: a tenth of the rows, and at most as many. */
-const HELD_OUT = 100;
+export const HELD_OUT = 100;
 
 type RowSettings = { readonly data?: string | undefined } & Pick<
   SpinSettings,
@@ -68,7 +74,10 @@ type RowSettings = { readonly data?: string | undefined } & Pick<
 >;
 
 /** Columns that the user named, if any. */
-export function columnsOf({ prompt_column, response_column }: Pick<SpinSettings, 'prompt_column' | 'response_column'>) {
+export function columnsOf({
+  prompt_column,
+  response_column,
+}: Partial<Pick<SpinSettings, 'prompt_column' | 'response_column'>>) {
   if (prompt_column === undefined && response_column === undefined) return {};
   if (prompt_column === undefined || response_column === undefined) {
     throw usageError({
@@ -162,7 +171,9 @@ export function chooseRows<R extends Example>(
 }
 
 /** Rows of the files that the user named. */
-function namedRows(settings: RowSettings): Promise<HeldOut[]> {
+export function namedRows(
+  settings: Pick<RowSettings, 'contamination'> & Parameters<typeof columnsOf>[0],
+): Promise<HeldOut[]> {
   return Promise.all(
     settings.contamination.map(async (file) => {
       const { examples } = await readExamples(file, columnsOf(settings));
@@ -232,6 +243,13 @@ export function encodeRows(
     }
   }
   return { rows, skipped };
+}
+
+/** The first rows that were skipped, each with its reason, and how many more there were. */
+export function skippedNotes(skipped: readonly string[]): string[] {
+  const more = skipped.length - SHOWN_SKIPPED;
+  const first = skipped.slice(0, SHOWN_SKIPPED).map((problem) => `skipped ${problem}`);
+  return more > 0 ? [...first, `skipped ${more} more rows`] : first;
 }
 
 /** Throws a usage error when more rows of a file than a few cannot be used. */

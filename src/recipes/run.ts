@@ -34,7 +34,7 @@ import { demandLock, demandModules, lockOf, readInputs, readLock, shownValue, wr
 import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
 import { type Reduction, reductionsOf } from './memory.ts';
 import type { Place, Seat } from './rest.ts';
-import { isModule, type ResumeChanges, type SftSettings, type SpinSettings } from './settings.ts';
+import { isModule, type ResumeChanges } from './settings.ts';
 
 /** An open run: one process writes to it. */
 export interface Run<C extends RunCommand = RunCommand> {
@@ -50,6 +50,8 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly reductions: Reduction[];
   /** Which try at an iteration is under way, from 0; none is 0. */
   readonly attempts: Map<number, number>;
+  /** The control that is at work, whose folder `path` starts from and whose name events carry; none in the game itself. */
+  readonly baseline?: string;
   readonly log: RunLog;
   readonly path: (...parts: string[]) => string;
   /** The other way round: such a path from the run directory on. */
@@ -91,8 +93,26 @@ export const iterationName = (t: number) => `iteration-${t}`;
 export const REJECTED = 'rejected';
 export const rejectedName = (t: number, attempt: number) => join(REJECTED, `${iterationName(t)}-attempt-${attempt}`);
 
-export const stageKey = ({ iteration, attempt, stage }: Pick<RunEvent, 'iteration' | 'attempt' | 'stage'>) =>
-  `${iteration}/${attempt}/${stage}`;
+export const stageKey = ({
+  iteration,
+  attempt,
+  stage,
+  baseline,
+}: Pick<RunEvent, 'iteration' | 'attempt' | 'stage' | 'baseline'>) =>
+  `${baseline ?? 'game'}/${iteration}/${attempt}/${stage}`;
+
+/** Where the controls of a game lie, each in a folder of its name. */
+const BASELINES = 'baselines';
+
+/** The run as a control sees it: its own folder, its name on every event, the rest as it is. */
+export function insideBaseline(run: Run<'run'>, name: string): Run<'run'> {
+  return {
+    ...run,
+    baseline: name,
+    path: (...parts) => run.path(BASELINES, name, ...parts),
+    emit: (event) => run.emit({ ...event, baseline: name }),
+  };
+}
 
 /** Where a stage of training keeps its checkpoints. */
 export const CHECKPOINTS = 'checkpoints';
@@ -176,7 +196,7 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
 const PATHS = ['data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
 
 /** A resume may come from another working directory, and find a link to the model leading elsewhere. */
-async function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): Promise<S> {
+async function withAbsolutePaths<S extends Settings[RunCommand]>(settings: S): Promise<S> {
   const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } = settings;
   const absolute = PATHS.flatMap((key) => {
     const path = given[key];
@@ -230,9 +250,17 @@ export async function reopenRun<T>(
         await run.emit({ type: 'engine.changed', from: was, to: info, reasons: [...now.engine.reasons] });
       }
       await run.say(engineSentence(now.engine));
-      return manifest.command === 'run' ? bodies.run(run as Run<'run'>) : bodies.sft(run as Run<'sft'>);
+      const body: (run: never) => Promise<T> = bodies[manifest.command];
+      return body(run as never);
     });
   });
+}
+
+/** Has the run go on with these settings, now and after an interruption: for what does not touch anything that is there. */
+export async function withSettings<C extends RunCommand>(run: Run<C>, changes: Partial<Settings[C]>): Promise<Run<C>> {
+  const settings = { ...run.settings, ...changes };
+  await writeManifest(run.directory, { ...(await readManifest(run.directory)), settings });
+  return { ...run, settings };
 }
 
 /** Lock and log around a body; errors are logged, and everything is closed. */
@@ -319,8 +347,10 @@ async function removeLeftovers(directory: string): Promise<void> {
   }
 }
 
+type Leaves = Record<Stage, ((folder: string, t: number | null) => string) | null>;
+
 /** What a finished stage leaves on disk; null where its shards are all. It is written after the stage's last event. */
-const LEAVES: Record<Stage, ((folder: string, t: number | null) => string) | null> = {
+const LEAVES: Leaves = {
   prepare: (folder) => join(folder, 'pairs.jsonl'),
   generate: (folder) => join(folder, 'pairs.jsonl'),
   reference: null,
@@ -328,13 +358,27 @@ const LEAVES: Record<Stage, ((folder: string, t: number | null) => string) | nul
   evaluate: (folder, t) => join(t === null ? 'baseline' : folder, 'evaluation.json'),
 };
 
+/** The same of a control, which has no other stages. */
+const BASELINE_LEAVES: Leaves = {
+  prepare: null,
+  generate: null,
+  reference: null,
+  train: (folder) => join(folder, 'model'),
+  evaluate: (folder) => join(folder, 'evaluation.json'),
+};
+
+/** Where the event's stage may have left something: an attempt that was rolled back has moved. */
+function foldersOf({ baseline, iteration: t, attempt }: RunEvent): string[] {
+  if (baseline !== undefined) return [join(BASELINES, baseline, t === null ? '.' : iterationName(t))];
+  return t === null ? ['.'] : [iterationName(t), rejectedName(t, attempt ?? 0)];
+}
+
 function isDurable(directory: string, event: RunEvent): boolean {
   if (event.type === 'run.started') return true;
-  const t = event.iteration;
-  const folders = t === null ? ['.'] : [iterationName(t), rejectedName(t, event.attempt ?? 0)];
   const isThere = (nameIn: (folder: string, t: number | null) => string) =>
-    folders.some((folder) => existsSync(join(directory, nameIn(folder, t))));
-  const stage = event.stage === null ? null : LEAVES[event.stage];
+    foldersOf(event).some((folder) => existsSync(join(directory, nameIn(folder, event.iteration))));
+  const leaves = event.baseline === undefined ? LEAVES : BASELINE_LEAVES;
+  const stage = event.stage === null ? null : leaves[event.stage];
   if (event.type === 'governor.decided') return isThere((folder) => join(folder, DECISION));
   // The shards of a stage go when it is over.
   if (event.type === 'shard.finished')
@@ -351,10 +395,9 @@ async function lastDurable(directory: string, end: number): Promise<number> {
   for (const event of await readRunLog(directory)) {
     if (isDurable(directory, event)) from = event.seq + 1;
   }
-  for (const folder of ['.', ...(await readdir(directory))]) {
-    const parent = join(directory, folder, CHECKPOINTS);
-    if (!existsSync(parent)) continue;
-    const newest = await newestVerified(parent, 'step');
+  const names = await readdir(directory, { recursive: true });
+  for (const folder of names.filter((name) => basename(name) === CHECKPOINTS)) {
+    const newest = await newestVerified(join(directory, folder), 'step');
     if (!newest) continue;
     const { state } = JSON.parse(await readFile(join(newest.path, 'state.json'), 'utf8')) as { state: { seq: number } };
     from = Math.max(from, state.seq);

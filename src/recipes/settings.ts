@@ -119,6 +119,14 @@ const optimization = (defaults: {
   max_grad_norm: positive.default(1).describe('Gradients are clipped to this norm'),
 });
 
+const loss = {
+  loss: z.enum(lossNames).default('logistic').describe('What is minimised; docs/losses.md has them all'),
+  beta: positive.default(0.1).describe('β of the loss (λ in the paper)'),
+};
+const mixIn = {
+  sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
+};
+
 /** Parameters of losses. None has a default in the schema, so that one given with a loss that lacks it is noticed. */
 const lossParameters = {
   label_smoothing: z
@@ -161,6 +169,27 @@ const parametersOf: { readonly [K in LossName]: readonly LossParameter[] } = {
   orpo: [],
   't-spin': ['history_weight'],
 };
+
+type LossInput = { readonly loss: LossName; readonly sft_weight: number } & {
+  readonly [Key in LossParameter]?: number | boolean | undefined;
+};
+
+function demandParameters(
+  { loss, sft_weight, ...settings }: LossInput,
+  { addIssue }: { addIssue: (issue: Issue) => void },
+): void {
+  for (const key of Object.keys(lossParameters) as LossParameter[]) {
+    if (settings[key] === undefined || parametersOf[loss].includes(key)) continue;
+    const having = lossNames.filter((name) => parametersOf[name].includes(key));
+    const message = `${key} is no parameter of the loss ${loss}, only of ${having.join(', ')}`;
+    addIssue({ code: 'custom', path: [key], message });
+  }
+  if (loss === 'orpo' && sft_weight === 0) {
+    const message =
+      'the loss orpo stands beside cross-entropy on the human answers: sft_weight must not be 0 (1 in its paper)';
+    addIssue({ code: 'custom', path: ['sft_weight'], message });
+  }
+}
 
 /** None but the rank has a default in the schema, so that one given without a rank is noticed. */
 const adapter = {
@@ -211,6 +240,17 @@ const scoring = {
   scorer: z.string().min(1).optional().describe('ES module whose default export scores an answer from 0 to 1'),
 };
 
+const sharding = {
+  shard_size: count.default(256).describe('Prompts per shard: what an interruption can cost'),
+};
+
+const dropping = {
+  drop: z
+    .array(z.enum(REASONS))
+    .default(DROPPED_BY_DEFAULT)
+    .describe('Reasons for which a pair is left out; pairs kept in spite of one are listed as well'),
+};
+
 /** Where a game begins and ends: elsewhere it may have been begun, and may go on. */
 const entry = {
   iterations: count.default(1).describe('Iterations of the game'),
@@ -236,6 +276,24 @@ const entry = {
     .describe('Stop when an iteration has its pairs; to be resumed, or trained elsewhere'),
 };
 
+/** Controls of a game, in the order of the table: recipes/baselines.ts. */
+const BASELINES = ['sft-steps', 'sft-flops', 'sft-temperature', 'sft-reweighted'] as const;
+export type BaselineName = (typeof BASELINES)[number];
+export type BaselineChoice = BaselineName | 'all';
+
+const baselines = z.array(z.enum([...BASELINES, 'all']));
+
+/** What `selfplay baselines` makes. */
+export const addedBaselinesSchema = z.strictObject({
+  only: baselines.default(['all']).describe('Which controls to make; those that are there stay'),
+});
+
+export type AddedBaselines = z.input<typeof addedBaselinesSchema>;
+
+/** Those that are asked for, each once, in their order. */
+export const baselinesOf = (chosen: readonly BaselineChoice[]): BaselineName[] =>
+  BASELINES.filter((name) => chosen.includes('all') || chosen.includes(name));
+
 export const spinSchema = z
   .strictObject({
     ...where,
@@ -248,11 +306,10 @@ export const spinSchema = z
     temperature: z.number().min(0).default(1).describe('Temperature of the opponent; 1 is the opponent itself'),
     top_k: z.int().min(0).default(0).describe('Sample from the k most probable tokens; 0 is off'),
     top_p: z.number().gt(0).max(1).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
-    shard_size: count.default(256).describe('Prompts per shard: what an interruption can cost'),
-    loss: z.enum(lossNames).default('logistic').describe('What is minimised; docs/losses.md has them all'),
-    beta: positive.default(0.1).describe('β of the loss (λ in the paper)'),
+    ...sharding,
+    ...loss,
     ...lossParameters,
-    sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
+    ...mixIn,
     checker: z
       .string()
       .regex(/^(none|exact-match|number|.+\.m?js)$/)
@@ -262,16 +319,16 @@ export const spinSchema = z
         description:
           'Says which samples are equivalent to the human answer; a file is an ES module whose default export does',
       }),
-    drop: z
-      .array(z.enum(REASONS))
-      .default(DROPPED_BY_DEFAULT)
-      .describe('Reasons for which a pair is left out; pairs kept in spite of one are listed as well'),
+    ...dropping,
     replay: z.boolean().default(true).describe('Train on the pairs of the iteration before as well, as in the paper'),
     governor: z
       .boolean()
       .default(true)
       .describe('After each iteration let the dev split decide whether it counts and the game goes on'),
     max_attempts: count.default(3).describe('Attempts at an iteration that the governor rolls back'),
+    baselines: baselines
+      .default([])
+      .describe('Controls for the same table, made behind the game; docs/baselines.md explains them'),
     ...optimization({ learning_rate: 5e-7, optimizer: 'rmsprop', num_train_epochs: 2 }),
     ...adapter,
     ...scoring,
@@ -335,19 +392,7 @@ export const spinSchema = z
       path: ['loss'],
     },
   )
-  .superRefine(({ loss, sft_weight, ...settings }, { addIssue }) => {
-    for (const key of Object.keys(lossParameters) as LossParameter[]) {
-      if (settings[key] === undefined || parametersOf[loss].includes(key)) continue;
-      const having = lossNames.filter((name) => parametersOf[name].includes(key));
-      const message = `${key} is no parameter of the loss ${loss}, only of ${having.join(', ')}`;
-      addIssue({ code: 'custom', path: [key], message });
-    }
-    if (loss === 'orpo' && sft_weight === 0) {
-      const message =
-        'the loss orpo stands beside cross-entropy on the human answers: sft_weight must not be 0 (1 in its paper)';
-      addIssue({ code: 'custom', path: ['sft_weight'], message });
-    }
-  });
+  .superRefine(demandParameters);
 
 export const sftSchema = z
   .strictObject({
@@ -367,6 +412,24 @@ export const sftSchema = z
     path: ['sample'],
   })
   .superRefine(demandRank);
+
+/** What the schemas of other files are made of. */
+export const parts = {
+  where,
+  lock,
+  rows,
+  contamination,
+  loss,
+  lossParameters,
+  mixIn,
+  sharding,
+  dropping,
+  optimization,
+  adapter,
+  machine,
+  demandRank,
+  demandParameters,
+};
 
 export const mergeSchema = z.strictObject({
   model: z.string().min(1).describe('Directory of the adapter'),
@@ -448,7 +511,10 @@ type OptimizerKey = 'optimizer' | 'adam_beta1' | 'adam_beta2' | 'rmsprop_alpha' 
  * The loss of iteration t. In iteration 0 T-SPIN's opponent is the initial model, whose answers cannot be told from its
  * own: as in its paper the term that compares them begins in iteration 1.
  */
-export function lossOf(settings: Pick<SpinSettings, 'loss' | LossParameter>, t: number): LossSettings {
+export function lossOf(
+  settings: Pick<SpinSettings, 'loss'> & Partial<Pick<SpinSettings, LossParameter>>,
+  t: number,
+): LossSettings {
   const { loss: name, label_smoothing, length_normalization: lengthNormalization = false } = settings;
   switch (name) {
     case 'hinge':

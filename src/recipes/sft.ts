@@ -4,7 +4,6 @@
  */
 import { companionDirectory, saveModel } from '../checkpoint/index.ts';
 import { estimate, mean } from '../evaluation/index.ts';
-import type { Group } from '../pairs/index.ts';
 import { type ResultRow, type Results, readResults, resultRow, writeResults } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { openScorer } from '../training/index.ts';
@@ -15,7 +14,7 @@ import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
-import { prepareRows, type Row } from './rows.ts';
+import { asGroup, prepareRows, type Row } from './rows.ts';
 import { CONTAMINATION, type Run, startRun } from './run.ts';
 import type { SftSettings } from './settings.ts';
 
@@ -23,8 +22,6 @@ import type { SftSettings } from './settings.ts';
 export function fineTune(settings: SftSettings, context: RecipeContext): Promise<RunOutcome> {
   return startRun('sft', settings, context, tune);
 }
-
-const asGroup = ({ promptIds, responseIds }: Row): Group => ({ promptIds, responses: [{ ids: responseIds }] });
 
 /** Fine-tunes from where the directory stands. */
 export async function tune(run: Run<'sft'>): Promise<RunOutcome> {

@@ -13,32 +13,25 @@
 import { mkdir } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory, type LoadedModel, saveModel } from '../checkpoint/index.ts';
 import { type Checker, loadChecker } from '../evaluation/index.ts';
-import { type Group, type Pair, pairGroup } from '../pairs/index.ts';
+import { comparisonSentence } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { startOf, usesInitial, usesReference } from '../training/index.ts';
+import { startOf, usesReference } from '../training/index.ts';
 import { exists } from '../util/index.ts';
+import { demandRows, playBaselines } from './baselines.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { enterPairs } from './entry.ts';
 import { type Attempt, canGovern, FEWEST_ROWS, govern, openAttempt } from './governor.ts';
-import {
-  answerFigures,
-  figuresOf,
-  humanAgainstOwn,
-  type Judgement,
-  judge,
-  readJudgement,
-  scorersFor,
-  writeJudgement,
-} from './judge.ts';
+import { groupsOf, replayedPairs } from './groups.ts';
+import { type JudgeRows, judgeModel, type Names } from './heldOut.ts';
+import { humanAgainstOwn, type Judgement, judge } from './judge.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
-import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
-import { BEST, CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
-import { lossOf, type SpinSettings } from './settings.ts';
+import { BEST, CONTAMINATION, iterationName, type Run, startRun, withSettings } from './run.ts';
+import { type BaselineName, baselinesOf, lossOf, type SpinSettings } from './settings.ts';
 
 /** Plays a new game. Throws Interrupted when the signal stopped it. */
 export function playSpin(settings: SpinSettings, context: RecipeContext): Promise<RunOutcome> {
@@ -53,9 +46,8 @@ export interface Moves {
   readonly train: (opponent: Player, rows: Table, t: number, attempt: Attempt) => Promise<boolean>;
   /** Saves what is in the engine, a successor of the loaded model. */
   readonly save: (loaded: LoadedModel, dir: string) => Promise<void>;
-  readonly judge: (...about: Judging) => Promise<Judgement['dev']>;
+  readonly judge: JudgeRows;
 }
-type Judging = Parameters<typeof judge> extends [unknown, ...infer About] ? About : never;
 
 const movesOf = (run: Run<'run'>): Moves => ({
   load: (dir) => loadPlayer(run.engine, run.settings, dir),
@@ -64,22 +56,34 @@ const movesOf = (run: Run<'run'>): Moves => ({
   judge: (...about) => judge(run, ...about),
 });
 
+interface Play {
+  /** Controls that the run is to have from now on, if not those of its settings. */
+  readonly baselines: BaselineName[];
+  readonly moves: Moves;
+}
+
 /** Plays a game from where its directory stands. */
-export async function play(run: Run<'run'>, moves = movesOf(run)): Promise<RunOutcome> {
+export async function play(
+  opened: Run<'run'>,
+  { baselines = baselinesOf(opened.settings.baselines), moves = movesOf(opened) }: Partial<Play> = {},
+): Promise<RunOutcome> {
   const begin = performance.now();
-  const { settings } = run;
+  const { settings } = opened;
   // A checker that cannot be loaded stops the game before it has cost anything.
   const checker = await loadChecker(settings.checker);
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model), run.templateTime);
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model), opened.templateTime);
   let player: Player = { tokenizer, loaded: await moves.load(settings.model) };
   const rows: Table = { ...(await prepareRows(settings, tokenizer, player.loaded.model)), checker };
+  demandRows(baselines, rows);
+  const isNews = baselines.join() !== baselinesOf(settings.baselines).join();
+  const run = isNews ? await withSettings(opened, { baselines }) : opened;
   await announce(run, rows, player.loaded);
   await enterPairs(run, player, rows);
 
   const first = settings.start_iteration;
   const given = { label: first === 0 ? 'SFT model' : 'given model', iteration: null };
   const standings: Standing[] = [
-    { ...given, model: settings.model, judgement: await judgeModel(run, moves, player, rows, given) },
+    { ...given, model: settings.model, judgement: await judgeModel(run, player, rows, given, undefined, moves.judge) },
   ];
   await warnIfForeign(run, standings[0]!.judgement);
   let results = await tabulate(run, standings);
@@ -94,6 +98,13 @@ export async function play(run: Run<'run'>, moves = movesOf(run)): Promise<RunOu
     standings.push({ ...namesOf(t), model: `${iterationName(t)}/model`, judgement: played.judgement });
     results = await tabulate(run, standings);
     if (played.isLast) break;
+  }
+  if (!waiting) {
+    const controls = await playBaselines({ run, tokenizer, rows, standings });
+    if (controls.length > 0) results = await tabulate(run, standings, controls);
+    for (const comparison of results.comparisons ?? []) {
+      await run.emit({ type: 'note', message: comparisonSentence(comparison) });
+    }
   }
 
   const seconds = (performance.now() - begin) / 1000;
@@ -111,8 +122,6 @@ export async function play(run: Run<'run'>, moves = movesOf(run)): Promise<RunOu
   };
 }
 
-/** A model's row of the table: iteration null is the model that the game starts from. */
-type Names = Pick<Standing, 'label' | 'iteration'>;
 const namesOf = (t: number): Names => ({ label: `iteration ${t}`, iteration: t });
 
 /** The rows, and what takes a sample for equal to the human answer. */
@@ -165,7 +174,8 @@ async function playIteration(
     await dropCheckpoints(run, folder);
     const player = { tokenizer: opponent.tokenizer, loaded: await moves.load(model) };
     await sayLineage(run, player.loaded, model);
-    const judgement = await judgeModel(run, moves, player, rows, namesOf(t), { before, base, beta: attempt.beta });
+    const opponents = { before, base, beta: attempt.beta };
+    const judgement = await judgeModel(run, player, rows, namesOf(t), opponents, moves.judge);
     if (!governed) return { player, judgement, isLast: false };
     const { verdict } = await govern(run, t, attempt, { now: judgement.dev, before: before.dev, rows: rows.dev });
     if (verdict !== 'roll-back') return { player, judgement, isLast: verdict !== 'continue' };
@@ -178,14 +188,14 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
   const fresh = await samplePairs(run, player, rows.train, t, rows.checker);
-  const replayed: Pair[] =
-    settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
+  const replayed = await replayedPairs(run, t);
   const { beta, learningRate } = attempt;
   const loss = lossOf(settings, t);
   const pairs = usesReference(loss)
     ? await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, await hashModelDirectory(player.loaded.dir))
     : [...fresh, ...replayed];
-  const groups = usesInitial(loss) ? await triplets(run, pairs) : pairs.map((pair) => pairGroup(pair));
+  const { groups, leftOut } = await groupsOf(run, pairs, t);
+  if (leftOut > 0) await run.say(`${leftOut} pairs are left out because the SFT model's answer to their prompt was.`);
   if (groups.length === 0) {
     await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
     return false;
@@ -205,15 +215,6 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
     }),
   }));
   return true;
-}
-
-/** Pairs with the initial model's answer to the same prompt. Where that did not take part in iteration 0, the pair does not now. */
-async function triplets(run: Run<'run'>, pairs: readonly Pair[]): Promise<Group[]> {
-  const initial = new Map((await readPairs(run.path(iterationName(0), 'pairs.jsonl'))).map((p) => [p.id, p.generated]));
-  const kept = pairs.filter(({ id }) => initial.has(id));
-  const left = pairs.length - kept.length;
-  if (left > 0) await run.say(`${left} pairs are left out because the SFT model's answer to their prompt was.`);
-  return kept.map((pair) => pairGroup(pair, initial.get(pair.id)));
 }
 
 /** Says in plain words what is about to happen, to which rows. */
@@ -243,64 +244,6 @@ async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promi
       `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step).`,
   );
 }
-
-/** The held-out figures of a model, made once. */
-async function judgeModel(
-  run: Run<'run'>,
-  moves: Moves,
-  player: Player,
-  { dev, test }: Rows,
-  { label, iteration: t }: Names,
-  opponents?: { readonly before: Judgement; readonly base: Judgement; readonly beta: number },
-): Promise<Judgement> {
-  const folder = t === null ? 'baseline' : iterationName(t);
-  const file = run.path(folder, 'evaluation.json');
-  const known = await readJudgement(file);
-  if (known) return known;
-  const scorers = await scorersFor([...dev, ...test], run.settings.scorer);
-  await mkdir(run.path(folder), { recursive: true });
-  const judgement = { dev: [], test: [] } as { dev: Judgement['dev']; test: Judgement['test'] };
-  await stage(run, { iteration: t, stage: 'evaluate' }, async () => {
-    for (const [split, rows] of [
-      ['dev', dev],
-      ['test', test],
-    ] as const) {
-      run.checkSignal();
-      judgement[split] = await moves.judge(player, rows, scorers, {
-        label: `${label}: judged on ${split}`,
-        beta: opponents?.beta ?? run.settings.beta,
-        rest: () => run.rest(player, { iteration: t, stage: 'evaluate' }),
-        ...(opponents ? { before: opponents.before[split], base: opponents.base[split] } : {}),
-      });
-      if (rows.length > 0) await logJudgement(run, t, label, split, judgement[split], rows);
-    }
-    return { counts: { dev: dev.length, test: test.length } };
-  });
-  await writeJudgement(file, judgement);
-  return judgement;
-}
-
-async function logJudgement(
-  run: Run<'run'>,
-  iteration: number | null,
-  label: string,
-  split: keyof Judgement,
-  judged: Judgement['dev'],
-  rows: Rows['dev'],
-): Promise<void> {
-  const at = { iteration, stage: 'evaluate' } as const;
-  await run.emit({ ...at, type: 'evaluation', split, model: label, metrics: figuresOf(judged) });
-  const { identicalToHuman, truncated, meanLength, repetition } = answerFigures(judged, rows);
-  await run.emit({
-    ...at,
-    type: 'note',
-    message:
-      `${label} on ${split}: greedy answers of ${meanLength.toFixed(1)} tokens, ${percent(truncated)} cut, ` +
-      `${percent(identicalToHuman)} identical to the human answer, repetition ${percent(repetition)}`,
-  });
-}
-
-const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
 
 async function warnIfForeign(run: Run<'run'>, { dev, test }: Judgement): Promise<void> {
   if (dev.length + test.length === 0) return;

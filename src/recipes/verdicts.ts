@@ -4,7 +4,15 @@
  */
 import { type Checker, lengthBias, lengthWarning, repetition } from '../evaluation/index.ts';
 import type { LanguageModel } from '../models/index.ts';
-import { type Candidate, censor, countsInWords, countVerdicts, judgePairs, type Verdict } from '../pairs/index.ts';
+import {
+  type Candidate,
+  censor,
+  countsInWords,
+  countVerdicts,
+  judgePairs,
+  packedLength,
+  type Verdict,
+} from '../pairs/index.ts';
 import {
   type FlaggedRecord,
   type PairRecord,
@@ -86,12 +94,22 @@ async function candidateOf(record: PairRecord, checker: Checker | null): Promise
   };
 }
 
-/** Logs and says what became of the pairs, which `what` names, and what their lengths give away. */
+/** Tokens that go through the model while it writes the generated answers, of pairs that are left out as well. */
+export function writtenTokens(entries: readonly Entry[]): number {
+  const pairs = entries.map(({ record }) => pairOf(record));
+  return pairs.reduce(
+    (n, { promptIds, generated }) => n + packedLength({ promptIds, responses: [{ ids: generated }] }),
+    0,
+  );
+}
+
+/** Logs and says what became of the pairs, which `what` names, and what their lengths give away; `names` are the answers'. */
 export async function reportPairs(
-  run: Run<'run'>,
+  run: Run,
   at: { readonly iteration: number; readonly stage: 'generate' | 'prepare' },
   entries: readonly JudgedEntry[],
   what: string,
+  names?: Parameters<typeof lengthWarning>[1],
 ): Promise<void> {
   const { iteration: t } = at;
   const { dropped, kept } = countVerdicts(entries.map(({ record: { excluded }, reasons }) => ({ excluded, reasons })));
@@ -106,12 +124,12 @@ export async function reportPairs(
     `${what}; left out: ${countsInWords(dropped)}; kept although noted: ` +
       `${countsInWords(kept)} (${iterationName(t)}/${FLAGGED}).`,
   );
-  const warning = lengthWarning(lengths);
+  const warning = lengthWarning(lengths, names);
   if (warning !== null) await run.warn(`iteration ${t}: ${warning}`);
 }
 
 /** flagged.jsonl and, last, pairs.jsonl of an iteration. */
-export async function writeEntries(run: Run<'run'>, t: number, entries: readonly JudgedEntry[]): Promise<void> {
+export async function writeEntries(run: Run, t: number, entries: readonly JudgedEntry[]): Promise<void> {
   await writeFlagged(
     run.path(iterationName(t), FLAGGED),
     entries.flatMap((entry) => (entry.reasons.length === 0 ? [] : [flaggedRecord(entry)])),

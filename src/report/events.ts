@@ -21,6 +21,8 @@ const common = {
   /** Which try at this iteration, from 0; null where `iteration` is. */
   attempt: count.nullable(),
   stage: z.enum(STAGES).nullable(),
+  /** The control whose work it is (recipes/baselines.ts); absent in the game itself. */
+  baseline: z.string().optional(),
 };
 
 /** What computes: an engine, the version of its library, where and how precisely. */

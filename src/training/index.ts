@@ -1,4 +1,5 @@
-/** Losses, optimizers, schedules, one step. */
+/** Losses, optimizers, schedules, one step, and what it costs. */
+export { flopsOf, flopsPerLearned, parameterCount } from './flops.ts';
 export {
   type LossName,
   type LossSettings,

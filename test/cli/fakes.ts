@@ -81,6 +81,8 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
     ...recipes,
     playSpin: uncalled,
     fineTune: uncalled,
+    trainOnPairs: uncalled,
+    addBaselines: uncalled,
     resumeRun: uncalled,
     compareRuns: uncalled,
     verifyResume: uncalled,

@@ -152,7 +152,7 @@ describe('what follows', () => {
       dropped: { identical: 2, empty: 1 },
       kept: { truncated: 2, 'duplicate-prompt': 1 },
     });
-    expect(countsInWords(counts.dropped)).toBe('2 identical to the human answer, 1 empty');
+    expect(countsInWords(counts.dropped)).toBe('2 identical to the other answer, 1 empty');
     expect(countsInWords(counts.kept)).toBe('2 truncated, 1 with the prompt of an earlier pair');
     expect(countsInWords({})).toBe('none');
   });

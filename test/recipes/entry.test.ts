@@ -251,7 +251,7 @@ describe('--pairs', () => {
     expect(records.slice(-2).map(({ responses }) => responses[1].sample)).toEqual([0, 1]);
     expect(records.at(-1)!.id).toBe(records.at(-2)!.id);
     expect(said.join('\n')).toContain(
-      `${pairs}: 48 pairs of iteration 0; left out: 1 identical to the human answer, 1 equivalent by the checker, ` +
+      `${pairs}: 48 pairs of iteration 0; left out: 1 identical to the other answer, 1 equivalent by the checker, ` +
         '1 over-long; kept although noted: none (iteration-0/flagged.jsonl).',
     );
     expect(said.join('\n')).toContain(`skipped ${pairs}:48: the answer is empty`);

@@ -395,7 +395,7 @@ describe('rules', () => {
     const wordyGame = listener();
     await playSpin(settings('wordy', { iterations: 1, data, max_new_tokens: 30, temperature: 0 }), wordyGame.context);
     expect(wordyGame.said.join('\n')).toMatch(
-      /Warning: iteration 0: length alone tells .* the longer one is the human's/,
+      /Warning: iteration 0: length alone tells .* the longer one is the human one /,
     );
     expect(said.join('\n')).not.toContain('length alone');
   });

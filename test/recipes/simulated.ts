@@ -6,7 +6,7 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LoadedModel } from '../../src/checkpoint/index.ts';
 import type { Engine } from '../../src/engine/index.ts';
-import { resumeRun, type SpinInput, spinSchema } from '../../src/recipes/index.ts';
+import { type SpinInput, spinSchema } from '../../src/recipes/index.ts';
 import type { Judged } from '../../src/recipes/judge.ts';
 import type { RunOutcome } from '../../src/recipes/outcome.ts';
 import type { Row } from '../../src/recipes/rows.ts';
@@ -110,14 +110,15 @@ export async function simulate(
   const openEngine = async () => ({ engine, choice: { reasons: [] } });
   const trained: Training[] = [];
   const moves = pretend(simulation, trained);
+  const unplayed = () => Promise.reject(new Error('the run is a game'));
   const outcome = existsSync(join(out, 'manifest.json'))
     ? await reopenRun(
         out,
         { ...context, openEngine },
         {},
-        { run: (run) => play(run, moves), sft: () => resumeRun(out, context) },
+        { run: (run) => play(run, { moves }), sft: unplayed, dpo: unplayed },
       )
-    : await startRun('run', settings, { ...context, openEngine }, (run) => play(run, moves));
+    : await startRun('run', settings, { ...context, openEngine }, (run) => play(run, { moves }));
   return { outcome, said, trained };
 }
 
