@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import {
+  type DpoSettings,
   Interrupted,
   type RecipeContext,
   type ResumeProof,
