@@ -149,7 +149,7 @@ export function labelledRows({ rows }: Pick<TinyGame, 'rows'>) {
 }
 
 /** Where `makeTinyGame` writes the labelled pairs. */
-export const labelledFile = ({ data }: Pick<TinyGame, 'data'>) => join(dirname(data), 'labelled.jsonl');
+const labelledFile = ({ data }: Pick<TinyGame, 'data'>) => join(dirname(data), 'labelled.jsonl');
 
 export function tinyDpo(game: TinyGame, out: string, changes: Partial<DpoInput> = {}) {
   return dpoSchema.parse({
