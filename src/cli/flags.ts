@@ -90,6 +90,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
 
 /** Headings that read better for one command than the usual ones. */
 const OTHER_HEADINGS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  dpo: { 'The game': 'The loss' },
   generate: { 'The game': 'Answers' },
   eval: { 'The game': 'Answers' },
 };

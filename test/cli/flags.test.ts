@@ -3,6 +3,8 @@ import { closest } from '../../src/cli/closest.ts';
 import { flagsOf, givenFlags, groupedKeys } from '../../src/cli/flags.ts';
 import { settingsOf } from '../../src/cli/settings.ts';
 import {
+  addedBaselinesSchema,
+  dpoSchema,
   evalSchema,
   generateSchema,
   type SftSettings,
@@ -12,7 +14,14 @@ import {
 } from '../../src/recipes/index.ts';
 import { cli, outcome } from './fakes.ts';
 
-const schemas = { run: spinSchema, sft: sftSchema, generate: generateSchema, eval: evalSchema };
+const schemas = {
+  run: spinSchema,
+  sft: sftSchema,
+  dpo: dpoSchema,
+  generate: generateSchema,
+  eval: evalSchema,
+  baselines: addedBaselinesSchema,
+};
 const GIVEN = ['--model', 'm', '--data', 'd.jsonl'];
 
 /** The settings that `selfplay run` passes on for these flags. */
@@ -122,6 +131,14 @@ describe('flags from the schemas', () => {
     const help = (await cli(['run', '--help'])).stdout.replaceAll(/\s+/g, ' ');
     expect(help).toContain('duplicate-prompt; default: identical, equivalent, over-long)');
     expect(help).toContain('default: none)');
+  });
+
+  it('takes a list of names also with commas, and says which are known', async () => {
+    expect((await settingsFor('--baselines', 'sft-steps,sft-flops')).baselines).toEqual(['sft-steps', 'sft-flops']);
+    expect((await settingsFor('--baselines', 'all')).baselines).toEqual(['all']);
+    const { status, stderr } = await cli(['run', ...GIVEN, '--baselines', 'sft-steps,sft-step']);
+    expect(status).toBe(2);
+    expect(stderr).toContain('each one of sft-steps, sft-flops, sft-temperature, sft-reweighted, all, got');
   });
 
   it('takes a checker by name or a module, and nothing else', async () => {

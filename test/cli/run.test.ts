@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import {
   type AnsweredPrompt,
+  type DpoSettings,
   Interrupted,
   type RecipeContext,
   type ResumeProof,
@@ -132,6 +133,35 @@ describe('the other commands', () => {
     expect(status).toBe(2);
     expect(stderr).toContain('dtype must be one of auto, f32, tf32, bf16, f16, got "f8"');
     expect((await cli(['resume', 'runs/one', '--beta', '1'])).status).toBe(2);
+  });
+
+  it('baselines hands over the directory and which ones, all by default', async () => {
+    const seen: unknown[] = [];
+    const addBaselines = async (directory: string, wanted: unknown) => {
+      seen.push([directory, wanted]);
+      return outcome();
+    };
+    expect((await cli(['baselines', 'runs/one'], { recipes: { addBaselines } })).status).toBe(0);
+    await cli(['baselines', 'runs/one', '--only', 'sft-steps,sft-reweighted'], { recipes: { addBaselines } });
+    expect(seen).toEqual([
+      ['runs/one', ['all']],
+      ['runs/one', ['sft-steps', 'sft-reweighted']],
+    ]);
+    expect((await cli(['baselines', 'runs/one', '--only', 'dpo'])).status).toBe(2);
+  });
+
+  it('dpo has the losses of the game, without those settings that need an earlier model', async () => {
+    let seen: DpoSettings | undefined;
+    const trainOnPairs = async (settings: DpoSettings) => {
+      seen = settings;
+      return outcome();
+    };
+    const given = ['dpo', '--model', 'm', '--data', 'd.jsonl'];
+    expect((await cli([...given, '--loss', 'ipo'], { recipes: { trainOnPairs } })).status).toBe(0);
+    expect(seen).toMatchObject({ loss: 'ipo', beta: 0.1, num_train_epochs: 1, learning_rate: 5e-7 });
+    const { status, stderr } = await cli([...given, '--loss', 'ipo', '--label-smoothing', '0.1']);
+    expect([status, stderr]).toEqual([2, expect.stringContaining('label_smoothing is no parameter of the loss ipo')]);
+    expect((await cli([...given, '--reference-alpha', '0.2'])).status).toBe(2);
   });
 
   it('verify-resume hands over the settings of run, and exits with 1 unless everything is proven to be equal', async () => {
