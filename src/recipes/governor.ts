@@ -53,7 +53,8 @@ export async function openAttempt(run: Run<'run'>, t: number): Promise<Attempt |
     return undefined;
   }
   if (rejected.length > 0) {
-    await run.say(`Iteration ${t}: attempt ${rejected.length + 1} with learning rate ${learningRate} and β ${beta}.`);
+    const [rate, factor] = [shownNumber(learningRate), shownNumber(beta)];
+    await run.say(`Iteration ${t}: attempt ${rejected.length + 1} with learning rate ${rate} and β ${factor}.`);
   }
   return { number: rejected.length, learningRate, beta };
 }
@@ -64,6 +65,9 @@ export async function rateOf(run: Run<'run'>, t: number): Promise<number> {
   if (!(await exists(file))) return run.settings.learning_rate;
   return (JSON.parse(await readFile(file, 'utf8')) as DecisionRecord).learning_rate;
 }
+
+/** Of a number that remedies have multiplied, what a reader wants: 0.00003333. */
+export const shownNumber = (x: number): string => String(Number(x.toPrecision(4)));
 
 /** Decides about the attempt that the judgement is of. A resume finds what was decided. */
 export async function govern(

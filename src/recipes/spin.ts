@@ -21,7 +21,7 @@ import { demandRows, playBaselines } from './baselines.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { enterPairs } from './entry.ts';
-import { type Attempt, canGovern, FEWEST_ROWS, govern, openAttempt } from './governor.ts';
+import { type Attempt, canGovern, FEWEST_ROWS, govern, openAttempt, shownNumber } from './governor.ts';
 import { groupsOf, replayedPairs } from './groups.ts';
 import { type JudgeRows, judgeModel, type Names } from './heldOut.ts';
 import { humanAgainstOwn, type Judgement, judge } from './judge.ts';
@@ -203,7 +203,8 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   const start = startOf(loss, beta);
   await run.say(
     `Iteration ${t}: learning from ${groups.length} pairs${t > 0 ? ` (${replayed.length} of iteration ${t - 1})` : ''} ` +
-      `in ${stepsOf(groups.length, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${beta}, learning rate ${learningRate}.`,
+      `in ${stepsOf(groups.length, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${shownNumber(beta)}, ` +
+      `learning rate ${shownNumber(learningRate)}.`,
   );
   await stage(run, { iteration: t, stage: 'train' }, async () => ({
     counts: await learn(run, player, {

@@ -4,7 +4,31 @@ import type { Kernels } from './kernel.ts';
 import { BLOCK_VALUES, type Operands, reject } from './operands.ts';
 import { type Device, sizeOf } from './tensors.ts';
 
-export function arithmeticKernels(device: Device, aten: Aten, { tensor, f32, sizes, indices }: Operands) {
+type ArithmeticKernels = Pick<
+  Kernels,
+  | 'constant'
+  | 'add'
+  | 'sub'
+  | 'mul'
+  | 'affine'
+  | 'sigmoid'
+  | 'softplus'
+  | 'exp'
+  | 'log'
+  | 'step'
+  | 'sumTo'
+  | 'broadcastTo'
+  | 'reshape'
+  | 'sumSquares'
+  | 'gatherRows'
+  | 'scatterRows'
+>;
+
+export function arithmeticKernels(
+  device: Device,
+  aten: Aten,
+  { tensor, f32, sizes, indices }: Operands,
+): ArithmeticKernels {
   const { view, empty, dense, rows, scalar } = device;
   return {
     constant: (_, __, { type, values }) => {
@@ -82,5 +106,5 @@ export function arithmeticKernels(device: Device, aten: Aten, { tensor, f32, siz
       aten.scatterAddRows(target, indices(c, at, target.shape[0]!), value);
       return [sink ? undefined : target];
     },
-  } satisfies Partial<Kernels>;
+  };
 }

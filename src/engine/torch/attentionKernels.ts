@@ -7,7 +7,9 @@ import type { Kernels } from './kernel.ts';
 import { isState, type Operands, reject } from './operands.ts';
 import type { Device, TorchDtype } from './tensors.ts';
 
-export function attentionKernels(device: Device, aten: Aten, dtype: TorchDtype, operands: Operands) {
+type AttentionKernels = Pick<Kernels, 'attention' | 'attentionGrad' | 'decodeAttention'>;
+
+export function attentionKernels(device: Device, aten: Aten, dtype: TorchDtype, operands: Operands): AttentionKernels {
   const { dense } = device;
   const { tensor, low, inLow, ids, chunks, sequences } = operands;
   const attention = attentionOn(device, aten);
@@ -50,5 +52,5 @@ export function attentionKernels(device: Device, aten: Aten, dtype: TorchDtype, 
       if (stay) for (const cache of [keys, values]) if (cache && isState(cache)) c.written.add(cache.state);
       return [attention.decode([queries, newKeys, newValues], caches, places, heads, stay)];
     },
-  } satisfies Partial<Kernels>;
+  };
 }

@@ -6,7 +6,14 @@ import type { Operands } from './operands.ts';
 import type { Sink } from './sink.ts';
 import type { Device, TorchDtype } from './tensors.ts';
 
-export function headKernels(device: Device, aten: Aten, dtype: TorchDtype, { f32, low, indices }: Operands) {
+type HeadKernels = Pick<Kernels, 'tokenLogProbs' | 'tokenLogProbsGrad' | 'sample'>;
+
+export function headKernels(
+  device: Device,
+  aten: Aten,
+  dtype: TorchDtype,
+  { f32, low, indices }: Operands,
+): HeadKernels {
   const { empty } = device;
   const head = headOn(device, aten, dtype);
   return {
@@ -23,5 +30,5 @@ export function headKernels(device: Device, aten: Aten, dtype: TorchDtype, { f32
       return dw ? [dh, sink ? undefined : dw.tensor] : [dh];
     },
     sample: (_, [logits, uniforms], attributes) => head.sample(f32(logits), f32(uniforms), attributes),
-  } satisfies Partial<Kernels>;
+  };
 }

@@ -6,7 +6,12 @@ import { isState, type Operands } from './operands.ts';
 import { addProduct } from './sink.ts';
 import { areSideBySide, type Device, type Tensor, type TorchDtype } from './tensors.ts';
 
-export function layerKernels(device: Device, aten: Aten, dtype: TorchDtype, operands: Operands) {
+type LayerKernels = Pick<
+  Kernels,
+  'matmul' | 'linear' | 'linearGradInput' | 'rmsNorm' | 'rmsNormGrad' | 'rope' | 'swiglu' | 'swigluGrad' | 'dropout'
+>;
+
+export function layerKernels(device: Device, aten: Aten, dtype: TorchDtype, operands: Operands): LayerKernels {
   const { view, empty, dense, transposed, scalar } = device;
   const { tensor, f32, low, inLow, ids, indices, byBlocks } = operands;
 
@@ -188,5 +193,5 @@ export function layerKernels(device: Device, aten: Aten, dtype: TorchDtype, oper
       });
       return [result];
     },
-  } satisfies Partial<Kernels>;
+  };
 }
