@@ -13,6 +13,7 @@ export {
   Interrupted,
   lockDifferences,
   playSpin,
+  presets,
   type RecipeContext,
   type ResumeChanges,
   type RunComparison,

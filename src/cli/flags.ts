@@ -20,6 +20,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'prompt_column',
       'response_column',
       'max_length',
+      'max_prompt_length',
       'seed',
     ],
   ],
@@ -41,10 +42,12 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'history_weight',
       'sft_weight',
       'replay',
+      'replay_weights',
       'governor',
       'max_attempts',
       'checker',
       'drop',
+      'samples_per_prompt',
       'temperature',
       'top_k',
       'top_p',
@@ -113,16 +116,15 @@ export function flagsOf(command: string, settings: ReadonlyMap<string, Setting>)
 const negatable = new WeakSet<Option>();
 
 function optionsOf(setting: Setting): Option[] {
-  const description = describe(setting);
-  if (setting.kind === 'boolean') {
-    const on = new Option(setting.flag, description);
-    negatable.add(on);
-    return [on, new Option(setting.flag.replace('--', '--no-')).hideHelp()];
-  }
-  return [new Option(`${setting.flag} ${placeholderOf(setting)}`, description)];
+  const form = setting.kind === 'boolean' ? setting.flag : `${setting.flag} ${placeholderOf(setting)}`;
+  const option = new Option(form, describe(setting));
+  if (!setting.off) return [option];
+  negatable.add(option);
+  return [option, new Option(setting.flag.replace('--', '--no-')).hideHelp()];
 }
 
-function placeholderOf({ key, kind, choices, forms }: Setting): string {
+function placeholderOf({ key, kind, list, choices, forms }: Setting): string {
+  if (list) return kind === 'integer' ? '<n,...>' : '<x,...>';
   if (kind === 'array') return choices.length > 0 ? '<choice...>' : key === 'lora_targets' ? '<name...>' : '<path...>';
   if (choices.length + forms.length > 0) return '<choice>';
   if (kind === 'integer') return '<n>';
@@ -166,8 +168,10 @@ export function givenFlags(
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** A number where the setting is one and the text reads as one; else the text, for the check to complain about. */
-function parsedText({ kind }: Setting, value: unknown): unknown {
+/** A number, or a list, where the setting is one and the text reads as one; else the text, for the check to complain about. */
+function parsedText({ kind, list }: Setting, value: unknown): unknown {
   if (typeof value !== 'string' || (kind !== 'integer' && kind !== 'number')) return value;
-  return NUMBER.test(value) ? Number(value) : value;
+  const parts = list ? value.split(',').map((part) => part.trim()) : [value];
+  if (!parts.every((part) => NUMBER.test(part))) return value;
+  return parts.length === 1 ? Number(parts[0]) : parts.map(Number);
 }

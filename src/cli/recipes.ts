@@ -10,6 +10,8 @@ export type Recipes = Pick<
   | 'evalSchema'
   | 'mergeSchema'
   | 'resumeSchema'
+  | 'presets'
+  | 'presetBelow'
   | 'playSpin'
   | 'fineTune'
   | 'mergeModel'

@@ -5,6 +5,7 @@ export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
+export { presetBelow, presets } from './presets.ts';
 export { resumeRun } from './resume.ts';
 export {
   type EvalSettings,

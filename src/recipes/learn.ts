@@ -29,8 +29,9 @@ export interface Lesson {
   readonly folder: string;
   readonly groups: readonly Group[];
   readonly objective: Objective;
-  /** Peak, if not that of the settings. */
-  readonly learningRate?: number;
+  /** Peak. */
+  readonly learningRate: number;
+  readonly epochs: number;
   /** Called after every step; whatever it keeps in `memory` is part of the checkpoint. */
   readonly afterStep?: (step: number, steps: number) => Promise<void>;
   readonly memory?: Record<string, number>;
@@ -49,8 +50,8 @@ interface Counters {
 const CHECKPOINT_SHARE = 20;
 
 /** How many optimizer steps a lesson takes. */
-export function stepsOf(groups: number, { batch_size, num_train_epochs }: Run['settings']): number {
-  return Math.ceil(groups / batch_size) * num_train_epochs;
+export function stepsOf(groups: number, epochs: number, { batch_size }: Pick<Run['settings'], 'batch_size'>): number {
+  return Math.ceil(groups / batch_size) * epochs;
 }
 
 /** The batches of an epoch. Neighbours of like length share a micro-batch; the step as a whole is the same. */
@@ -73,9 +74,9 @@ export async function learn(
   lesson: Lesson,
 ): Promise<{ steps: number; tokens: number }> {
   const { settings, engine, context } = run;
-  const { iteration, groups, objective, learningRate = settings.learning_rate, memory = {} } = lesson;
+  const { iteration, groups, objective, learningRate, epochs, memory = {} } = lesson;
   const perEpoch = Math.ceil(groups.length / settings.batch_size);
-  const steps = stepsOf(groups.length, settings);
+  const steps = stepsOf(groups.length, epochs, settings);
   const folder = run.path(lesson.folder, CHECKPOINTS);
   await mkdir(folder, { recursive: true });
   const trainer = await openTrainer(engine, model, {

@@ -157,17 +157,21 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
 }
 
 /** Settings that are paths; a checker is one where it is no name. */
-const PATHS = ['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
+const PATHS = ['model', 'data', 'eval_data', 'pairs', 'scorer', 'checker', 'lock'] as const;
+/** Settings that are lists of paths. */
+const PATH_LISTS = ['replay_pairs', 'contamination'] as const;
 
 /** A resume may come from another working directory. */
 function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
-  const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } = settings;
+  const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } & {
+    readonly [Key in (typeof PATH_LISTS)[number]]?: readonly string[] | undefined;
+  } = settings;
   const absolute = PATHS.flatMap((key) => {
     const path = given[key];
     return path === undefined || (key === 'checker' && !isModule(path)) ? [] : [[key, resolve(path)]];
   });
-  const contamination = settings.contamination.map((file) => resolve(file));
-  return { ...settings, ...Object.fromEntries(absolute), contamination };
+  const lists = PATH_LISTS.flatMap((key) => (given[key] ? [[key, given[key].map((file) => resolve(file))]] : []));
+  return { ...settings, ...Object.fromEntries([...absolute, ...lists]) };
 }
 
 /** Opens a run directory again, with its engine or what `changes` say instead; the bodies find there what is done. */

@@ -3,7 +3,7 @@
  *
  * Iteration t starts from θ_t, which is opponent, reference and starting point alike (θ_0 is the SFT model):
  *   1. the opponent answers the prompts of the SFT data;
- *   2. the pairs (human answer, its answer) of this and of the last iteration are scored under it;
+ *   2. the pairs (human answer, its answer) of this iteration and of those in the replay window are scored under it;
  *   3. the main player, starting from θ_t, learns to tell the two apart: the result is θ_{t+1};
  *   4. θ_{t+1} is judged on held-out rows, and becomes the next opponent, if the governor finds nothing against it.
  * Every step looks into the run directory first, so a resume is the same call again. A game may enter at any iteration,
@@ -37,6 +37,7 @@ import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
 import { CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
+import { at, inWords, normalized, replayedBefore, replayedIn } from './schedules.ts';
 import { lossOf, type SpinSettings } from './settings.ts';
 
 /** Plays a new game. Throws Interrupted when the signal stopped it. */
@@ -105,14 +106,16 @@ type Table = Rows & { readonly checker: Checker | null };
 async function stopWithPairs(
   run: Run<'run'>,
   opponent: Player,
-  { train, checker }: Table,
+  { trainAt, checker }: Table,
   t: number,
 ): Promise<RunOutcome['waiting']> {
   const file = (of: number) => run.path(iterationName(of), 'pairs.jsonl');
-  const { stop_after, replay } = run.settings;
-  if (stop_after !== 'generate' || (await exists(file(t)))) return undefined;
-  await samplePairs(run, opponent, train, t, checker);
-  const replayed = t === 0 ? '' : replay ? ` --replay-pairs ${file(t - 1)}` : ' --no-replay';
+  const { settings } = run;
+  if (settings.stop_after !== 'generate' || (await exists(file(t)))) return undefined;
+  await samplePairs(run, opponent, trainAt(t), t, checker);
+  const reach = replayedBefore({ ...settings, start_iteration: t, iterations: 1 });
+  const files = Array.from({ length: reach }, (_, i) => file(t - 1 - i));
+  const replayed = t === 0 ? '' : reach > 0 ? ` --replay-pairs ${files.join(' ')}` : ' --no-replay';
   await run.say(
     `Iteration ${t} has its pairs, and the game stops as asked. Go on here: selfplay resume ${run.directory}; or train ` +
       `elsewhere, with the same settings: selfplay run --model ${opponent.loaded.dir} --start-iteration ${t} --pairs ` +
@@ -158,21 +161,25 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
   const opponent = await hashModelDirectory(player.loaded.dir);
-  const fresh = await samplePairs(run, player, rows.train, t, rows.checker);
-  const replayed: Pair[] =
-    settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
-  const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
+  const fresh = await samplePairs(run, player, rows.trainAt(t), t, rows.checker);
+  const window = replayedIn(settings, t);
+  const replayed = await Promise.all(
+    window.map(({ iteration }) => readPairs(run.path(iterationName(iteration), 'pairs.jsonl'))),
+  );
+  const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed.flat()], t, opponent);
   const { beta, learningRate } = attempt;
+  const epochs = at(settings.num_train_epochs, t);
   const loss = lossOf(settings, t);
-  const groups = usesInitial(loss) ? await triplets(run, pairs) : pairs.map((pair) => pairGroup(pair));
+  const weightOf = new Map(window.map(({ iteration, weight }) => [iteration, weight]));
+  const groups = weighed(usesInitial(loss) ? await triplets(run, pairs) : pairs.map(withGroup), weightOf);
   if (groups.length === 0) {
     await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
     return false;
   }
   const start = startOf(loss, beta);
   await run.say(
-    `Iteration ${t}: learning from ${groups.length} pairs${t > 0 ? ` (${replayed.length} of iteration ${t - 1})` : ''} ` +
-      `in ${stepsOf(groups.length, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${beta}, learning rate ${learningRate}.`,
+    `Iteration ${t}: learning from ${groups.length} pairs${replayedInWords(window, replayed)} ` +
+      `in ${stepsOf(groups.length, epochs, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${beta}, learning rate ${learningRate}.`,
   );
   await stage(run, { iteration: t, stage: 'train' }, async () => ({
     counts: await learn(run, player.loaded, {
@@ -181,18 +188,50 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
       groups,
       objective: { kind: 'spin', beta, sftWeight: settings.sft_weight, loss },
       learningRate,
+      epochs,
     }),
   }));
   return true;
 }
 
-/** Pairs with the initial model's answer to the same prompt. Where that did not take part in iteration 0, the pair does not now. */
-async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<Group[]> {
-  const initial = new Map((await readPairs(run.path(iterationName(0), 'pairs.jsonl'))).map((p) => [p.id, p.generated]));
-  const kept = pairs.filter(({ id }) => initial.has(id));
+/** A pair with what is trained on. */
+interface Lined {
+  readonly pair: Pair;
+  readonly group: Group;
+}
+const withGroup = (pair: ScoredPair): Lined => ({ pair, group: pairGroup(pair) });
+
+/**
+ * Pairs with the initial model's answer to the same prompt; with several samples each has one of the others in turn. Where
+ * none of them took part in iteration 0, the pair does not now.
+ */
+async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<Lined[]> {
+  const initial = new Map<string, Int32Array[]>();
+  for (const { id, generated } of await readPairs(run.path(iterationName(0), 'pairs.jsonl'))) {
+    initial.set(id, [...(initial.get(id) ?? []), generated]);
+  }
+  const kept = pairs.flatMap((pair): Lined[] => {
+    const answers = initial.get(pair.id);
+    return answers ? [{ pair, group: pairGroup(pair, answers[pair.sample % answers.length]) }] : [];
+  });
   const left = pairs.length - kept.length;
   if (left > 0) await run.say(`${left} pairs are left out because the SFT model's answer to their prompt was.`);
-  return kept.map((pair) => pairGroup(pair, initial.get(pair.id)));
+  return kept;
+}
+
+/** What is trained on, with the weights of replayed pairs. Without unequal ones no group has any. */
+function weighed(lined: readonly Lined[], weightOf: ReadonlyMap<number, number>): Group[] {
+  const weights = normalized(lined.map(({ pair }) => weightOf.get(pair.iteration) ?? 1));
+  return lined.map(({ group }, i) => (weights[i] === 1 ? group : { ...group, weight: weights[i]! }));
+}
+
+/** " (36 of iteration 1, 12 of iteration 0 at weight 0.5)", or nothing. */
+function replayedInWords(window: ReturnType<typeof replayedIn>, pairs: readonly (readonly Pair[])[]): string {
+  const parts = window.map(
+    ({ iteration, weight }, i) =>
+      `${pairs[i]!.length} of iteration ${iteration}${weight === 1 ? '' : ` at weight ${weight}`}`,
+  );
+  return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
 }
 
 /** Says in plain words what is about to happen, to which rows. */
@@ -213,8 +252,8 @@ async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promi
   await run.say(
     `Playing ${iterations} iteration(s) of SPIN${first > 0 ? `, the first one iteration ${first},` : ''} with ` +
       `${settings.model} (${modelInWords(loaded)}) on ${from} ` +
-      `to tell the human answers from its own (β ${settings.beta}, ${settings.optimizer}, learning rate ` +
-      `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step).`,
+      `to tell the human answers from its own (β ${inWords(settings.beta)}, ${settings.optimizer}, learning rate ` +
+      `${inWords(settings.learning_rate)}, epochs ${inWords(settings.num_train_epochs)}, ${settings.batch_size} pairs a step).`,
   );
 }
 
@@ -241,7 +280,7 @@ async function judgeModel(
       run.checkSignal();
       judgement[split] = await judge(run, player, rows, scorers, {
         label: `${label}: judged on ${split}`,
-        beta: opponents?.beta ?? run.settings.beta,
+        beta: opponents?.beta ?? at(run.settings.beta, run.settings.start_iteration),
         ...(opponents ? { before: opponents.before[split], base: opponents.base[split] } : {}),
       });
       if (rows.length > 0) await logJudgement(run, t, label, split, judgement[split], rows);
