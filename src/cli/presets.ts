@@ -28,6 +28,9 @@ export function withPreset(
       fix: '`selfplay config print --preset NAME` shows what is in one',
     });
   }
-  const below = presetBelow(name, own).map(([key, value]): [string, Given] => [key, { value, where: `preset ${name}` }]);
+  const below = presetBelow(name, own).map(([key, value]): [string, Given] => [
+    key,
+    { value, where: `preset ${name}` },
+  ]);
   return new Map([...below, ...own]);
 }

@@ -124,7 +124,10 @@ function secondsFor(cut: SpinSettings, { train, dev, test }: Rows, pace: Pace): 
   const iterations = Array.from({ length: ITERATIONS }, (_, t) => {
     const epochs = at(cut.num_train_epochs, t);
     const samples = n * at(cut.samples_per_prompt, t);
-    const pairs = replayedIn(cut, t).reduce((sum, { iteration }) => sum + n * at(cut.samples_per_prompt, iteration), samples);
+    const pairs = replayedIn(cut, t).reduce(
+      (sum, { iteration }) => sum + n * at(cut.samples_per_prompt, iteration),
+      samples,
+    );
     const tokens = pairs * (prompt + 2 * fresh);
     const generation = samples * (prompt * pace.read + fresh * pace.write);
     const training = epochs * tokens * pace.learn + stepsOf(pairs, epochs, cut) * pace.save;

@@ -147,16 +147,13 @@ export async function completions(
   onRow: (count: number) => void,
 ): Promise<TextCompletion[]> {
   try {
-    const answers = await generator.generate(
-      rows,
-      {
-        ...address,
-        maxNewTokens: run.settings.max_new_tokens,
-        endIds: tokenizer.endIds,
-        signal: run.context.signal,
-        onCompletion: () => onRow(1),
-      },
-    );
+    const answers = await generator.generate(rows, {
+      ...address,
+      maxNewTokens: run.settings.max_new_tokens,
+      endIds: tokenizer.endIds,
+      signal: run.context.signal,
+      onCompletion: () => onRow(1),
+    });
     return answers.map((answer) => ({ ...answer, text: tokenizer.decode(answer.ids) }));
   } catch (error) {
     run.checkSignal();

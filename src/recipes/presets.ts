@@ -44,7 +44,5 @@ export const presets = {
 
 /** The settings of a preset that stand where the user has given `keys`; a limit takes the place of a sample. */
 export function presetBelow(name: keyof typeof presets, keys: { has(key: string): boolean }): [string, unknown][] {
-  return Object.entries(presets[name]).filter(
-    ([key]) => !keys.has(key) && !(key === 'sample' && keys.has('limit')),
-  );
+  return Object.entries(presets[name]).filter(([key]) => !keys.has(key) && !(key === 'sample' && keys.has('limit')));
 }

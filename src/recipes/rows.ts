@@ -247,7 +247,10 @@ export function encodeRows(
   file: string,
   tokenizer: ChatTokenizer,
   { contextLength: context }: LanguageModel,
-  { max_length = context, max_prompt_length = context }: Partial<Pick<RowSettings, 'max_length' | 'max_prompt_length'>> = {},
+  {
+    max_length = context,
+    max_prompt_length = context,
+  }: Partial<Pick<RowSettings, 'max_length' | 'max_prompt_length'>> = {},
 ): Required<Encoded> {
   const rows: Row[] = [];
   const skipped: string[] = [];
@@ -256,7 +259,8 @@ export function encodeRows(
     try {
       const ids = tokenizer.encodePair(example);
       const length = ids.promptIds.length + ids.responseIds.length;
-      if (length > context) skipped.push(`${file}:${example.line}: ${length} tokens, longer than the ${context} that fit`);
+      if (length > context)
+        skipped.push(`${file}:${example.line}: ${length} tokens, longer than the ${context} that fit`);
       else if (length > max_length || ids.promptIds.length > max_prompt_length) long++;
       else rows.push({ ...example, ...ids });
     } catch (error) {

@@ -51,9 +51,7 @@ interface Replay {
 /** The earlier iterations whose pairs iteration t trains on, the last one first, with the weight of each of their pairs. */
 export function replayedIn({ replay, replay_weights: weights = 1 }: Replay, t: number) {
   const ages = Array.from({ length: Math.min(at(replay, t), t) }, (_, i) => i + 1);
-  return ages
-    .map((age) => ({ iteration: t - age, weight: at(weights, age - 1) }))
-    .filter(({ weight }) => weight > 0);
+  return ages.map((age) => ({ iteration: t - age, weight: at(weights, age - 1) })).filter(({ weight }) => weight > 0);
 }
 
 /** How many iterations before its first one a game replays: their pairs have to come from files. */

@@ -256,14 +256,14 @@ export const spinSchema = z
     ...entry,
     ...sampling,
     samples_per_prompt: oneOrMore(count.max(0xffff))
-      .default(1)
+      .prefault(1)
       .describe('Answers of the opponent to each prompt, each a pair with the human one'),
-    temperature: oneOrMore(temperature).default(1).describe('Temperature of the opponent; 1 is the opponent itself'),
-    top_k: oneOrMore(topK).default(0).describe('Sample from the k most probable tokens; 0 is off'),
-    top_p: oneOrMore(topP).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
+    temperature: oneOrMore(temperature).prefault(1).describe('Temperature of the opponent; 1 is the opponent itself'),
+    top_k: oneOrMore(topK).prefault(0).describe('Sample from the k most probable tokens; 0 is off'),
+    top_p: oneOrMore(topP).prefault(1).describe('Sample from the smallest set with this probability; 1 is off'),
     shard_size: count.default(256).describe('Prompts per shard: what an interruption can cost'),
     loss: z.enum(lossNames).default('logistic').describe('What is minimised; docs/losses.md has them all'),
-    beta: oneOrMore(positive).default(0.1).describe('β of the loss (λ in the paper)'),
+    beta: oneOrMore(positive).prefault(0.1).describe('β of the loss (λ in the paper)'),
     ...lossParameters,
     sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
     checker: z
@@ -280,7 +280,7 @@ export const spinSchema = z
       .default(DROPPED_BY_DEFAULT)
       .describe('Reasons for which a pair is left out; pairs kept in spite of one are listed as well'),
     replay: replayWindow
-      .default(1)
+      .prefault(1)
       .describe('Train on the pairs of so many earlier iterations as well; 1 as in the paper, 0 none'),
     replay_weights: oneOrMore(z.number().min(0))
       .optional()
@@ -291,9 +291,9 @@ export const spinSchema = z
       .describe('After each iteration let the dev split decide whether it counts and the game goes on'),
     max_attempts: count.default(3).describe('Attempts at an iteration that the governor rolls back'),
     ...optimization({
-      learning_rate: oneOrMore(positive).default(5e-7),
+      learning_rate: oneOrMore(positive).prefault(5e-7),
       optimizer: 'rmsprop',
-      num_train_epochs: oneOrMore(count).default(2),
+      num_train_epochs: oneOrMore(count).prefault(2),
     }),
     ...adapter,
     ...scoring,
@@ -352,9 +352,7 @@ export const spinSchema = z
   })
   .refine(
     ({ loss, history_weight, start_iteration, replay_pairs }) =>
-      loss !== 't-spin' ||
-      history_weight === 0 ||
-      start_iteration <= (replay_pairs?.length ?? 0),
+      loss !== 't-spin' || history_weight === 0 || start_iteration <= (replay_pairs?.length ?? 0),
     {
       message:
         'the loss t-spin compares with the answers of the SFT model, the pairs of iteration 0: start at 0, or later with ' +

@@ -143,6 +143,9 @@ export function trainInputs(
     real: every(0),
     generated: every(1),
     ...(triplets ? { initial: every(2) } : {}),
-    pairWeight: floats(packed.weights.map((weight) => weight / totals.pairs), [packed.weights.length, 1]),
+    pairWeight: floats(
+      packed.weights.map((weight) => weight / totals.pairs),
+      [packed.weights.length, 1],
+    ),
   };
 }

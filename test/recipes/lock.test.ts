@@ -224,7 +224,7 @@ describe('a difference from the lock is refused by name:', () => {
     expect(await refused(swapped)).toEqual([hashes('data.pairs'), hashes('data.replay_pairs')]);
     expect(await refused({ ...entry, lock: own, replay_pairs: undefined, replay: false, start_iteration: 2 })).toEqual([
       expect.stringMatching(new RegExp(`^data.replay_pairs: locked ${SHORT}, here none$`)),
-      'settings.replay: locked true, here false',
+      'settings.replay: locked 1, here 0',
       'settings.start_iteration: locked 1, here 2',
     ]);
     const stopped = tinySettings(game, fresh(), { ...one, lock, stop_after: 'generate' });
