@@ -202,17 +202,18 @@ interface Lined {
 const withGroup = (pair: ScoredPair): Lined => ({ pair, group: pairGroup(pair) });
 
 /**
- * Pairs with the initial model's answer to the same prompt; with several samples each has one of the others in turn. Where
- * none of them took part in iteration 0, the pair does not now.
+ * Pairs with the initial model's answer to the same row: of several that with the pair's own number, else any. Where none
+ * took part in iteration 0, the pair does not now.
  */
 async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<Lined[]> {
-  const initial = new Map<string, Int32Array[]>();
-  for (const { id, generated } of await readPairs(run.path(iterationName(0), 'pairs.jsonl'))) {
-    initial.set(id, [...(initial.get(id) ?? []), generated]);
+  const initial = new Map<string, Pair[]>();
+  for (const pair of await readPairs(run.path(iterationName(0), 'pairs.jsonl'))) {
+    initial.set(pair.id, [...(initial.get(pair.id) ?? []), pair]);
   }
   const kept = pairs.flatMap((pair): Lined[] => {
-    const answers = initial.get(pair.id);
-    return answers ? [{ pair, group: pairGroup(pair, answers[pair.sample % answers.length]) }] : [];
+    const answers = initial.get(pair.id) ?? [];
+    const answer = answers.find(({ sample }) => sample === pair.sample) ?? answers[pair.sample % answers.length];
+    return answer ? [{ pair, group: pairGroup(pair, answer.generated) }] : [];
   });
   const left = pairs.length - kept.length;
   if (left > 0) await run.say(`${left} pairs are left out because the SFT model's answer to their prompt was.`);
