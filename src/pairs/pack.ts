@@ -38,7 +38,7 @@ export interface PackedTokens {
   readonly responseOf: Int32Array;
   /** [R] log-prob of the target under the opponent, 0 where unknown */
   readonly reference: Float32Array;
-  /** [groups] how much each counts in the loss */
+  /** [responses] how much the group of each counts in the loss */
   readonly weights: Float32Array;
   /** Number of responses. */
   readonly responses: number;
@@ -91,7 +91,7 @@ export function packGroups(groups: readonly Group[]): PackedTokens {
       response++;
     });
   }
-  const weights = Float32Array.from(groups, ({ weight = 1 }) => weight);
+  const weights = Float32Array.from(groups.flatMap(({ weight = 1, responses }) => responses.map(() => weight)));
   return { ...packed, segments: Int32Array.from(segments), weights, responses: response };
 }
 

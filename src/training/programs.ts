@@ -125,13 +125,13 @@ export function trainInputs(
   }
   const triplets = usesInitial(lossOf(objective));
   const perPair = triplets ? 3 : 2;
-  const every = (which: number) =>
-    ints(Int32Array.from({ length: packed.responses / perPair }, (_, p) => perPair * p + which));
+  const pairs = packed.responses / perPair;
+  const every = (which: number) => ints(Int32Array.from({ length: pairs }, (_, p) => perPair * p + which));
   const lengths = new Int32Array(packed.responses);
   for (const response of packed.responseOf) lengths[response]!++;
   const perToken = objective.sftWeight / totals.realTokens;
   const tokenWeights = Float32Array.from(packed.responseOf, (response) =>
-    response % perPair === 0 ? perToken * packed.weights[response / perPair]! : 0,
+    response % perPair === 0 ? perToken * packed.weights[response]! : 0,
   );
   return {
     ...common,
@@ -144,8 +144,8 @@ export function trainInputs(
     generated: every(1),
     ...(triplets ? { initial: every(2) } : {}),
     pairWeight: floats(
-      packed.weights.map((weight) => weight / totals.pairs),
-      [packed.weights.length, 1],
+      Float32Array.from({ length: pairs }, (_, p) => packed.weights[perPair * p]! / totals.pairs),
+      [pairs, 1],
     ),
   };
 }

@@ -106,7 +106,7 @@ describe('lock.json', () => {
       model: { revision: null, tokenizer: expect.stringMatching(HASH), chat_template: expect.stringMatching(HASH) },
       data: { data: expect.stringMatching(HASH), eval_data: null, scorer: null },
       seed: 0,
-      sampler: { temperature: 1, top_k: 0, top_p: 1, max_new_tokens: 6 },
+      sampler: { temperature: 1, top_k: 0, top_p: 1, max_new_tokens: 6, samples_per_prompt: 1 },
       engine: { name: 'onnx', version: '1.30.0', device: 'cpu', dtype: 'f32', threads: 1 },
       processor: { architecture: process.arch, model: expect.any(String), instructions: expect.any(String) },
       versions: { selfplay: VERSION, node: process.versions.node },
@@ -124,7 +124,7 @@ describe('lock.json', () => {
       'threads',
       'checkpoint_seconds',
     ];
-    const sampler = ['temperature', 'top_k', 'top_p', 'max_new_tokens'];
+    const sampler = ['temperature', 'top_k', 'top_p', 'max_new_tokens', 'samples_per_prompt'];
     expect([...Object.keys(found.settings), ...elsewhere, ...sampler].sort()).toEqual(Object.keys(settings).sort());
   });
 
