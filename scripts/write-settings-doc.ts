@@ -51,7 +51,8 @@ file over a preset, that over the defaults. \`selfplay config print\` shows what
 The defaults are the paper's where it states them: β 0.1, RMSProp of torch, learning rate 5e-7, batches of 64 pairs, two
 epochs, 10 % warm-up, linear decay, clipping at 1, the pairs of the iteration before replayed, sampling at temperature 1.
 The paper raised β to 5 and lowered the rate to 1e-7 in its last iterations: \`--preset paper\` is its whole run. "Or a list"
-marks what may be given by iteration ([schedules.md](schedules.md) has the rule, the presets, and the replay window).
+marks what may be several values, most of them by iteration ([schedules.md](schedules.md) has the rule, the presets, and
+the replay window).
 \`sft_weight\`, \`checker\` and every \`loss\` but the logistic one (docs/losses.md) are not what the paper ran, and are off.
 
 ${table(spinSchema)}
