@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { OpenEngine } from '../../src/recipes/engines.ts';
 import { Interrupted, playSpin, resumeRun, type SpinInput, spinSchema } from '../../src/recipes/index.ts';
 import type { FlaggedRecord, PairRecord } from '../../src/recipes/records.ts';
+import { chooseRows } from '../../src/recipes/rows.ts';
 import { at, inWords, normalized, replayedBefore, replayedIn } from '../../src/recipes/schedules.ts';
 import type { RunEvent } from '../../src/report/index.ts';
 import { disguised } from './disguised.ts';
@@ -60,6 +61,28 @@ describe('a replay window', () => {
     expect(normalized([1, 1, 1])).toEqual([1, 1, 1]);
     expect(normalized([1, 1, 0.5, 0.5])).toEqual([4 / 3, 4 / 3, 2 / 3, 2 / 3]);
     expect(normalized([])).toEqual([]);
+  });
+});
+
+describe('a sample of rows', () => {
+  const rows = ['a', 'a', 'b', 'c', 'c', 'd'].map((id, i) => ({
+    id,
+    line: i + 1,
+    prompt: [{ role: 'user' as const, content: id }],
+    response: id,
+  }));
+  const choose = (choice: { sample?: number | number[]; limit?: number }) =>
+    chooseRows(rows, [], { sample: undefined, limit: undefined, seed: 0, contaminated: 'keep', ...choice });
+  const idsOf = (chosen: readonly { id: string }[]) => [...new Set(chosen.map(({ id }) => id))];
+
+  it('counts several answers to a row as one row, and has smaller samples within larger ones', () => {
+    expect(choose({ limit: 1 }).chosen.map(({ line }) => line)).toEqual([1, 2]);
+    const { chosen, ofSample } = choose({ sample: [1, 3, 2] });
+    const [one, two, three] = [idsOf(ofSample(1)), idsOf(ofSample(2)), idsOf(chosen)];
+    expect([one.length, two.length, three.length]).toEqual([1, 2, 3]);
+    expect(two).toEqual(expect.arrayContaining(one));
+    expect(three).toEqual(expect.arrayContaining(two));
+    expect(chosen).toEqual(rows.filter(({ id }) => three.includes(id)));
   });
 });
 
