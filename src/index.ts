@@ -49,6 +49,7 @@ export {
   type MergeOutcome,
   mergeSchema,
   type Place,
+  presets,
   proofText,
   type ResumeChanges,
   type ResumeProof,

@@ -20,6 +20,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'prompt_column',
       'response_column',
       'max_length',
+      'max_prompt_length',
       'seed',
     ],
   ],
@@ -41,11 +42,13 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'history_weight',
       'sft_weight',
       'replay',
+      'replay_weights',
       'governor',
       'max_attempts',
       'baselines',
       'checker',
       'drop',
+      'samples_per_prompt',
       'temperature',
       'top_k',
       'top_p',
@@ -115,16 +118,15 @@ export function flagsOf(command: string, settings: ReadonlyMap<string, Setting>)
 const negatable = new WeakSet<Option>();
 
 function optionsOf(setting: Setting): Option[] {
-  const description = describe(setting);
-  if (setting.kind === 'boolean') {
-    const on = new Option(setting.flag, description);
-    negatable.add(on);
-    return [on, new Option(setting.flag.replace('--', '--no-')).hideHelp()];
-  }
-  return [new Option(`${setting.flag} ${placeholderOf(setting)}`, description)];
+  const form = setting.kind === 'boolean' ? setting.flag : `${setting.flag} ${placeholderOf(setting)}`;
+  const option = new Option(form, describe(setting));
+  if (!setting.off) return [option];
+  negatable.add(option);
+  return [option, new Option(setting.flag.replace('--', '--no-')).hideHelp()];
 }
 
-function placeholderOf({ key, kind, choices, forms }: Setting): string {
+function placeholderOf({ key, kind, list, choices, forms }: Setting): string {
+  if (list) return kind === 'integer' ? '<n,...>' : '<x,...>';
   if (kind === 'array') return choices.length > 0 ? '<choice...>' : key === 'lora_targets' ? '<name...>' : '<path...>';
   if (choices.length + forms.length > 0) return '<choice>';
   if (kind === 'integer') return '<n>';
@@ -169,11 +171,13 @@ export function givenFlags(
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /**
- * A number where the setting is one and the text reads as one; words of a list also where commas part them; else the text,
- * for the check to complain about.
+ * A number, or a list of them, where the setting is one and the text reads as one; words of a list also where commas part
+ * them; else the text, for the check to complain about.
  */
-function parsedText({ kind, choices }: Setting, value: unknown): unknown {
+function parsedText({ kind, list, choices }: Setting, value: unknown): unknown {
   if (kind === 'array' && choices.length > 0) return (value as string[]).flatMap((text) => text.split(','));
   if (typeof value !== 'string' || (kind !== 'integer' && kind !== 'number')) return value;
-  return NUMBER.test(value) ? Number(value) : value;
+  const parts = list ? value.split(',').map((part) => part.trim()) : [value];
+  if (!parts.every((part) => NUMBER.test(part))) return value;
+  return parts.length === 1 ? Number(parts[0]) : parts.map(Number);
 }

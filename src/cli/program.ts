@@ -17,6 +17,7 @@ import { addEngineCommands } from './engineCommands.ts';
 import { flagsOf, givenFlags, optionTerm } from './flags.ts';
 import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
+import { PRESET, PRESET_DESCRIPTION, withPreset } from './presets.ts';
 import type { Recipes } from './recipes.ts';
 import type { OutputOptions, Terminal } from './terminal.ts';
 import {
@@ -90,12 +91,12 @@ export async function runCli(
     const command = declare(program, words);
     const recipe = commands.find(({ name }) => name === words.name);
     if (recipe === undefined) continue;
-    addSettings(command, recipe);
+    addSettings(command, recipe, recipes!);
     addOutput(command);
     command.action(() => {
       const options: Record<string, unknown> = command.opts();
       return perform(words, options, async (terminal) =>
-        recipe.prepare(await givenBy(recipe, options, io, terminal), commandsWith),
+        recipe.prepare(await givenBy(recipe, options, io, terminal, recipes!), commandsWith),
       );
     });
   }
@@ -120,14 +121,14 @@ export async function runCli(
   const run = commands.find(({ name }) => name === 'run');
   const verify = declare(program, VERIFY_WORDS);
   if (run !== undefined) {
-    addSettings(verify, run);
+    addSettings(verify, run, recipes!);
     verify.addOption(new Option('--keep', 'keep both games also when they are equal').helpGroup(OUTPUT));
     addOutput(verify);
     verify.action(() => {
       const options: Record<string, unknown> = verify.opts();
       return perform(VERIFY_WORDS, options, async (terminal) => {
         const proving = verifyCommand(recipes!, { command: io.command, keep: options['keep'] === true });
-        return proving.prepare(await givenBy(run, options, io, terminal), commandsWith);
+        return proving.prepare(await givenBy(run, options, io, terminal, recipes!), commandsWith);
       });
     });
   }
@@ -161,12 +162,12 @@ export async function runCli(
     .helpCommand(false);
   const print = declare(config, CONFIG_WORDS);
   if (run !== undefined) {
-    addSettings(print, run);
+    addSettings(print, run, recipes!);
     addOutput(print);
     print.action(() => {
       const options: Record<string, unknown> = print.opts();
       return perform(CONFIG_WORDS, options, async (terminal) => {
-        const printed = printedConfig(run, await givenBy(run, options, io, terminal), commandsWith);
+        const printed = printedConfig(run, await givenBy(run, options, io, terminal, recipes!), commandsWith);
         return async () => ({ ...printed, sentences: [] });
       });
     });
@@ -198,11 +199,14 @@ function declare(parent: Command, { name, summary, description, usage, example }
     .addHelpText('after', `\nExample:\n  ${example}`);
 }
 
-function addSettings(command: Command, recipe: RecipeCommand): void {
+function addSettings(command: Command, recipe: RecipeCommand, { presets }: Recipes): void {
   for (const flag of flagsOf(recipe.name, recipe.settings)) command.addOption(flag);
-  const preset = recipe.name === 'run' ? ' (default: selfplay.config.yaml or .json here, if there is one)' : '';
-  const description = `YAML or JSON with settings under their names, learning_rate: 1e-6; flags win${preset}`;
+  const usual = recipe.name === 'run' ? ' (default: selfplay.config.yaml or .json here, if there is one)' : '';
+  const description = `YAML or JSON with settings under their names, learning_rate: 1e-6; flags win${usual}`;
   command.addOption(new Option('--config <file>', description).helpGroup(GIVE));
+  if (recipe.name !== 'run') return;
+  const named = `${PRESET_DESCRIPTION} (${Object.keys(presets).join(', ')})`;
+  command.addOption(new Option(`--${PRESET} <choice>`, named).helpGroup(GIVE));
 }
 
 function addOutput(command: Command): void {
@@ -212,19 +216,24 @@ function addOutput(command: Command): void {
   command.addHelpOption(new Option('-h, --help', 'show this text').helpGroup(OUTPUT));
 }
 
-/** Settings from flags and, below them, from the config file. */
+/** Settings from flags; below them from the config file; below that, for a game, from the preset that either names. */
 async function givenBy(
   recipe: RecipeCommand,
   options: Readonly<Record<string, unknown>>,
   io: CliIo,
   terminal: Terminal,
+  recipes: Recipes,
 ): Promise<Map<string, Given>> {
   const flags = givenFlags(recipe.settings, options);
+  const preset = options[PRESET];
+  if (preset !== undefined) flags.set(PRESET, { value: preset, where: `--${PRESET}` });
   const named = options['config'] as string | undefined;
   const file = named ?? (recipe.name === 'run' ? defaultConfig(io.directory) : undefined);
-  if (file === undefined) return flags;
-  if (named === undefined) terminal.say(`Settings come from ${file}, where flags do not say otherwise.`);
-  return new Map([...(await readConfig(file, io.directory)), ...flags]);
+  if (named === undefined && file !== undefined) {
+    terminal.say(`Settings come from ${file}, where flags do not say otherwise.`);
+  }
+  const given = new Map([...(file === undefined ? [] : await readConfig(file, io.directory)), ...flags]);
+  return recipe.name === 'run' ? withPreset(given, recipes) : given;
 }
 
 function widthOf({ isTTY, columns }: { isTTY?: boolean; columns?: number }): number {

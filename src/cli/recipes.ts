@@ -12,6 +12,8 @@ export type Recipes = Pick<
   | 'mergeSchema'
   | 'resumeSchema'
   | 'addedBaselinesSchema'
+  | 'presets'
+  | 'presetBelow'
   | 'playSpin'
   | 'addBaselines'
   | 'fineTune'

@@ -2,7 +2,7 @@
  * Controls: what else could have been made of the model that the game starts from, as rows of the same table. A gain over
  * that model alone may be more training, the decay of a learning rate, the choice of rows, or mere sharpening.
  *
- *   sft-steps        SFT on the train split for as many optimizer steps as the game took
+ *   sft-steps        SFT on the train split for as many optimizer steps as the game took, at the rate of its first iteration
  *   sft-flops        the same for as many FLOPs as the game took: it writes and scores answers too (cost.ts)
  *   sft-temperature  the model itself, sampled at the temperature that is best on dev
  *   sft-reweighted   the game without its game: the same rows in the same batches, steps and rates, β → 0
@@ -32,6 +32,7 @@ import { loadPlayer } from './player.ts';
 import { readPairs } from './records.ts';
 import { asGroup, type Rows } from './rows.ts';
 import { insideBaseline, iterationName, type Run } from './run.ts';
+import { at } from './schedules.ts';
 import { type BaselineName, baselinesOf } from './settings.ts';
 import { atBestTemperature } from './temperature.ts';
 
@@ -120,7 +121,8 @@ async function continued(
 ): Promise<Standing> {
   const inside = insideBaseline(run, name);
   const groups = rows.train.map(asGroup);
-  const { learning_rate: learningRate, model: from } = run.settings;
+  const { model: from, start_iteration: first } = run.settings;
+  const learningRate = at(run.settings.learning_rate, first);
   const player = await taught(inside, tokenizer, names, from, async (start) => ({
     groups,
     steps: await stepsOf(start, groups),
@@ -137,10 +139,11 @@ async function reweighted({ run, tokenizer, rows, costs }: Game): Promise<Standi
   for (const [t, { steps }] of costs) {
     const names = { label: `reweighted SFT, iteration ${t}`, iteration: t };
     const fresh = await readPairs(run.path(iterationName(t), 'pairs.jsonl'));
-    const { groups } = await groupsOf(run, [...fresh, ...(await replayedPairs(run, t))], t);
+    const replayed = (await replayedPairs(run, t)).flatMap(({ pairs }) => pairs);
+    const { groups } = await groupsOf(run, [...fresh, ...replayed], t);
     const learningRate = await rateOf(run, t);
     const player = await taught(inside, tokenizer, names, from, async () => ({
-      groups: groups.map(({ promptIds, responses: [real] }) => ({ promptIds, responses: [real!] })),
+      groups: groups.map(({ responses: [real], ...group }) => ({ ...group, responses: [real!] })),
       steps,
       learningRate,
     }));

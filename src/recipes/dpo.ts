@@ -147,10 +147,11 @@ async function train(run: Run<'dpo'>, player: Player): Promise<void> {
   const pairs = await scoreUnderOpponent(run, player, await readPairs(run.path(FOLDER, PAIRS)), T, opponent);
   const groups = pairs.map((pair) => pairGroup(pair));
   const loss = lossOf(settings, T);
+  const steps = stepsOf(groups.length, settings.num_train_epochs, settings);
   const zero = startOf(loss, beta);
   await run.say(
     `Training ${settings.model} (${modelInWords(player.loaded)}) on ${groups.length} labelled pairs in ` +
-      `${stepsOf(groups.length, settings)} steps, ${loss.name} loss${zero === null ? '' : ` (ℓ(0) = ${zero.toPrecision(4)})`}, β ${beta}, ` +
+      `${steps} steps, ${loss.name} loss${zero === null ? '' : ` (ℓ(0) = ${zero.toPrecision(4)})`}, β ${beta}, ` +
       `${settings.optimizer}, learning rate ${learningRate}; the reference is the model as it was given.`,
   );
   await stage(run, { iteration: T, stage: 'train' }, async () => ({
@@ -159,6 +160,8 @@ async function train(run: Run<'dpo'>, player: Player): Promise<void> {
       folder: FOLDER,
       groups,
       objective: { kind: 'spin', beta, sftWeight, loss },
+      learningRate,
+      steps,
       label: 'training on labelled pairs',
     }),
   }));

@@ -1,6 +1,6 @@
 /**
  * Entering a game in the middle: pairs from files are laid where the game looks for its own, `pairs` into the first
- * iteration and `replay_pairs` into the one before. They are compared with held-out prompts like rows of data, and judged
+ * iteration and `replay_pairs` into those before it. They are compared with held-out prompts like rows of data, and judged
  * like sampled pairs. From there on they are pairs like others, except that no sampler's log-probs came along: both of
  * their answers are scored under the opponent.
  *
@@ -18,6 +18,7 @@ import { type Player, stage } from './opponent.ts';
 import { type PairRecord, pairRecordSchema } from './records.ts';
 import { chooseRows, type HeldOut, type Rows, refuseUnusable, skippedNotes } from './rows.ts';
 import { CONTAMINATION, iterationName, type Run } from './run.ts';
+import { at } from './schedules.ts';
 import {
   type Entry,
   type JudgedEntry,
@@ -60,12 +61,10 @@ export async function enterPairs(
   player: Player,
   { comparisons: heldOut, checker }: Pick<Rows, 'comparisons'> & { readonly checker: Checker | null },
 ): Promise<void> {
-  const { start_iteration: first, pairs, replay_pairs } = run.settings;
+  const { start_iteration: first, pairs, replay_pairs = [] } = run.settings;
   const entered: EnteredFile[] = [];
-  for (const [file, t] of [
-    [pairs, first],
-    [replay_pairs, first - 1],
-  ] as const) {
+  for (const [i, file] of [pairs, ...replay_pairs].entries()) {
+    const t = first - i;
     if (file === undefined || existsSync(run.path(iterationName(t), 'pairs.jsonl'))) continue;
     entered.push(await readPairFile(file, t, player, heldOut, checker, run.settings));
   }
@@ -101,7 +100,9 @@ async function readPairFile(
     Object.hasOwn(given, 'promptIds') ? rowOfRecord(given, { ...at, t }) : rowOfTexts(given, at, FORMS),
   );
   refuseUnusable([{ rows, skipped }], file);
-  const { chosen, ...comparison } = chooseRows(rows, heldOut, settings);
+  const { sample } = settings;
+  const own = { ...settings, sample: sample === undefined ? undefined : at(sample, t) };
+  const { chosen, ...comparison } = chooseRows(rows, heldOut, own);
   const { rows: entries, skipped: unfit } = entriesOf(chosen, file, t, player);
   refuseUnusable([{ rows: entries, skipped: unfit }], file);
   const judged = await judgeEntries(settings, player.loaded.model, checker, entries);
@@ -195,7 +196,7 @@ function rowOfRecord(
     throw usageError({
       what: `this is a pair of iteration ${generated.iteration}; needed are those of iteration ${t}`,
       where: `${where}:responses.1.iteration`,
-      fix: 'check --start-iteration: --pairs are of that iteration, --replay-pairs of the one before',
+      fix: 'check --start-iteration: --pairs are of that iteration, --replay-pairs of the one before, then of those before it',
     });
   }
   const { id, prompt } = record;

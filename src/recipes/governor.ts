@@ -11,6 +11,7 @@ import { answerFigures, type Judged, REAL_VS_GENERATED } from './judge.ts';
 import { taskFigure } from './outcome.ts';
 import type { Row } from './rows.ts';
 import { DECISION, iterationName, REJECTED, type Run, rejectedName } from './run.ts';
+import { at } from './schedules.ts';
 
 /** One try at an iteration. */
 export interface Attempt {
@@ -41,7 +42,9 @@ export async function openAttempt(run: Run<'run'>, t: number): Promise<Attempt |
   await finishRollBack(run, t);
   const rejected = await rejectedDecisions(run, t);
   run.attempts.set(t, rejected.length);
-  let { learning_rate: learningRate, beta } = run.settings;
+  // A remedy changes the values that the settings have for this iteration, and for no other.
+  let learningRate = at(run.settings.learning_rate, t);
+  let beta = at(run.settings.beta, t);
   for (const { remedy } of rejected) {
     if (remedy === 'higher-beta') beta *= REMEDY_FACTOR;
     else learningRate /= REMEDY_FACTOR;
@@ -62,7 +65,7 @@ export async function openAttempt(run: Run<'run'>, t: number): Promise<Attempt |
 /** The peak rate of an iteration that counts: that of its last attempt. */
 export async function rateOf(run: Run<'run'>, t: number): Promise<number> {
   const file = run.path(iterationName(t), DECISION);
-  if (!(await exists(file))) return run.settings.learning_rate;
+  if (!(await exists(file))) return at(run.settings.learning_rate, t);
   return (JSON.parse(await readFile(file, 'utf8')) as DecisionRecord).learning_rate;
 }
 

@@ -5,12 +5,13 @@ import { hashFile, sha256Hex, usageError } from '../util/index.ts';
 import type { RecordedSettings } from './settings-dpo.ts';
 
 /** Settings that name a file with rows. */
-
-type RowFile = 'data' | 'eval_data' | 'pairs' | 'replay_pairs';
+type RowFile = 'data' | 'eval_data' | 'pairs';
 
 /** SHA-256 in hex, as manifest.json has them; null for what is not given. */
 export interface Hashes extends Readonly<Record<RowFile, string | null>> {
   readonly model: string;
+  /** Of one file, or of several together. */
+  readonly replay_pairs: string | null;
   /** Of the named files together. */
   readonly contamination: string | null;
 }
@@ -27,12 +28,14 @@ export async function rowHashes(settings: RecordedSettings): Promise<Omit<Hashes
     const path = paths[name];
     return path === undefined ? null : hashInput(path, `check --${name.replace('_', '-')}`);
   };
+  const replayed = 'replay_pairs' in settings ? (settings.replay_pairs ?? []) : [];
+  const replay = await Promise.all(replayed.map((path) => hashInput(path, 'check --replay-pairs')));
   const named = await Promise.all(settings.contamination.map((path) => hashInput(path, 'check --contamination')));
   return {
     data: await hashOf('data'),
     eval_data: await hashOf('eval_data'),
     pairs: await hashOf('pairs'),
-    replay_pairs: await hashOf('replay_pairs'),
+    replay_pairs: replay.length > 1 ? sha256Hex(replay.join('\n')) : (replay[0] ?? null),
     contamination: named.length === 0 ? null : sha256Hex(named.join('\n')),
   };
 }

@@ -5,6 +5,7 @@ import { type Player, stage } from './opponent.ts';
 import type { Standing } from './outcome.ts';
 import type { Rows } from './rows.ts';
 import { iterationName, type Run } from './run.ts';
+import { at } from './schedules.ts';
 
 /** A model's row of the table: iteration null is the model that the game starts from, or a control that has none. */
 export type Names = Pick<Standing, 'label' | 'iteration'>;
@@ -37,7 +38,7 @@ export async function judgeModel(
       run.checkSignal();
       judgement[split] = await judgeRows(player, rows, scorers, {
         label: `${label}: judged on ${split}`,
-        beta: opponents?.beta ?? run.settings.beta,
+        beta: opponents?.beta ?? at(run.settings.beta, run.settings.start_iteration),
         rest: () => run.rest(player, { iteration: t, stage: 'evaluate' }),
         ...(opponents ? { before: opponents.before[split], base: opponents.base[split] } : {}),
       });
@@ -57,11 +58,11 @@ async function logJudgement(
   judged: Judgement['dev'],
   rows: Rows['dev'],
 ): Promise<void> {
-  const at = { iteration, stage: 'evaluate' } as const;
-  await run.emit({ ...at, type: 'evaluation', split, model: label, metrics: figuresOf(judged) });
+  const place = { iteration, stage: 'evaluate' } as const;
+  await run.emit({ ...place, type: 'evaluation', split, model: label, metrics: figuresOf(judged) });
   const { identicalToHuman, truncated, meanLength, repetition } = answerFigures(judged, rows);
   await run.emit({
-    ...at,
+    ...place,
     type: 'note',
     message:
       `${label} on ${split}: greedy answers of ${meanLength.toFixed(1)} tokens, ${percent(truncated)} cut, ` +

@@ -8,6 +8,7 @@ export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { type MergeOutcome, mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
+export { presetBelow, presets } from './presets.ts';
 export type { Place, Seat } from './rest.ts';
 export { addBaselines, resumeRun } from './resume.ts';
 export { defaultDirectory } from './run.ts';

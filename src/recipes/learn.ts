@@ -29,10 +29,10 @@ export interface Lesson {
   readonly folder: string;
   readonly groups: readonly Group[];
   readonly objective: Objective;
-  /** Peak, if not that of the settings. */
-  readonly learningRate?: number;
-  /** Optimizer steps, if not those of the settings' epochs; the last epoch may be cut. */
-  readonly steps?: number;
+  /** Peak. */
+  readonly learningRate: number;
+  /** Optimizer steps; the last epoch may be cut. */
+  readonly steps: number;
   /** What progress is shown as, if not as the game's. */
   readonly label?: string;
   /** Called after every step; whatever it keeps in `memory` is part of the checkpoint. */
@@ -53,8 +53,8 @@ interface Counters {
 const CHECKPOINT_SHARE = 20;
 
 /** How many optimizer steps a lesson takes. */
-export function stepsOf(groups: number, { batch_size, num_train_epochs }: Run['settings']): number {
-  return Math.ceil(groups / batch_size) * num_train_epochs;
+export function stepsOf(groups: number, epochs: number, { batch_size }: Pick<Run['settings'], 'batch_size'>): number {
+  return Math.ceil(groups / batch_size) * epochs;
 }
 
 /** The batches of an epoch. Neighbours of like length share a micro-batch; the step as a whole is the same. */
@@ -78,9 +78,8 @@ export async function learn(
 ): Promise<{ steps: number; tokens: number }> {
   const { settings, engine, context } = run;
   const { model } = player.loaded;
-  const { iteration, groups, objective, learningRate = settings.learning_rate, memory = {} } = lesson;
+  const { iteration, groups, objective, learningRate, steps, memory = {} } = lesson;
   const perEpoch = Math.ceil(groups.length / settings.batch_size);
-  const { steps = stepsOf(groups.length, settings) } = lesson;
   const folder = run.path(lesson.folder, CHECKPOINTS);
   await mkdir(folder, { recursive: true });
   const trainer = await openTrainer(engine, model, {

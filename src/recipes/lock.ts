@@ -59,7 +59,7 @@ export type RunLock = z.output<typeof lockSchema>;
 /** What a run stands on, besides its settings and its engine. */
 export type Inputs = Pick<RunLock, 'model' | 'data'>;
 
-const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens'];
+const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens', 'samples_per_prompt'];
 /** Settings that have an entry of their own (paths: by content; the engine: as it was opened), or do not touch the outcome. */
 const ELSEWHERE = new Set([
   ...['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'contamination', 'out', 'lock'],

@@ -15,6 +15,7 @@ import { stepsOf } from './learn.ts';
 import { measurePace, type Pace } from './pace.ts';
 import { loadPlayer } from './player.ts';
 import { prepareRows, type Row, type Rows } from './rows.ts';
+import { at, replayedIn, type Schedule, valuesOf } from './schedules.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** Seconds that it may take, where fewer train rows can bring it below that. */
@@ -28,6 +29,7 @@ const TEST_ROWS = 2;
 const NEW_TOKENS = 8;
 const ITERATIONS = 2;
 const EPOCHS = 2;
+const SAMPLES = 2;
 const ATTEMPTS = 2;
 const SHARDS = 3;
 const STEPS_PER_EPOCH = 2;
@@ -55,7 +57,7 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
   }
   // A game from its beginning to its end, also where the user's enters later or stops earlier.
   const { lock: _, out: __, pairs: ___, replay_pairs: ____, stop_after: _____, sample, ...others } = given;
-  const limit = Math.min(given.limit ?? Number.POSITIVE_INFINITY, sample ?? Number.POSITIVE_INFINITY, TRAIN_ROWS[0]!);
+  const limit = Math.min(given.limit ?? Number.POSITIVE_INFINITY, ...valuesOf(sample ?? []), TRAIN_ROWS[0]!);
   const settings: SpinSettings = {
     ...others,
     model: await linkedDirectory(given.model),
@@ -91,6 +93,7 @@ function cutTo(settings: SpinSettings, { test, train }: Rows, n: number, dev: nu
   const batch = Math.max(1, Math.ceil(n / STEPS_PER_EPOCH));
   const shard = Math.max(1, Math.ceil(n / SHARDS));
   const pair = meanOf(train, ({ promptIds }) => promptIds.length) + 2 * settings.max_new_tokens;
+  const atMost = (most: number, schedule: Schedule) => valuesOf(schedule).map((value) => Math.min(value, most));
   return {
     ...settings,
     iterations: ITERATIONS,
@@ -99,7 +102,8 @@ function cutTo(settings: SpinSettings, { test, train }: Rows, n: number, dev: nu
     test_size: Math.min(test.length, TEST_ROWS),
     // Few new tokens cut most answers: that must not leave the game without pairs.
     drop: settings.drop.filter((reason) => reason !== 'truncated'),
-    num_train_epochs: Math.min(settings.num_train_epochs, EPOCHS),
+    num_train_epochs: atMost(EPOCHS, settings.num_train_epochs),
+    samples_per_prompt: atMost(SAMPLES, settings.samples_per_prompt),
     max_attempts: Math.min(settings.max_attempts, ATTEMPTS),
     shard_size: shard,
     batch_size: batch,
@@ -122,10 +126,15 @@ function secondsFor(cut: SpinSettings, { train, dev, test }: Rows, pace: Pace): 
   // Greedy and sampled answers; then human and own answer, the opponent's and the first model's are scored.
   const judging = heldOut * ((3 * prompt + answer + 3 * fresh) * pace.read + 2 * fresh * pace.write);
   const iterations = Array.from({ length: ITERATIONS }, (_, t) => {
-    const pairs = n * (t > 0 && cut.replay ? 2 : 1);
+    const epochs = at(cut.num_train_epochs, t);
+    const samples = n * at(cut.samples_per_prompt, t);
+    const pairs = replayedIn(cut, t).reduce(
+      (sum, { iteration }) => sum + n * at(cut.samples_per_prompt, iteration),
+      samples,
+    );
     const tokens = pairs * (prompt + 2 * fresh);
-    const generation = n * (prompt * pace.read + fresh * pace.write);
-    const training = cut.num_train_epochs * tokens * pace.learn + stepsOf(pairs, cut) * pace.save;
+    const generation = samples * (prompt * pace.read + fresh * pace.write);
+    const training = epochs * tokens * pace.learn + stepsOf(pairs, epochs, cut) * pace.save;
     return generation + tokens * pace.read + training + judging;
   });
   const game = judging + iterations.reduce((a, b) => a + b, 0) + ITERATIONS * pace.open;

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import type { LoadedModel } from '../checkpoint/index.ts';
 import type { Checker } from '../evaluation/index.ts';
-import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
+import { type CompletionGenerator, type GenerationRequest, openGenerator, type Sampling } from '../generation/index.ts';
 import { type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { mixedReference, openScorer, type Scorer } from '../training/index.ts';
@@ -16,6 +16,7 @@ import { loadPlayer } from './player.ts';
 import { readLogProbs, readPairs, readSamples, type TextCompletion, writeLogProbs, writeSamples } from './records.ts';
 import type { Row } from './rows.ts';
 import { iterationName, type Run, stageKey } from './run.ts';
+import { at } from './schedules.ts';
 import { judgeEntries, pairRecord, reportPairs, writeEntries, writtenTokens } from './verdicts.ts';
 
 /** A thing being played with: the model in the engine and its tokenizer. */
@@ -46,7 +47,7 @@ export async function stage<T extends { counts: Record<string, number> }>(
 }
 
 /**
- * y' ~ p_θt(·|x) for every row of train; then pairs.jsonl with the reasons for pairs that are left out, and
+ * `samples_per_prompt` answers y' ~ p_θt(·|x) to every row of train, each a pair with the human answer; then pairs.jsonl with the reasons for pairs that are left out, and
  * flagged.jsonl, which lists these pairs and those that were kept in spite of a reason.
  */
 export async function samplePairs(
@@ -65,9 +66,15 @@ export async function samplePairs(
     return readPairs(file);
   }
   await mkdir(folder, { recursive: true });
-  const shards = inShards(rows, settings.shard_size);
-  const sampling: Sampling = { temperature: settings.temperature, topK: settings.top_k, topP: settings.top_p };
-  const progress = run.context.progress(`iteration ${t}: the opponent answers`, rows.length, 'prompts');
+  const sampling: Sampling = {
+    temperature: at(settings.temperature, t),
+    topK: at(settings.top_k, t),
+    topP: at(settings.top_p, t),
+  };
+  const perPrompt = at(settings.samples_per_prompt, t);
+  const asked = rows.flatMap((row) => Array.from({ length: perPrompt }, (_, sample) => ({ row, sample })));
+  const progress = run.context.progress(`iteration ${t}: the opponent answers`, asked.length, 'answers');
+  const shards = inShards(asked, settings.shard_size * perPrompt);
   let generator: CompletionGenerator | undefined;
   const samples: TextCompletion[] = [];
   const { entries } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
@@ -83,10 +90,17 @@ export async function samplePairs(
             batchSize: settings.generation_batch_size,
             sampling,
           });
-          done = await completions(run, generator, tokenizer, shard, { iteration: t, seed: settings.seed }, (count) => {
-            progress.advance(count);
-            return rest();
-          });
+          done = await completions(
+            run,
+            generator,
+            tokenizer,
+            shard.map(({ row: { id, promptIds }, sample }) => ({ id, sample, promptIds })),
+            { iteration: t, seed: settings.seed },
+            (count) => {
+              progress.advance(count);
+              return rest();
+            },
+          );
           const seconds = (performance.now() - start) / 1000;
           const counts = { rows: done.length, tokens: done.reduce((n, { ids }) => n + ids.length, 0) };
           await run.emit({
@@ -107,7 +121,7 @@ export async function samplePairs(
       progress.done();
       await generator?.dispose();
     }
-    const records = rows.map((row, i) => ({ line: row.line, record: pairRecord(row, samples[i]!, t) }));
+    const records = asked.map(({ row }, i) => ({ line: row.line, record: pairRecord(row, samples[i]!, t) }));
     const entries = await judgeEntries(settings, loaded.model, checker, records);
     const tokens = samples.reduce((n, { ids }) => n + ids.length, 0);
     const cut = samples.filter(({ finish }) => finish === 'length').length;
@@ -128,26 +142,23 @@ export async function samplePairs(
   return readPairs(file);
 }
 
-/** One answer per row, with its text. It goes on when `onRow` resolves. Interrupted when the run is asked to stop. */
+/** One answer per request, with its text. It goes on when `onRow` resolves. Interrupted when the run is asked to stop. */
 export async function completions(
   run: Pick<Run<'run'>, 'context' | 'checkSignal'> & { readonly settings: { readonly max_new_tokens: number } },
   generator: CompletionGenerator,
   tokenizer: ChatTokenizer,
-  rows: readonly { readonly id: string; readonly promptIds: Int32Array }[],
+  rows: readonly GenerationRequest[],
   address: { readonly iteration: number; readonly seed: number },
   onRow: (count: number) => void | Promise<void>,
 ): Promise<TextCompletion[]> {
   try {
-    const answers = await generator.generate(
-      rows.map(({ id, promptIds }) => ({ id, promptIds })),
-      {
-        ...address,
-        maxNewTokens: run.settings.max_new_tokens,
-        endIds: tokenizer.endIds,
-        signal: run.context.signal,
-        onCompletion: () => onRow(1),
-      },
-    );
+    const answers = await generator.generate(rows, {
+      ...address,
+      maxNewTokens: run.settings.max_new_tokens,
+      endIds: tokenizer.endIds,
+      signal: run.context.signal,
+      onCompletion: () => onRow(1),
+    });
     return answers.map((answer) => ({ ...answer, text: tokenizer.decode(answer.ids) }));
   } catch (error) {
     run.checkSignal();

@@ -193,18 +193,22 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
 }
 
 /** Settings that are paths; a checker is one where it is no name. */
-const PATHS = ['data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
+const PATHS = ['data', 'eval_data', 'pairs', 'scorer', 'checker', 'lock'] as const;
+/** Settings that are lists of paths. */
+const PATH_LISTS = ['replay_pairs', 'contamination'] as const;
 
 /** A resume may come from another working directory, and find a link to the model leading elsewhere. */
 async function withAbsolutePaths<S extends Settings[RunCommand]>(settings: S): Promise<S> {
-  const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } = settings;
+  const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } & {
+    readonly [Key in (typeof PATH_LISTS)[number]]?: readonly string[] | undefined;
+  } = settings;
   const absolute = PATHS.flatMap((key) => {
     const path = given[key];
     return path === undefined || (key === 'checker' && !isModule(path)) ? [] : [[key, resolve(path)]];
   });
-  const contamination = settings.contamination.map((file) => resolve(file));
+  const lists = PATH_LISTS.flatMap((key) => (given[key] ? [[key, given[key].map((file) => resolve(file))]] : []));
   const model = await linkedDirectory(resolve(settings.model));
-  return { ...settings, ...Object.fromEntries(absolute), model, contamination };
+  return { ...settings, ...Object.fromEntries([...absolute, ...lists]), model };
 }
 
 /** Opens a run directory again, with its engine or what `changes` say instead; the bodies find there what is done. */

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { parts, type SftSettings, type SpinSettings } from './settings.ts';
 
 const { where, lock, rows, contamination, loss, lossParameters, mixIn, sharding, dropping } = parts;
-const { optimization, adapter, machine, demandRank, demandParameters } = parts;
+const { optimization, adapter, machine, demandRank, demandParameters, positive, count } = parts;
 const { label_smoothing, length_normalization, dpop_lambda, simpo_gamma } = lossParameters;
 
 export const dpoSchema = z
@@ -23,11 +23,15 @@ export const dpoSchema = z
     seed: rows.seed,
     ...contamination,
     ...dropping,
-    ...loss,
+    ...loss(positive.default(0.1)),
     // There is no earlier model that could be mixed in or compared with.
     ...{ label_smoothing, length_normalization, dpop_lambda, simpo_gamma },
     sft_weight: mixIn.sft_weight.describe('Weight of cross-entropy on the chosen answers beside the loss'),
-    ...optimization({ learning_rate: 5e-7, optimizer: 'rmsprop', num_train_epochs: 1 }),
+    ...optimization({
+      learning_rate: positive.default(5e-7),
+      optimizer: 'rmsprop',
+      num_train_epochs: count.default(1),
+    }),
     ...adapter,
     ...sharding,
     ...machine,

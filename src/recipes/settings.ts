@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { NewAdapter } from '../checkpoint/index.ts';
 import { DROPPED_BY_DEFAULT, REASONS } from '../pairs/index.ts';
 import { type LossName, type LossSettings, lossNames, type OptimizerSettings } from '../training/index.ts';
+import { oneOrMore, replayedBefore, replayWindow, valuesOf } from './schedules.ts';
 
 const seed = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 const count = z.int().min(1);
@@ -41,6 +42,7 @@ const rows = {
   dev_size: z.int().min(0).optional().describe('Rows cut off for choices (default: 10 % of the rows, at most 100)'),
   test_size: z.int().min(0).optional().describe('Rows for the table (default: 10 % of the rows, at most 100)'),
   max_length: count.optional().describe('Longest prompt + answer in tokens (default: the context of the model)'),
+  max_prompt_length: count.optional().describe('Longest prompt in tokens (default: no limit of its own)'),
   seed: seed.default(0).describe('Seed of every random choice'),
 };
 
@@ -95,20 +97,25 @@ const machine = {
     .describe('Least time between two training checkpoints; 0 saves after every step'),
 };
 
+const temperature = z.number().min(0);
+const topK = z.int().min(0);
+const topP = z.number().gt(0).max(1);
+
 const sampling = {
   max_new_tokens: count.default(256).describe('Longest answer of the model in tokens'),
   generation_batch_size: count.default(64).describe('Answers written side by side: memory and speed, same answers'),
 };
 
-const optimization = (defaults: {
-  learning_rate: number;
+/** A game has a rate and a number of epochs for each iteration. */
+const optimization = <Rate extends z.ZodType, Epochs extends z.ZodType>(of: {
+  learning_rate: Rate;
+  num_train_epochs: Epochs;
   optimizer: 'adamw' | 'rmsprop';
-  num_train_epochs: number;
 }) => ({
-  learning_rate: positive.default(defaults.learning_rate).describe('Peak learning rate'),
-  num_train_epochs: count.default(defaults.num_train_epochs).describe('Passes over the rows'),
+  learning_rate: of.learning_rate.describe('Peak learning rate'),
+  num_train_epochs: of.num_train_epochs.describe('Passes over the rows'),
   batch_size: count.default(64).describe('Rows (pairs) per optimizer step'),
-  optimizer: z.enum(['adamw', 'rmsprop']).default(defaults.optimizer).describe('AdamW, or the RMSProp of torch'),
+  optimizer: z.enum(['adamw', 'rmsprop']).default(of.optimizer).describe('AdamW, or the RMSProp of torch'),
   adam_beta1: share.default(0.9).describe('AdamW: decay of the mean'),
   adam_beta2: share.default(0.999).describe('AdamW: decay of the square'),
   rmsprop_alpha: share.default(0.99).describe('RMSProp: decay of the square'),
@@ -119,10 +126,11 @@ const optimization = (defaults: {
   max_grad_norm: positive.default(1).describe('Gradients are clipped to this norm'),
 });
 
-const loss = {
+/** A game has a β for each iteration. */
+const loss = <Beta extends z.ZodType>(beta: Beta) => ({
   loss: z.enum(lossNames).default('logistic').describe('What is minimised; docs/losses.md has them all'),
-  beta: positive.default(0.1).describe('β of the loss (λ in the paper)'),
-};
+  beta: beta.describe('β of the loss (λ in the paper)'),
+});
 const mixIn = {
   sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
 };
@@ -251,6 +259,8 @@ const dropping = {
     .describe('Reasons for which a pair is left out; pairs kept in spite of one are listed as well'),
 };
 
+const file = z.string().min(1);
+
 /** Where a game begins and ends: elsewhere it may have been begun, and may go on. */
 const entry = {
   iterations: count.default(1).describe('Iterations of the game'),
@@ -266,10 +276,10 @@ const entry = {
     .optional()
     .describe('Pairs of the first iteration, which then generates none: a pairs.jsonl, or rows of real and generated'),
   replay_pairs: z
-    .string()
-    .min(1)
+    .union([file, z.array(file).min(1)])
+    .transform((files) => (typeof files === 'string' ? [files] : files))
     .optional()
-    .describe('Pairs of the iteration before the first, to be replayed; same formats'),
+    .describe('Pairs of the iteration before the first, and of those before it, to be replayed; same formats'),
   stop_after: z
     .enum(['generate'])
     .optional()
@@ -300,14 +310,18 @@ export const spinSchema = z
     data: where.data.optional().describe(`${where.data.description}; one iteration with --pairs needs none`),
     lock,
     ...rows,
+    sample: oneOrMore(count).optional().describe('Play on a seeded random N rows of the train split'),
     ...contamination,
     ...entry,
     ...sampling,
-    temperature: z.number().min(0).default(1).describe('Temperature of the opponent; 1 is the opponent itself'),
-    top_k: z.int().min(0).default(0).describe('Sample from the k most probable tokens; 0 is off'),
-    top_p: z.number().gt(0).max(1).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
+    samples_per_prompt: oneOrMore(count.max(0xffff))
+      .prefault(1)
+      .describe('Answers of the opponent to each prompt, each a pair with the human one'),
+    temperature: oneOrMore(temperature).prefault(1).describe('Temperature of the opponent; 1 is the opponent itself'),
+    top_k: oneOrMore(topK).prefault(0).describe('Sample from the k most probable tokens; 0 is off'),
+    top_p: oneOrMore(topP).prefault(1).describe('Sample from the smallest set with this probability; 1 is off'),
     ...sharding,
-    ...loss,
+    ...loss(oneOrMore(positive).prefault(0.1)),
     ...lossParameters,
     ...mixIn,
     checker: z
@@ -320,7 +334,12 @@ export const spinSchema = z
           'Says which samples are equivalent to the human answer; a file is an ES module whose default export does',
       }),
     ...dropping,
-    replay: z.boolean().default(true).describe('Train on the pairs of the iteration before as well, as in the paper'),
+    replay: replayWindow
+      .prefault(1)
+      .describe('Train on the pairs of so many earlier iterations as well; 1 as in the paper, 0 none'),
+    replay_weights: oneOrMore(z.number().min(0))
+      .optional()
+      .describe('Weight of their pairs, the last iteration’s first, where new ones have 1; 0 leaves out (default: 1)'),
     governor: z
       .boolean()
       .default(true)
@@ -329,7 +348,11 @@ export const spinSchema = z
     baselines: baselines
       .default([])
       .describe('Controls for the same table, made behind the game; docs/baselines.md explains them'),
-    ...optimization({ learning_rate: 5e-7, optimizer: 'rmsprop', num_train_epochs: 2 }),
+    ...optimization({
+      learning_rate: oneOrMore(positive).prefault(5e-7),
+      optimizer: 'rmsprop',
+      num_train_epochs: oneOrMore(count).prefault(2),
+    }),
     ...adapter,
     ...scoring,
     ...machine,
@@ -357,19 +380,25 @@ export const spinSchema = z
     message: 'there is no iteration before iteration 0: replay_pairs needs a start_iteration of at least 1',
     path: ['replay_pairs'],
   })
-  .refine(({ replay, replay_pairs }) => replay || replay_pairs === undefined, {
-    message: 'replay_pairs are given, but replay is off',
-    path: ['replay_pairs'],
+  .superRefine((settings, { addIssue }) => {
+    const [given, needed] = [settings.replay_pairs?.length ?? 0, replayedBefore(settings)];
+    if (given === needed) return;
+    const message =
+      needed === 0
+        ? 'replay_pairs are given, but replay is off'
+        : given > needed
+          ? `replay_pairs has files for ${given} earlier iterations, of which only ${needed} are replayed: see replay`
+          : given === 0 && needed === 1
+            ? 'the pairs of the iteration before are missing, which the first iteration replays: give them with ' +
+              '--replay-pairs, or play without: --no-replay'
+            : `the pairs of ${needed} iterations before the first are replayed, and replay_pairs has files for ${given}: ` +
+              'give one for each, the last iteration’s first, or a smaller --replay';
+    addIssue({ code: 'custom', path: ['replay_pairs'], message });
   })
-  .refine(
-    ({ start_iteration, replay, replay_pairs }) => start_iteration === 0 || !replay || replay_pairs !== undefined,
-    {
-      message:
-        'the pairs of the iteration before are missing, which the first iteration replays: give them with ' +
-        '--replay-pairs, or play without: --no-replay',
-      path: ['replay_pairs'],
-    },
-  )
+  .refine(({ replay, replay_weights }) => replay_weights === undefined || valuesOf(replay).some((n) => n > 0), {
+    message: 'replay_weights are given, but replay is off',
+    path: ['replay_weights'],
+  })
   .refine(({ pairs, stop_after }) => pairs === undefined || stop_after === undefined, {
     message: 'with pairs from a file the first iteration generates nothing that it could stop after',
     path: ['stop_after'],
@@ -381,14 +410,11 @@ export const spinSchema = z
   })
   .refine(
     ({ loss, history_weight, start_iteration, replay_pairs }) =>
-      loss !== 't-spin' ||
-      history_weight === 0 ||
-      start_iteration === 0 ||
-      (start_iteration === 1 && replay_pairs !== undefined),
+      loss !== 't-spin' || history_weight === 0 || start_iteration <= (replay_pairs?.length ?? 0),
     {
       message:
-        'the loss t-spin compares with the answers of the SFT model, the pairs of iteration 0: start at 0, or at 1 with ' +
-        '--replay-pairs, or give --history-weight 0',
+        'the loss t-spin compares with the answers of the SFT model, the pairs of iteration 0: start at 0, or later with ' +
+        '--replay-pairs that reach back to them, or give --history-weight 0',
       path: ['loss'],
     },
   )
@@ -400,7 +426,11 @@ export const sftSchema = z
     lock,
     ...rows,
     ...contamination,
-    ...optimization({ learning_rate: 2e-5, optimizer: 'adamw', num_train_epochs: 1 }),
+    ...optimization({
+      learning_rate: positive.default(2e-5),
+      optimizer: 'adamw',
+      num_train_epochs: count.default(1),
+    }),
     ...adapter,
     evaluations: count
       .default(4)
@@ -415,6 +445,8 @@ export const sftSchema = z
 
 /** What the schemas of other files are made of. */
 export const parts = {
+  count,
+  positive,
   where,
   lock,
   rows,
@@ -447,9 +479,9 @@ export const generateSchema = z.strictObject({
   limit: count.optional().describe('Only the first N rows'),
   seed: rows.seed,
   ...sampling,
-  temperature: z.number().min(0).default(0).describe('0 takes the most probable token'),
-  top_k: z.int().min(0).default(0).describe('Sample from the k most probable tokens; 0 is off'),
-  top_p: z.number().gt(0).max(1).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
+  temperature: temperature.default(0).describe('0 takes the most probable token'),
+  top_k: topK.default(0).describe('Sample from the k most probable tokens; 0 is off'),
+  top_p: topP.default(1).describe('Sample from the smallest set with this probability; 1 is off'),
   ...engine,
   threads: machine.threads,
   deterministic: machine.deterministic,

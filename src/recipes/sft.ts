@@ -48,10 +48,11 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   }
   for (const note of rows.notes) await run.say(note);
   await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
-  const steps = stepsOf(rows.train.length, settings);
+  const { learning_rate: learningRate, num_train_epochs: epochs } = settings;
+  const steps = stepsOf(rows.train.length, epochs, settings);
   await run.say(
     `Fine-tuning ${settings.model} (${modelInWords(loaded)}) on ${rows.train.length} answers in ${steps} steps (${settings.optimizer}, learning rate ` +
-      `${settings.learning_rate}); the likelihood of ${rows.dev.length} dev answers decides which weights are kept.`,
+      `${learningRate}); the likelihood of ${rows.dev.length} dev answers decides which weights are kept.`,
   );
 
   const scorer = await openScorer(engine, loaded.model);
@@ -64,7 +65,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   const memory = { best: mean(await natsPerToken(rows.dev)), bestStep: 0 };
   await run.say(`Before: ${memory.best.toFixed(4)} nats per token of the dev answers.`);
 
-  const every = Math.max(1, Math.floor(steps / (settings.num_train_epochs * settings.evaluations)));
+  const every = Math.max(1, Math.floor(steps / (epochs * settings.evaluations)));
   const counts = { steps, tokens: 0 };
   await stage(run, { iteration: null, stage: 'train' }, async () => {
     const done = await learn(run, player, {
@@ -72,6 +73,8 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
       folder: '.',
       groups: rows.train.map(asGroup),
       objective: { kind: 'sft' },
+      learningRate,
+      steps,
       memory,
       afterStep: async (step) => {
         if (step % every !== 0 && step !== steps) return;

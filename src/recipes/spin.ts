@@ -3,8 +3,8 @@
  *
  * Iteration t starts from θ_t, which is opponent, reference and starting point alike (θ_0 is the SFT model):
  *   1. the opponent answers the prompts of the SFT data;
- *   2. the pairs (human answer, its answer) of this and of the last iteration are scored under it, if the loss has a
- *      reference;
+ *   2. the pairs (human answer, its answer) of this iteration and of those in the replay window are scored under it, if
+ *      the loss has a reference;
  *   3. the main player, starting from θ_t, learns to tell the two apart: the result is θ_{t+1};
  *   4. θ_{t+1} is judged on held-out rows, and becomes the next opponent, if the governor finds nothing against it.
  * Every step looks into the run directory first, so a resume is the same call again. A game may enter at any iteration,
@@ -22,7 +22,7 @@ import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { enterPairs } from './entry.ts';
 import { type Attempt, canGovern, FEWEST_ROWS, govern, openAttempt, shownNumber } from './governor.ts';
-import { groupsOf, replayedPairs } from './groups.ts';
+import { groupsOf, type Replayed, replayedPairs } from './groups.ts';
 import { type JudgeRows, judgeModel, type Names } from './heldOut.ts';
 import { humanAgainstOwn, type Judgement, judge } from './judge.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
@@ -31,6 +31,7 @@ import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { prepareRows, type Rows } from './rows.ts';
 import { BEST, CONTAMINATION, iterationName, type Run, startRun, withSettings } from './run.ts';
+import { at, inWords, replayedBefore } from './schedules.ts';
 import { type BaselineName, baselinesOf, lossOf, type SpinSettings } from './settings.ts';
 
 /** Plays a new game. Throws Interrupted when the signal stopped it. */
@@ -134,14 +135,16 @@ type Table = Rows & { readonly checker: Checker | null };
 async function stopWithPairs(
   run: Run<'run'>,
   opponent: Player,
-  { train, checker }: Table,
+  { trainAt, checker }: Table,
   t: number,
 ): Promise<RunOutcome['waiting']> {
   const file = (of: number) => run.path(iterationName(of), 'pairs.jsonl');
-  const { stop_after, replay } = run.settings;
-  if (stop_after !== 'generate' || (await exists(file(t)))) return undefined;
-  await samplePairs(run, opponent, train, t, checker);
-  const replayed = t === 0 ? '' : replay ? ` --replay-pairs ${file(t - 1)}` : ' --no-replay';
+  const { settings } = run;
+  if (settings.stop_after !== 'generate' || (await exists(file(t)))) return undefined;
+  await samplePairs(run, opponent, trainAt(t), t, checker);
+  const reach = replayedBefore({ ...settings, start_iteration: t, iterations: 1 });
+  const files = Array.from({ length: reach }, (_, i) => file(t - 1 - i));
+  const replayed = t === 0 ? '' : reach > 0 ? ` --replay-pairs ${files.join(' ')}` : ' --no-replay';
   await run.say(
     `Iteration ${t} has its pairs, and the game stops as asked. Go on here: selfplay resume ${run.directory}; or train ` +
       `elsewhere, with the same settings: selfplay run --model ${opponent.loaded.dir} --start-iteration ${t} --pairs ` +
@@ -187,23 +190,25 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   const { settings } = run;
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
-  const fresh = await samplePairs(run, player, rows.train, t, rows.checker);
+  const fresh = await samplePairs(run, player, rows.trainAt(t), t, rows.checker);
   const replayed = await replayedPairs(run, t);
   const { beta, learningRate } = attempt;
   const loss = lossOf(settings, t);
-  const pairs = usesReference(loss)
-    ? await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, await hashModelDirectory(player.loaded.dir))
-    : [...fresh, ...replayed];
-  const { groups, leftOut } = await groupsOf(run, pairs, t);
+  const pairs = [...fresh, ...replayed.flatMap(({ pairs }) => pairs)];
+  const scored = usesReference(loss)
+    ? await scoreUnderOpponent(run, player, pairs, t, await hashModelDirectory(player.loaded.dir))
+    : pairs;
+  const { groups, leftOut } = await groupsOf(run, scored, t);
   if (leftOut > 0) await run.say(`${leftOut} pairs are left out because the SFT model's answer to their prompt was.`);
   if (groups.length === 0) {
     await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
     return false;
   }
   const start = startOf(loss, beta);
+  const steps = stepsOf(groups.length, at(settings.num_train_epochs, t), settings);
   await run.say(
-    `Iteration ${t}: learning from ${groups.length} pairs${t > 0 ? ` (${replayed.length} of iteration ${t - 1})` : ''} ` +
-      `in ${stepsOf(groups.length, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${shownNumber(beta)}, ` +
+    `Iteration ${t}: learning from ${groups.length} pairs${replayedInWords(replayed)} ` +
+      `in ${steps} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${shownNumber(beta)}, ` +
       `learning rate ${shownNumber(learningRate)}.`,
   );
   await stage(run, { iteration: t, stage: 'train' }, async () => ({
@@ -213,9 +218,19 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
       groups,
       objective: { kind: 'spin', beta, sftWeight: settings.sft_weight, loss },
       learningRate,
+      steps,
     }),
   }));
   return true;
+}
+
+/** " (36 of iteration 1, 12 of iteration 0 at weight 0.5)", or nothing. */
+function replayedInWords(replayed: readonly Replayed[]): string {
+  const parts = replayed.map(
+    ({ iteration, weight, pairs }) =>
+      `${pairs.length} of iteration ${iteration}${weight === 1 ? '' : ` at weight ${weight}`}`,
+  );
+  return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
 }
 
 /** Says in plain words what is about to happen, to which rows. */
@@ -241,8 +256,8 @@ async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promi
   await run.say(
     `Playing ${iterations} iteration(s) of SPIN${first > 0 ? `, the first one iteration ${first},` : ''} with ` +
       `${settings.model} (${modelInWords(loaded)}) on ${from} ` +
-      `to tell the human answers from its own (β ${settings.beta}, ${settings.optimizer}, learning rate ` +
-      `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step).`,
+      `to tell the human answers from its own (β ${inWords(settings.beta)}, ${settings.optimizer}, learning rate ` +
+      `${inWords(settings.learning_rate)}, epochs ${inWords(settings.num_train_epochs)}, ${settings.batch_size} pairs a step).`,
   );
 }
 

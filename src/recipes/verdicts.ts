@@ -68,13 +68,14 @@ export function pairRecord(
 
 /** Judges the pairs of an iteration by the settings of this run, whatever their records said before. */
 export async function judgeEntries(
-  { drop, max_length }: Pick<Run<'run'>['settings'], 'drop' | 'max_length'>,
+  settings: Pick<Run<'run'>['settings'], 'drop' | 'max_length' | 'max_prompt_length'>,
   { contextLength }: Pick<LanguageModel, 'contextLength'>,
   checker: Checker | null,
   entries: readonly Entry[],
 ): Promise<JudgedEntry[]> {
   const candidates = await Promise.all(entries.map(({ record }) => candidateOf(record, checker)));
-  const verdicts = judgePairs(candidates, { maxLength: max_length ?? contextLength, contextLength, drop });
+  const { drop, max_length: maxLength = contextLength, max_prompt_length: maxPromptLength = contextLength } = settings;
+  const verdicts = judgePairs(candidates, { maxLength, maxPromptLength, contextLength, drop });
   return entries.map(({ line, record }, i) => {
     const { reasons, excluded } = verdicts[i]!;
     return { line, record: { ...record, excluded }, reasons };
@@ -143,5 +144,6 @@ export async function writeEntries(run: Run, t: number, entries: readonly Judged
 function flaggedRecord({ line, record: { id, prompt, responses, excluded }, reasons }: JudgedEntry): FlaggedRecord {
   const action = excluded === null ? 'kept' : 'dropped';
   const [humanTokens, generatedTokens] = responses.map(({ ids }) => ids.length) as [number, number];
-  return { v: 1, id, line, prompt, reasons, action, humanTokens, generatedTokens };
+  const { sample } = responses[1];
+  return { v: 1, id, sample, line, prompt, reasons, action, humanTokens, generatedTokens };
 }
