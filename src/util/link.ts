@@ -3,7 +3,7 @@
 // itself, so that what stands on it does not move when the name does.
 
 import { lstat, readFile, realpath } from 'node:fs/promises';
-import { dirname, join, relative, resolve } from 'node:path';
+import { dirname, relative, resolve } from 'node:path';
 import { besides, saveError, syncDirectory, writeFileAtomic } from './atomic.ts';
 import { usageError } from './errors.ts';
 import { diskIo, type Io } from './io.ts';
@@ -13,7 +13,10 @@ const LONGEST = 5000;
 
 /** Makes `path` lead to a directory that is there; a link or file in its place is replaced at once. */
 export async function linkDirectory(path: string, directory: string, io: Io = diskIo): Promise<void> {
-  const target = relative(await realpath(dirname(path)), await realpath(directory));
+  const [from, to] = await Promise.all([dirname(path), directory].map((one) => realpath(one))).catch((error: unknown) =>
+    Promise.reject(saveError(error, path)),
+  );
+  const target = relative(from!, to!);
   const temporary = besides(resolve(path), 'tmp');
   try {
     await io.symlink(target, temporary);
@@ -47,5 +50,5 @@ export async function linkedDirectory(path: string): Promise<string> {
   if (!found?.isFile() || found.size > LONGEST) return path;
   const [, target] = LINE.exec(await readFile(path, 'utf8')) ?? [];
   if (target === undefined) return path;
-  return realpath(join(await realpath(dirname(path)), target)).catch((cause) => Promise.reject(nowhere(cause)));
+  return realpath(resolve(await realpath(dirname(path)), target)).catch((cause) => Promise.reject(nowhere(cause)));
 }

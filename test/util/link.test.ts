@@ -80,6 +80,13 @@ describe('linkDirectory', () => {
   });
 });
 
+it('cannot lead to a directory that is not there', async () => {
+  const dir = await home();
+  const best = join(dir, 'run/best');
+  await expect(linkDirectory(best, join(dir, 'none'))).rejects.toMatchObject({ kind: 'failure', where: best });
+  expect(await readdir(join(dir, 'run'))).toEqual([]);
+});
+
 describe('linkedDirectory', () => {
   it('leaves other paths as they are, there or not', async () => {
     const dir = await home();
