@@ -120,7 +120,10 @@ export function trainInputs(
 ): Record<string, Tensor> {
   const common = { ...scoreInputs(packed), ...(dropoutKeys ? { dropoutKeys: ints(dropoutKeys) } : {}) };
   if (objective.kind === 'sft') {
-    const tokenWeights = Float32Array.from(packed.responseOf, (response) => packed.weights[response]! / totals.realTokens);
+    const tokenWeights = Float32Array.from(
+      packed.responseOf,
+      (response) => packed.weights[response]! / totals.realTokens,
+    );
     return { ...common, tokenWeights: floats(tokenWeights) };
   }
   const triplets = usesInitial(lossOf(objective));
