@@ -1,4 +1,5 @@
 /** The library: everything that the command line does. Importing it loads no engine. */
+export type { Message } from './data/index.ts';
 export {
   chooseTorch,
   type InstallOptions,
