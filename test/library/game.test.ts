@@ -9,21 +9,12 @@ import { loadModel, loadTrainerState } from '../../src/checkpoint/index.ts';
 import { onnxEngine } from '../../src/engine/index.ts';
 import { readTensorF32 } from '../../src/formats/index.ts';
 import { generate as generateIds, greedySampling } from '../../src/generation/index.ts';
-import {
-  type Game,
-  Interrupted,
-  type Place,
-  type RunEvent,
-  resume,
-  type SpinInput,
-  sft,
-  spin,
-} from '../../src/index.ts';
+import { type Game, Interrupted, type RunEvent, resume, type SpinInput, sft, spin } from '../../src/index.ts';
 import { compareGames } from '../../src/recipes/likeness.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { makeTinyGame, type TinyGame, tinySettings, tinySft } from '../recipes/tiny-game.ts';
+import { playTalked, QUESTION } from './talked.ts';
 
-const QUESTION = [{ role: 'user' as const, content: '3+4' }];
 /** Steps that move the weights far enough for another answer. */
 const FAST: Partial<SpinInput> = { learning_rate: 0.02, optimizer: 'adamw' };
 
@@ -90,34 +81,14 @@ describe('the events of a game', () => {
 
 describe('pause and chat', () => {
   it('change nothing: the game leaves the same bytes, at whatever stage it rested and was talked to', async () => {
-    const played = start('talked');
-    const places: Place[] = [];
-    const answers: string[] = [];
-    const visit = async () => {
-      const place = await played.pause();
-      if (place === null) return;
-      places.push(place);
-      for (const settings of [{ max_new_tokens: 8 }, { max_new_tokens: 8, temperature: 1, seed: 5 }]) {
-        const reply = played.chat(QUESTION, settings);
-        const text = (await all(reply)).join('');
-        const answer = await reply.answer;
-        expect(answer).toMatchObject({ text, place });
-        answers.push(text);
-      }
-      played.continue();
-    };
-    await visit();
-    for await (const { type, iteration, stage } of played) {
-      if (['stage.started', 'shard.finished', 'train.step'].includes(type) && iteration !== null && stage !== null)
-        await visit();
-    }
+    const { places, answers, out } = await playTalked(tinySettings(game, join(home, 'talked'), FAST));
     const stages = new Set(places.map(({ iteration, stage }) => `${iteration} ${stage}`));
     for (const stage of ['null evaluate', '0 generate', '0 reference', '0 train', '0 evaluate', '1 train'])
       expect(stages).toContain(stage);
     expect(places.some(({ step }) => step === 2)).toBe(true);
     expect(new Set(answers).size, 'the weights moved').toBeGreaterThan(2);
-    expect(await deviations(whole.directory, played.directory)).toEqual([]);
-    expect((await compareGames(whole.directory, played.directory)).length).toBeGreaterThan(25);
+    expect(await deviations(whole.directory, out)).toEqual([]);
+    expect((await compareGames(whole.directory, out)).length).toBeGreaterThan(25);
   });
 
   it('change nothing in a fine-tuning', async () => {
