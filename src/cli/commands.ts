@@ -1,6 +1,6 @@
 // The commands that work on models: what each does in words, and what it says when it is done.
 import type { z } from 'zod';
-import type { RecipeContext, RunOutcome, VerifyOptions } from '../recipes/index.ts';
+import type { Paint, RecipeContext, RunOutcome, VerifyOptions } from '../recipes/index.ts';
 import { formatDuration, textTable } from '../report/index.ts';
 import { checkSettings, type Given } from './check.ts';
 import type { Recipes } from './recipes.ts';
@@ -100,6 +100,15 @@ export function verifyCommand({ spinSchema, verifyResume, proofText }: Recipes, 
       ],
       status: equal && missed.length === 0 ? 0 : 1,
     };
+  });
+}
+
+/** `selfplay preflight`: the settings of `selfplay run`, and what speaks for and against a game with them. */
+export function preflightCommand({ spinSchema, preflightGame, preflightText }: Recipes, paint?: Paint): RecipeCommand {
+  return recipe('run', spinSchema, async (settings, context) => {
+    const report = await preflightGame(settings, context);
+    const failed = report.checks.some(({ result }) => result === 'failure');
+    return { json: report, text: preflightText(report, paint), sentences: [], status: failed ? 1 : 0 };
   });
 }
 

@@ -43,6 +43,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'replay',
       'governor',
       'max_attempts',
+      'preflight',
       'checker',
       'drop',
       'temperature',

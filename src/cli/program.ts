@@ -3,7 +3,14 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from '@commander-js/extra-typings';
 import type { Given } from './check.ts';
-import { mergeCommand, type RecipeCommand, recipeCommands, resumeCommand, verifyCommand } from './commands.ts';
+import {
+  mergeCommand,
+  preflightCommand,
+  type RecipeCommand,
+  recipeCommands,
+  resumeCommand,
+  verifyCommand,
+} from './commands.ts';
 import { configSchema, printedConfig } from './configCommands.ts';
 import { defaultConfig, readConfig } from './configFile.ts';
 import { addEngineCommands } from './engineCommands.ts';
@@ -11,12 +18,13 @@ import { flagsOf, givenFlags, optionTerm } from './flags.ts';
 import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
 import type { Recipes } from './recipes.ts';
-import type { OutputOptions, Terminal } from './terminal.ts';
+import { type OutputOptions, paintFor, type Terminal } from './terminal.ts';
 import {
   COMPARE_WORDS,
   CONFIG_WORDS,
   DOCTOR_WORDS,
   MERGE_WORDS,
+  PREFLIGHT_WORDS,
   RECIPE_WORDS,
   RESUME_WORDS,
   VERIFY_WORDS,
@@ -125,6 +133,18 @@ export async function runCli(
         const proving = verifyCommand(recipes!, { command: io.command, keep: options['keep'] === true });
         return proving.prepare(await givenBy(run, options, io, terminal), commandsWith);
       });
+    });
+  }
+
+  const preflight = declare(program, PREFLIGHT_WORDS);
+  if (run !== undefined) {
+    addSettings(preflight, run);
+    addOutput(preflight);
+    preflight.action(() => {
+      const options: Record<string, unknown> = preflight.opts();
+      return perform(PREFLIGHT_WORDS, options, async (terminal) =>
+        preflightCommand(recipes!, paintFor(io)).prepare(await givenBy(run, options, io, terminal), commandsWith),
+      );
     });
   }
 

@@ -14,6 +14,8 @@ export type Recipes = Pick<
   | 'fineTune'
   | 'mergeModel'
   | 'resumeRun'
+  | 'preflightGame'
+  | 'preflightText'
   | 'verifyResume'
   | 'proofText'
   | 'compareRuns'

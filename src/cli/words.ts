@@ -94,6 +94,19 @@ export const VERIFY_WORDS = {
   saves: false,
 } as const satisfies Words;
 
+export const PREFLIGHT_WORDS = {
+  name: 'preflight',
+  summary: 'look whether a game with these settings can go right, before it takes any time',
+  description:
+    'Takes the flags and the config file of `selfplay run`, draws a few pairs and learns from them at rate 0: what is trained on, ' +
+    'whether the first step is what it must be, whether there is a direction to go, what fits into memory and onto the disk, and how ' +
+    'long it will take. Whatever fails says what to change. Exit status 0: nothing fails; 1: something does. `selfplay run` does the ' +
+    'same before it begins, unless --no-preflight.',
+  usage: '--model DIR --data FILE [options]',
+  example: 'selfplay preflight --config spin.yaml',
+  saves: false,
+} as const satisfies Words;
+
 export const COMPARE_WORDS = {
   name: 'compare',
   summary: 'what differs between two runs, and what came of it',

@@ -1,10 +1,12 @@
 /** The recipes, each read from top to bottom: spin, sft, generate, evaluate. */
+export { type Paint, plainPaint, preflightGame, preflightText } from './beforehand.ts';
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
+export type { PreflightReport } from './preflight.ts';
 export { resumeRun } from './resume.ts';
 export {
   type EvalSettings,

@@ -49,7 +49,10 @@ interface Counters {
 const CHECKPOINT_SHARE = 20;
 
 /** How many optimizer steps a lesson takes. */
-export function stepsOf(groups: number, { batch_size, num_train_epochs }: Run['settings']): number {
+export function stepsOf(
+  groups: number,
+  { batch_size, num_train_epochs }: Pick<Run['settings'], 'batch_size' | 'num_train_epochs'>,
+): number {
   return Math.ceil(groups / batch_size) * num_train_epochs;
 }
 

@@ -8,10 +8,10 @@ import { openEngine } from '../engine/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { usageError } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
+import { bytesOnDisk, type Pace, secondsOf, totalSeconds } from './costs.ts';
 import { withEngine } from './engines.ts';
 import { FEWEST_ROWS } from './governor.ts';
-import { stepsOf } from './learn.ts';
-import { measurePace, type Pace } from './pace.ts';
+import { measurePace } from './pace.ts';
 import { loadPlayer } from './player.ts';
 import { prepareRows, type Row, type Rows } from './rows.ts';
 import type { SpinSettings } from './settings.ts';
@@ -75,10 +75,9 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
     const choices = TRAIN_ROWS.map((n) => choiceOf(n, FEWEST_ROWS));
     let choice = choices.find(({ seconds }) => seconds <= AIM) ?? choices.at(-1)!;
     if (choice.seconds > MOST) choice = choiceOf(TRAIN_ROWS.at(-1)!, FEW_DEV_ROWS);
-    const weights = 4 * loaded.model.parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-    // Either game keeps its models; the one that is played has two checkpoints for a moment, of weights and moments.
-    const checkpoint = weights * (settings.optimizer === 'adamw' ? 3 : 2);
-    return { ...choice, bytes: 2 * (ITERATIONS * weights + checkpoint) };
+    // Either game keeps its models; the one that is played has two checkpoints for a moment.
+    const { model, checkpoint } = bytesOnDisk(loaded, settings);
+    return { ...choice, bytes: 2 * (ITERATIONS * model + checkpoint) };
   });
 }
 
@@ -89,6 +88,7 @@ function cutTo(settings: SpinSettings, { test, train }: Rows, n: number, dev: nu
   const pair = meanOf(train, ({ promptIds }) => promptIds.length) + 2 * settings.max_new_tokens;
   return {
     ...settings,
+    preflight: false,
     iterations: ITERATIONS,
     limit: n,
     dev_size: dev,
@@ -110,20 +110,17 @@ const meanOf = (rows: readonly Row[], of: (row: Row) => number) =>
 /** Seconds for a game without interruption and one with. What a resume computes again is half a stage of judging. */
 function secondsFor(cut: SpinSettings, { train, dev, test }: Rows, pace: Pace): number {
   const rows = [...train, ...dev, ...test];
-  const [prompt, answer] = [
-    meanOf(rows, ({ promptIds }) => promptIds.length),
-    meanOf(rows, ({ responseIds }) => responseIds.length),
-  ];
-  const [n, heldOut, fresh] = [cut.limit!, cut.dev_size! + cut.test_size!, cut.max_new_tokens];
-  // Greedy and sampled answers; then human and own answer, the opponent's and the first model's are scored.
-  const judging = heldOut * ((3 * prompt + answer + 3 * fresh) * pace.read + 2 * fresh * pace.write);
-  const iterations = Array.from({ length: ITERATIONS }, (_, t) => {
-    const pairs = n * (t > 0 && cut.replay ? 2 : 1);
-    const tokens = pairs * (prompt + 2 * fresh);
-    const generation = n * (prompt * pace.read + fresh * pace.write);
-    const training = cut.num_train_epochs * tokens * pace.learn + stepsOf(pairs, cut) * pace.save;
-    return generation + tokens * pace.read + training + judging;
-  });
-  const game = judging + iterations.reduce((a, b) => a + b, 0) + ITERATIONS * pace.open;
-  return 2 * game + RESUMES * pace.open + ((ITERATIONS + 1) * judging) / 2;
+  const game = secondsOf(
+    cut,
+    {
+      train: cut.limit!,
+      heldOut: cut.dev_size! + cut.test_size!,
+      kept: 1,
+      prompt: meanOf(rows, ({ promptIds }) => promptIds.length),
+      human: meanOf(rows, ({ responseIds }) => responseIds.length),
+      own: cut.max_new_tokens,
+    },
+    pace,
+  );
+  return 2 * totalSeconds(game) + RESUMES * pace.open + ((ITERATIONS + 1) * game.evaluate) / 2;
 }

@@ -66,6 +66,8 @@ export const LOCK = 'lock.json';
 const LOG = 'events.jsonl';
 /** Lists the train rows whose prompts overlap with held-out ones; not there when none do. */
 export const CONTAMINATION = 'contamination.jsonl';
+/** What the preflight found; without it there was none, or it did not let the game begin. */
+export const PREFLIGHT = 'preflight.json';
 
 /** The directory name of iteration t. */
 /** In an iteration's folder, what the governor decided. */
@@ -151,7 +153,7 @@ export async function startRun<C extends RunCommand, T>(
 /** After bad input: a run that made nothing yet leaves nothing, so that the same command works once it is mended. */
 async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<void> {
   const names = await readdir(directory);
-  if (!names.every((name) => [MANIFEST, LOCK, LOG, CONTAMINATION].includes(name))) return;
+  if (!names.every((name) => [MANIFEST, LOCK, LOG, CONTAMINATION, PREFLIGHT].includes(name))) return;
   for (const name of names) await rm(join(directory, name));
   if (isNew) await rmdir(directory);
 }
@@ -309,6 +311,7 @@ const LEAVES: Record<Stage, ((folder: string, t: number | null) => string) | nul
 
 function isDurable(directory: string, event: RunEvent): boolean {
   if (event.type === 'run.started') return true;
+  if (event.type === 'preflight') return existsSync(join(directory, PREFLIGHT));
   const t = event.iteration;
   const folders = t === null ? ['.'] : [iterationName(t), rejectedName(t, event.attempt ?? 0)];
   const isThere = (nameIn: (folder: string, t: number | null) => string) =>

@@ -16,6 +16,7 @@ import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/inde
 import { loadTokenizer } from '../tokens/index.ts';
 import { startOf, usesInitial } from '../training/index.ts';
 import { exists } from '../util/index.ts';
+import { compareEstimate, preflightRun } from './beforehand.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { enterPairs } from './entry.ts';
@@ -55,6 +56,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const rows: Table = { ...(await prepareRows(settings, tokenizer, player.loaded.model)), checker };
   await announce(run, rows, player.loaded);
   await enterPairs(run, player, rows);
+  await preflightRun(run, player, rows);
 
   const first = settings.start_iteration;
   const given = { label: first === 0 ? 'SFT model' : 'given model', iteration: null };
@@ -76,6 +78,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
     if (played.isLast) break;
   }
 
+  if (!waiting) await compareEstimate(run);
   const seconds = (performance.now() - begin) / 1000;
   await run.emit(
     waiting ? { type: 'run.interrupted', reason: 'stop_after generate' } : { type: 'run.finished', seconds },

@@ -1,4 +1,5 @@
 /** Losses, optimizers, schedules, one step. */
+export { type Agreement, type Halves, halvesOf, listsOf, noiseScale, openAgreement } from './agreement.ts';
 export { type LossName, type LossSettings, lossNames, mixedReference, startOf, usesInitial } from './losses.ts';
 export type { OptimizerSettings } from './optimizer.ts';
 export { gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';

@@ -84,6 +84,7 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
     resumeRun: uncalled,
     compareRuns: uncalled,
     verifyResume: uncalled,
+    preflightGame: uncalled,
     generateAnswers: uncalled,
     evaluateModel: uncalled,
     ...options.recipes,
