@@ -97,7 +97,7 @@ const [COARSE, AIM] = [0.05, 0.03];
 const TIGHT = 0.8;
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(bytes < 1e8 ? 3 : 1)} GB`;
+const inWords = (bytes: number) => (bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`);
 const plusMinus = ({ cosine, standardError }: Cosine) =>
   cosine === null
     ? 'no gradient'
@@ -314,7 +314,7 @@ const rules: { readonly [K in CheckName]: Rule<K> } = {
   disk: {
     otherwise: 'failure',
     look: ({ needed, free }) => ({
-      found: `the run takes up to ${gigabytes(needed)} of disk, ${gigabytes(free)} are free`,
+      found: `the run takes up to ${inWords(needed)} of disk, ${inWords(free)} are free`,
       figures: { needed, free },
       fix:
         needed > TIGHT * free

@@ -112,7 +112,7 @@ export function comparison(
 export type Paint = (part: MaskPiece['part'], text: string) => string;
 
 /** Without colour: what is trained on stands in brackets, its end token in brackets of its own. */
-export const plainPaint: Paint = (part, text) =>
+const plainPaint: Paint = (part, text) =>
   part === 'prompt' ? text : part === 'response' ? `[[${text}]]` : `[[END ${text}]]`;
 
 const MARKS = { ok: 'ok', warning: 'WARNING', failure: 'FAILURE' } as const;

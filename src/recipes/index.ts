@@ -1,5 +1,5 @@
 /** The recipes, each read from top to bottom: spin, sft, generate, evaluate. */
-export { type Paint, plainPaint, preflightGame, preflightText } from './beforehand.ts';
+export { type Paint, preflightGame, preflightText } from './beforehand.ts';
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';

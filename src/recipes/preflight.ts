@@ -137,13 +137,18 @@ export async function inspect(
     });
     look('disk', { needed: bytesNeeded(loaded, settings, work), free: await bytesFree(settings.out ?? 'runs') });
     progress.advance(1);
-    const masks = drawn.slice(0, MASKS).map(({ record: { id, promptIds, responses } }) => ({
-      id,
-      pieces: tokenizer.describeMask({
-        promptIds: Int32Array.from(promptIds),
-        responseIds: Int32Array.from(responses[0].ids),
-      }),
-    }));
+    // Whole answers first: an end token is to be seen.
+    const isCut = ({ record }: Drawn) => Number(record.responses[0].finish === 'length');
+    const masks = drawn
+      .toSorted((a, b) => isCut(a) - isCut(b))
+      .slice(0, MASKS)
+      .map(({ record: { id, promptIds, responses } }) => ({
+        id,
+        pieces: tokenizer.describeMask({
+          promptIds: Int32Array.from(promptIds),
+          responseIds: Int32Array.from(responses[0].ids),
+        }),
+      }));
     return {
       v: 1,
       checks,

@@ -58,26 +58,27 @@ export async function signalTest(
   const halves = halvesOf(drawn.filter(({ record }) => record.excluded === null));
   if (halves.first.length === 0) return null;
   const pairs = await referenced();
-  const measure = async (what: Objective, groups: Halves<Group>): Promise<Agreement> => {
+  const measure = async (what: Objective, each: readonly Halves<Group>[]): Promise<Agreement[]> => {
     const meter = await openAgreement(engine, model, what);
+    const found: Agreement[] = [];
     try {
-      return await meter.measure(groups, tokens, checkSignal);
+      for (const one of each) found.push(await meter.measure(one, tokens, checkSignal));
+      return found;
     } finally {
       await meter.dispose();
     }
   };
-  const game = await measure(objective, pairs);
   const turned = mapHalves(pairs, (group, i) => (i % 2 === 0 ? turnedRound(group) : group));
-  const swapped = await measure(objective, turned);
   const humans = mapHalves(pairs, ({ promptIds, responses }) => ({ promptIds, responses: responses.slice(0, 1) }));
-  const sft = await measure({ kind: 'sft' }, humans);
+  const [game, swapped] = (await measure(objective, [pairs, turned])) as [Agreement, Agreement];
+  const [sft] = (await measure({ kind: 'sft' }, [humans])) as [Agreement];
   const half = halves.first.length;
   return {
     facts: {
       pairs: 2 * half,
-      game,
-      sft,
-      swapped,
+      game: cosineIn(game),
+      sft: cosineIn(sft),
+      swapped: cosineIn(swapped),
       noiseScale: noiseScale(game.cosine, half),
       batchSize: settings.batch_size,
     },
@@ -106,6 +107,8 @@ export async function signalTest(
     });
   }
 }
+
+const cosineIn = ({ cosine, standardError }: Agreement) => ({ cosine, standardError });
 
 /** `i` counts through both halves. */
 function mapHalves<T, U>({ first, parts }: Halves<T>, of: (item: T, i: number) => U): Halves<U> {

@@ -66,6 +66,13 @@ export async function openAgreement(
   objective: Objective,
 ): Promise<AgreementMeter> {
   const parameters = trainable(model);
+  async function clear(): Promise<void> {
+    for (const { name, shape } of parameters) {
+      await engine.createState(gradientName(name), shape);
+      await engine.createState(keptName(name), shape);
+    }
+  }
+  await clear();
   const gradient = await engine.compile(trainGraph({ ...model, dropout: 0 }, objective));
   const [keeping, comparing] = [graphBuilder(), graphBuilder()];
   for (const { name, shape } of parameters) {
@@ -80,12 +87,6 @@ export async function openAgreement(
   const keep = await engine.compile(keeping.build());
   const compare = await engine.compile(comparing.build());
 
-  async function clear(): Promise<void> {
-    for (const { name, shape } of parameters) {
-      await engine.createState(gradientName(name), shape);
-      await engine.createState(keptName(name), shape);
-    }
-  }
   /** |a|², |b|² and ⟨a,b⟩ of the gradients as they stand. */
   async function products(): Promise<{ aa: number; bb: number; ab: number }> {
     const sums = { aa: 0, bb: 0, ab: 0 };
@@ -95,7 +96,6 @@ export async function openAgreement(
     return sums;
   }
 
-  await clear();
   return {
     measure: async ({ first, parts }, microBatchTokens, afterList) => {
       await clear();

@@ -52,8 +52,20 @@ const cases: Case[] = [
     'failure',
     { largest: 0.002, allowed: 0.002 },
   ],
-  ['ends', 'two end tokens', { rows: 9, wrong: 1, first: 'row a has 2' }, 'failure', { rows: 9, wrong: 0, first: null }],
-  ['prefix', 'a prompt that is no prefix', { rows: 9, wrong: 9, first: 'row a' }, 'failure', { rows: 9, wrong: 0, first: null }],
+  [
+    'ends',
+    'two end tokens',
+    { rows: 9, wrong: 1, first: 'row a has 2' },
+    'failure',
+    { rows: 9, wrong: 0, first: null },
+  ],
+  [
+    'prefix',
+    'a prompt that is no prefix',
+    { rows: 9, wrong: 9, first: 'row a' },
+    'failure',
+    { rows: 9, wrong: 0, first: null },
+  ],
   [
     'players',
     'an opponent that the main player does not begin as',
@@ -69,7 +81,13 @@ const cases: Case[] = [
     'warning',
     { answers: 32, identical: 15, kept: 17 },
   ],
-  ['identical', 'all of the samples', { answers: 32, identical: 32, kept: 0 }, 'failure', { answers: 32, identical: 0, kept: 1 }],
+  [
+    'identical',
+    'all of the samples',
+    { answers: 32, identical: 32, kept: 0 },
+    'failure',
+    { answers: 32, identical: 0, kept: 1 },
+  ],
   [
     'truncated',
     'three in ten',

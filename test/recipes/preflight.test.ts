@@ -60,7 +60,20 @@ describe('the preflight of a sound game', () => {
       disk: 'ok',
     });
     expect(Object.keys(resultsOf(report)).sort()).toEqual(
-      ['start', 'margins', 'ends', 'prefix', 'players', 'foreign', 'identical', 'truncated', 'signal', 'detectable', 'memory', 'disk'].sort(),
+      [
+        'start',
+        'margins',
+        'ends',
+        'prefix',
+        'players',
+        'foreign',
+        'identical',
+        'truncated',
+        'signal',
+        'detectable',
+        'memory',
+        'disk',
+      ].sort(),
     );
     const figures = Object.fromEntries(report.checks.map((check) => [check.name, check.figures]));
     expect(figures['start']!['loss']).toBeCloseTo(Math.LN2, 4);
@@ -76,7 +89,7 @@ describe('the preflight of a sound game', () => {
     for (const { pieces } of report.masks) {
       expect(pieces.map(({ part }) => part)).toContain('response');
       expect(pieces[0]!.text).toMatch(/^<\|user\|>\d\+\d<\|end\|><\|assistant\|>$/);
-      if (pieces[2]) expect(pieces[2]).toEqual({ part: 'end', text: '<|end|>' });
+      expect(pieces[2]).toEqual({ part: 'end', text: '<|end|>' });
     }
     const { estimate } = report;
     const { evaluate, iterations, seconds } = estimate!;
@@ -125,7 +138,9 @@ describe('in a run', () => {
       if (event.type === 'train.step') stop.abort();
     }, stop.signal);
     await expect(playSpin(given, heard.context)).rejects.toThrow(Interrupted);
-    expect(heard.said.join('\n')).toMatch(/Preflight: \d+ of 12 checks are fine \(preflight\.json\), in .*\. The game should take about /);
+    expect(heard.said.join('\n')).toMatch(
+      /Preflight: \d+ of 12 checks are fine \(preflight\.json\), in .*\. The game should take about /,
+    );
     expect(heard.said.join('\n')).toMatch(/^Warning: preflight: detectable: 6 test rows .*\. smaller gains/m);
     const kept = await readFile(join(given.out!, 'preflight.json'), 'utf8');
     const resumed = listener();
@@ -197,7 +212,9 @@ describe('what is broken on purpose', () => {
   it('an answer of the file of pairs with two end tokens', async () => {
     const played = settings({ preflight: false, stop_after: 'generate' });
     await playSpin(played, listener().context);
-    const [first, ...others] = (await readFile(join(played.out!, 'iteration-0/pairs.jsonl'), 'utf8')).trimEnd().split('\n');
+    const [first, ...others] = (await readFile(join(played.out!, 'iteration-0/pairs.jsonl'), 'utf8'))
+      .trimEnd()
+      .split('\n');
     const record = JSON.parse(first!) as { responses: { ids: number[]; finish: string }[] };
     const end = 2;
     Object.assign(record.responses[0]!, { ids: [record.responses[0]!.ids[0]!, end, end], finish: 'end' });
