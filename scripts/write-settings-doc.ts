@@ -4,7 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { evalSchema, generateSchema, resumeSchema, sftSchema, spinSchema } from '../src/index.ts';
+import { evalSchema, generateSchema, resumeSchema, sftSchema, spinSchema, trialSchema } from '../src/index.ts';
 import { REASONS, reasons } from '../src/pairs/index.ts';
 
 interface Property {
@@ -56,6 +56,12 @@ ${table(spinSchema)}
 The reasons that \`drop\` may list, in the order in which a pair is counted under them (docs/pairs.md explains):
 
 ${reasonTable()}
+
+## selfplay probe
+
+Those of \`selfplay run\`, and these (docs/preflight.md):
+
+${table(trialSchema)}
 
 ## selfplay sft
 

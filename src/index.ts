@@ -13,9 +13,15 @@ export {
   Interrupted,
   lockDifferences,
   type PreflightReport,
+  type ProbeInput,
+  type ProbeReport,
+  type ProbeSettings,
   playSpin,
   preflightGame,
   preflightText,
+  probe,
+  probeSchema,
+  probeText,
   type RecipeContext,
   type ResumeChanges,
   type RunComparison,
@@ -30,6 +36,7 @@ export {
   type SpinSettings,
   sftSchema,
   spinSchema,
+  trialSchema,
 } from './recipes/index.ts';
 export {
   type Progress,

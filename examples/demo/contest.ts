@@ -70,6 +70,7 @@ const start = join(directory, 'sft', 'model');
 const settings = spinSchema.parse({
   ...held,
   ...spin,
+  preflight: false,
   threads,
   scorer,
   model: start,

@@ -36,10 +36,13 @@ export interface RecipeCommand {
 export function recipeCommands(recipes: Recipes): RecipeCommand[] {
   return [
     recipe('run', recipes.spinSchema, async (settings, context) =>
-      runOutcome(await recipes.playSpin(settings, context)),
+      runOutcome(await recipes.playSpin(settings, context), recipes),
     ),
     recipe('sft', recipes.sftSchema, async (settings, context) =>
-      runOutcome(await recipes.fineTune(settings, context), settings.data),
+      runOutcome(await recipes.fineTune(settings, context), recipes, settings.data),
+    ),
+    recipe('probe', recipes.probeSchema, async (settings, context) =>
+      runOutcome(await recipes.probe(settings, context), recipes),
     ),
     recipe('generate', recipes.generateSchema, async (settings, context) => {
       const { rows, file } = await recipes.generateAnswers(settings, context);
@@ -59,13 +62,14 @@ export function recipeCommands(recipes: Recipes): RecipeCommand[] {
 }
 
 /** `selfplay resume`: what it can change, and the work on the run in a directory. */
-export function resumeCommand({ resumeSchema: schema, resumeRun }: Recipes) {
+export function resumeCommand(recipes: Recipes) {
+  const { resumeSchema: schema, resumeRun } = recipes;
   const settings = settingsOf(schema);
   return {
     settings,
     prepare(directory: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
       const changes = checkSettings({ command: 'resume', schema, settings, commandsWith }, given);
-      return async (context: RecipeContext) => runOutcome(await resumeRun(directory, context, changes));
+      return async (context: RecipeContext) => runOutcome(await resumeRun(directory, context, changes), recipes);
     },
   };
 }
@@ -132,8 +136,15 @@ function recipe<Schema extends z.ZodType>(
  * The table of a run, and what to do with the model.
  * @param data the data that a fine-tuned model should now play with, as far as known
  */
-function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
-  const { best, directory, results, seconds, waiting } = outcome;
+function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText'>, data = 'DATA.jsonl'): Outcome {
+  const { best, directory, results, seconds, waiting, probe } = outcome;
+  const where = `Everything about the run is in ${directory} (${formatDuration(seconds)})`;
+  if (probe) {
+    const { report, config } = probe;
+    const rest = report.untried.length > 0 ? [`Try the others as well: selfplay resume ${quoted(directory)}`] : [];
+    const use = report.choice ? [`Use it: selfplay run --config ${quoted(config)} --model DIR --data FILE`] : [];
+    return { json: report, text: probeText(report), sentences: [...use, ...rest, where] };
+  }
   const model = quoted(best.model);
   const played = results.rows.some(({ iteration }) => iteration !== null);
   const next = played
@@ -150,7 +161,7 @@ function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
       ...(waiting
         ? [`Iteration ${waiting.iteration} waits to be trained; its pairs are in ${waiting.pairs}`]
         : [`Best model: ${best.label}, in ${best.model}`, played ? 'Use it:' : 'Play SPIN with it:', ...next]),
-      `Everything about the run is in ${directory} (${formatDuration(seconds)})`,
+      where,
     ],
   };
 }

@@ -7,6 +7,7 @@ import type { Setting } from './settings.ts';
 /** Headings in the order of `--help`, with their settings in the order in which they are listed. */
 const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
   ['What to give', ['model', 'data', 'out', 'lock']],
+  ['What to try', ['rates', 'betas', 'losses', 'rows', 'minutes']],
   [
     'Rows',
     [
@@ -123,7 +124,8 @@ function optionsOf(setting: Setting): Option[] {
   return [new Option(`${setting.flag} ${placeholderOf(setting)}`, description)];
 }
 
-function placeholderOf({ key, kind, choices, forms }: Setting): string {
+function placeholderOf({ key, kind, items, choices, forms }: Setting): string {
+  if (items === 'number') return '<x...>';
   if (kind === 'array') return choices.length > 0 ? '<choice...>' : key === 'lora_targets' ? '<name...>' : '<path...>';
   if (choices.length + forms.length > 0) return '<choice>';
   if (kind === 'integer') return '<n>';
@@ -168,7 +170,12 @@ export function givenFlags(
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** A number where the setting is one and the text reads as one; else the text, for the check to complain about. */
-function parsedText({ kind }: Setting, value: unknown): unknown {
+function parsedText({ kind, items = kind }: Setting, value: unknown): unknown {
+  if (Array.isArray(value)) return value.map((one) => numberIn(one, items));
+  return numberIn(value, kind);
+}
+
+function numberIn(value: unknown, kind: Setting['kind']): unknown {
   if (typeof value !== 'string' || (kind !== 'integer' && kind !== 'number')) return value;
   return NUMBER.test(value) ? Number(value) : value;
 }

@@ -80,7 +80,11 @@ export async function runCli(
     });
   const recipes = argv[0] === undefined || argv[0].startsWith('-') ? undefined : await load();
   const commands = recipes === undefined ? [] : recipeCommands(recipes);
-  const commandsWith = (key: string) => commands.filter(({ settings }) => settings.has(key)).map(({ name }) => name);
+  // What probe has from run is run's.
+  const commandsWith = (key: string) => {
+    const names = commands.filter(({ settings }) => settings.has(key)).map(({ name }) => name);
+    return names.includes('run') ? names.filter((name) => name !== 'probe') : names;
+  };
 
   const perform = async (words: Words, output: OutputOptions, prepare: (terminal: Terminal) => Promise<Work>) => {
     status = await performWork({ io, words, output, recipes }, prepare);
@@ -214,9 +218,11 @@ function declare(parent: Command, { name, summary, description, usage, example }
     .addHelpText('after', `\nExample:\n  ${example}`);
 }
 
+const takesDefaultConfig = ({ name }: RecipeCommand) => name === 'run' || name === 'probe';
+
 function addSettings(command: Command, recipe: RecipeCommand): void {
   for (const flag of flagsOf(recipe.name, recipe.settings)) command.addOption(flag);
-  const preset = recipe.name === 'run' ? ' (default: selfplay.config.yaml or .json here, if there is one)' : '';
+  const preset = takesDefaultConfig(recipe) ? ' (default: selfplay.config.yaml or .json here, if there is one)' : '';
   const description = `YAML or JSON with settings under their names, learning_rate: 1e-6; flags win${preset}`;
   command.addOption(new Option('--config <file>', description).helpGroup(GIVE));
 }
@@ -237,7 +243,7 @@ async function givenBy(
 ): Promise<Map<string, Given>> {
   const flags = givenFlags(recipe.settings, options);
   const named = options['config'] as string | undefined;
-  const file = named ?? (recipe.name === 'run' ? defaultConfig(io.directory) : undefined);
+  const file = named ?? (takesDefaultConfig(recipe) ? defaultConfig(io.directory) : undefined);
   if (file === undefined) return flags;
   if (named === undefined) terminal.say(`Settings come from ${file}, where flags do not say otherwise.`);
   return new Map([...(await readConfig(file, io.directory)), ...flags]);

@@ -8,6 +8,8 @@ export interface Setting {
   /** `--micro-batch-tokens` for micro_batch_tokens. */
   readonly flag: string;
   readonly kind: 'string' | 'integer' | 'number' | 'boolean' | 'array';
+  /** Of an array: what it holds. */
+  readonly items: Setting['kind'] | undefined;
   readonly choices: readonly string[];
   /** Forms of a value where there are too many to choose from: cpu, cuda:N. */
   readonly forms: readonly string[];
@@ -45,6 +47,7 @@ export function settingsOf(schema: z.ZodType): ReadonlyMap<string, Setting> {
       key,
       flag: `--${key.replaceAll('_', '-')}`,
       kind: property.type,
+      items: property.items?.type,
       choices: property.enum ?? property.items?.enum ?? [],
       forms: property.examples ?? [],
       description: property.description ?? '',

@@ -37,6 +37,17 @@ export const RECIPE_WORDS = [
     saves: true,
   },
   {
+    name: 'probe',
+    summary: 'try learning rates and values of β on a few hundred rows, and say which to use',
+    description:
+      'Plays one short iteration with every learning rate, β and loss of a small grid, from the same model on the same pairs, ' +
+      'ranks what comes of it on the dev rows, and ends with the lines of a config file to use. Test rows are never looked at. ' +
+      'Takes the settings of `selfplay run`; --minutes bounds it.',
+    usage: '--model DIR --data FILE [options]',
+    example: 'selfplay probe --model ./my-model --data train.jsonl --rates 1e-6 1e-5 --betas 0.1 1 --minutes 20',
+    saves: true,
+  },
+  {
     name: 'generate',
     summary: 'answer the prompts of a file',
     description:

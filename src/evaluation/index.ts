@@ -21,6 +21,7 @@ export {
   scorers,
 } from './metrics.ts';
 export { type Check, type CheckName, checkOf, type PreflightFacts } from './preflight.ts';
+export { type Ranked, rankTrials } from './ranking.ts';
 export type { BootstrapOptions } from './resampling.ts';
 export {
   type Discordance,

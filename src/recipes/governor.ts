@@ -93,7 +93,7 @@ const sentences: Readonly<Record<Decision['verdict'], string>> = {
 };
 
 /** What the dev rows say about θ_{t+1} (now) and θ_t (before). */
-function readingsOf(now: readonly Judged[], before: readonly Judged[], rows: readonly Row[]): Readings {
+export function readingsOf(now: readonly Judged[], before: readonly Judged[], rows: readonly Row[]): Readings {
   const { name, better } = taskFigure(now)!;
   const change = (of: (row: Judged) => number) => estimate(now.map((row, i) => of(row) - of(before[i]!)));
   const against = now.flatMap((row) => row.against ?? []);

@@ -7,6 +7,9 @@ export { type Difference, lockDifferences, type RunLock, readLock } from './lock
 export { mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
 export type { PreflightReport } from './preflight.ts';
+export { probe } from './probe.ts';
+export { type ProbeReport, probeText } from './probeReport.ts';
+export { type ProbeInput, type ProbeSettings, probeSchema, trialSchema } from './probeSettings.ts';
 export { resumeRun } from './resume.ts';
 export {
   type EvalSettings,

@@ -18,7 +18,7 @@ const nullableHash = z.string().nullable();
 
 const lockSchema = z.strictObject({
   v: z.literal(1),
-  command: z.enum(['run', 'sft']),
+  command: z.enum(['run', 'sft', 'probe']),
   model: z.strictObject({
     /** Commit of the Hugging Face repository, where the directory tells: for finding it again, not compared by itself. */
     revision: z.string().nullable(),
@@ -61,7 +61,7 @@ const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens'];
 const ELSEWHERE = new Set([
   ...['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'contamination', 'out', 'lock'],
   ...['seed', 'engine', 'device', 'dtype', 'threads', ...SAMPLER],
-  ...['stop_after', 'checkpoint_seconds', 'preflight'],
+  ...['stop_after', 'checkpoint_seconds', 'preflight', 'minutes'],
 ]);
 
 /** Reads and hashes all that the settings name. @throws usage error or failure naming the file that is wrong */
@@ -125,7 +125,7 @@ export async function lockOf(
     command,
     ...inputs,
     seed: settings.seed,
-    sampler: command === 'run' ? given((key) => SAMPLER.includes(key)) : null,
+    sampler: command !== 'sft' ? given((key) => SAMPLER.includes(key)) : null,
     settings: given((key) => !ELSEWHERE.has(key)),
     engine: { name, version, device, dtype, threads },
     processor: { ...(await processor()) },

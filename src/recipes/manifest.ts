@@ -7,10 +7,11 @@ import { join } from 'node:path';
 import { failure, usageError, writeFileAtomic } from '../util/index.ts';
 import type { EarlierEngine, FrozenEngine } from './engines.ts';
 import type { Hashes } from './hashes.ts';
+import { type ProbeSettings, probeSchema } from './probeSettings.ts';
 import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
 
 /** The settings of the commands that have a run directory. */
-export type Settings = { readonly run: SpinSettings; readonly sft: SftSettings };
+export type Settings = { readonly run: SpinSettings; readonly sft: SftSettings; readonly probe: ProbeSettings };
 export type RunCommand = keyof Settings;
 
 export interface Manifest<C extends RunCommand = RunCommand> {
@@ -26,6 +27,8 @@ export interface Manifest<C extends RunCommand = RunCommand> {
   /** SHA-256 of what the run stands on; manifests of earlier versions do not have all of them. */
   readonly hashes: Pick<Hashes, 'model'> & Partial<Hashes>;
 }
+
+const schemas = { run: spinSchema, sft: sftSchema, probe: probeSchema };
 
 export const MANIFEST = 'manifest.json';
 
@@ -49,7 +52,8 @@ export async function readManifest(directory: string): Promise<Manifest> {
   } catch (cause) {
     throw failure({ what: 'the manifest is not JSON', where: file, fix: 'start a new run', cause });
   }
-  const schema = manifest?.command === 'run' ? spinSchema : manifest?.command === 'sft' ? sftSchema : null;
+  const command = manifest?.command;
+  const schema = command !== undefined && Object.hasOwn(schemas, command) ? schemas[command] : null;
   const settings = schema?.safeParse(manifest?.settings);
   if (manifest?.v !== 1 || !settings?.success) {
     throw usageError({

@@ -79,6 +79,9 @@ export const iterationName = (t: number) => `iteration-${t}`;
 export const REJECTED = 'rejected';
 export const rejectedName = (t: number, attempt: number) => join(REJECTED, `${iterationName(t)}-attempt-${attempt}`);
 
+/** Where trial n of a probe lies, which is attempt n at its iteration 0. */
+export const trialName = (n: number) => `trial-${n}`;
+
 export const stageKey = ({ iteration, attempt, stage }: Pick<RunEvent, 'iteration' | 'attempt' | 'stage'>) =>
   `${iteration}/${attempt}/${stage}`;
 
@@ -215,7 +218,7 @@ export async function reopenRun<T>(
         await run.emit({ type: 'engine.changed', from: was, to: info, reasons: [...now.engine.reasons] });
       }
       await run.say(engineSentence(now.engine));
-      return manifest.command === 'run' ? bodies.run(run as Run<'run'>) : bodies.sft(run as Run<'sft'>);
+      return bodies[manifest.command](run as never);
     });
   });
 }
@@ -313,7 +316,8 @@ function isDurable(directory: string, event: RunEvent): boolean {
   if (event.type === 'run.started') return true;
   if (event.type === 'preflight') return existsSync(join(directory, PREFLIGHT));
   const t = event.iteration;
-  const folders = t === null ? ['.'] : [iterationName(t), rejectedName(t, event.attempt ?? 0)];
+  const folders =
+    t === null ? ['.'] : [iterationName(t), rejectedName(t, event.attempt ?? 0), trialName(event.attempt ?? 0)];
   const isThere = (nameIn: (folder: string, t: number | null) => string) =>
     folders.some((folder) => existsSync(join(directory, nameIn(folder, t))));
   const stage = event.stage === null ? null : LEAVES[event.stage];

@@ -12,5 +12,5 @@ export {
   writeResults,
 } from './results.ts';
 export { openRunLog, type RunLog, type RunLogOptions, readRunLog } from './runlog.ts';
-export { markdownTable, textTable } from './table.ts';
+export { figureOf, markdownTable, signedFigure, textTable } from './table.ts';
 export { formatCount, formatDuration, formatRate } from './text.ts';

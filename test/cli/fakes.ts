@@ -86,6 +86,7 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
     compareRuns: uncalled,
     verifyResume: uncalled,
     preflightGame: uncalled,
+    probe: uncalled,
     generateAnswers: uncalled,
     evaluateModel: uncalled,
     ...options.recipes,
