@@ -142,7 +142,9 @@ function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText
   if (probe) {
     const { report, config } = probe;
     const rest = report.untried.length > 0 ? [`Try the others as well: selfplay resume ${quoted(directory)}`] : [];
-    const use = report.choice ? [`Use it: selfplay run --config ${quoted(config)} --model DIR --data FILE`] : [];
+    const use = report.choice
+      ? [`Use it, beside your other settings: selfplay run --config ${quoted(config)} --model DIR --data FILE`]
+      : [];
     return { json: report, text: probeText(report), sentences: [...use, ...rest, where] };
   }
   const model = quoted(best.model);

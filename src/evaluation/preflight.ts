@@ -243,7 +243,7 @@ const rules: { readonly [K in CheckName]: Rule<K> } = {
       const { pairs, game, sft, swapped, noiseScale, batchSize } = facts;
       const hasDirection = isClear(game) && (game.cosine ?? 0) > (swapped.cosine ?? 0);
       const scale =
-        noiseScale === null
+        noiseScale === null || !hasDirection
           ? ''
           : `; a gradient is half signal from ${Math.ceil(noiseScale)} pairs a batch on (${batchSize})`;
       return {

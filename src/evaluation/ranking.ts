@@ -21,8 +21,8 @@ export interface Ranking<T extends Trial> {
   readonly ranked: readonly Ranked<T>[];
   /** null when every trial has an objection. */
   readonly choice: Ranked<T> | null;
-  /** Whether the choice is better than the model that it began with by more than the noise of the dev rows. */
-  readonly isClear: boolean;
+  /** The choice against the model that it began with, by more than the noise of the dev rows. */
+  readonly verdict: 'better' | 'worse' | 'unclear';
 }
 
 /**
@@ -43,5 +43,6 @@ export function rankTrials<T extends Trial>(base: readonly number[], trials: rea
     fine
       .filter(({ difference }) => difference >= best!.difference - (best!.standardError ?? 0))
       .toSorted((a, b) => a.learningRate - b.learningRate || b.beta - a.beta)[0] ?? null;
-  return { ranked, choice, isClear: choice !== null && choice.low > 0 };
+  const verdict = choice && choice.low > 0 ? 'better' : choice && choice.high < 0 ? 'worse' : 'unclear';
+  return { ranked, choice, verdict };
 }

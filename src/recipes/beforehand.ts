@@ -53,7 +53,7 @@ export async function preflightRun(
     seconds,
   });
   for (const { name, result, found, fix } of checks) {
-    if (result === 'warning') await run.warn(`preflight: ${name}: ${found}. ${fix}.`);
+    if (result === 'warning') await run.warn(`preflight: ${name}: ${found}; to change: ${fix}.`);
   }
   demandPassed(report);
   const fine = checks.filter(({ result }) => result === 'ok').length;

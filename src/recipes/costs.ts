@@ -6,7 +6,7 @@ import type { SpinSettings } from './settings.ts';
 
 /** How fast a machine is, in seconds. */
 export interface Pace {
-  /** The programs of generation and training, to compile. */
+  /** The programs of generation and training, to compile: for training, and about as much for judging. */
   readonly open: number;
   /** A token: to be read, written, trained on. */
   readonly read: number;
@@ -52,7 +52,7 @@ type CostSettings = Pick<
 export function secondsOf(settings: CostSettings, work: Work, pace: Pace): GameSeconds {
   const { prompt, human, own } = work;
   // Greedy and sampled answers; then human and own answer, the opponent's and the first model's are scored.
-  const evaluate = work.heldOut * ((3 * prompt + human + 3 * own) * pace.read + 2 * own * pace.write);
+  const evaluate = pace.open + work.heldOut * ((3 * prompt + human + 3 * own) * pace.read + 2 * own * pace.write);
   const iterations = Array.from({ length: settings.iterations }, (_, i): IterationSeconds => {
     const t = settings.start_iteration + i;
     const pairs = work.train * (t > 0 && settings.replay ? 2 : 1) * work.kept;

@@ -206,7 +206,7 @@ function reportOf(found: {
     const { verdict, reason } = decide(readingsOf(dev, found.base, found.dev));
     return { ...setting, scores: scoresOf(dev), objection: verdict === 'roll-back' ? reason : null };
   });
-  const { ranked, choice, isClear } = rankTrials(scoresOf(found.base), trials, found.seed);
+  const { ranked, choice, verdict: against } = rankTrials(scoresOf(found.base), trials, found.seed);
   const settingIn = ({ learningRate, beta, loss }: Setting): Setting => ({ learningRate, beta, loss });
   const trialIn = (trial: Ranked<(typeof trials)[number]>): TrialReport => {
     const { difference, standardError, low, high, objection } = trial;
@@ -222,6 +222,6 @@ function reportOf(found: {
     trials: ranked.map(trialIn),
     untried: found.untried,
     choice: choice && settingIn(choice),
-    isClear,
+    verdict: against,
   };
 }

@@ -35,23 +35,40 @@ export interface ProbeReport {
   /** What there was no time for. */
   readonly untried: readonly Setting[];
   readonly choice: Setting | null;
-  /** Whether the choice is better than the model by more than the noise. */
-  readonly isClear: boolean;
+  /** The choice against the model, by more than the noise of the dev rows. */
+  readonly verdict: 'better' | 'worse' | 'unclear';
 }
 
 export const wordsOf = ({ learningRate, beta, loss }: Setting) => `rate ${learningRate}, β ${beta}, ${loss}`;
 
+const HARMFUL = 'Every setting that was tried did harm: try lower rates.';
+
+/** What is to be said of the choice. */
+const VERDICTS = {
+  better:
+    'The marked one is better than the model by more than the noise of the dev rows. The best of several trials looks better than it is.',
+  worse: 'All are worse than the model as it is; the marked one is the most careful of the best. Try lower rates.',
+  unclear:
+    'None is told apart from the model as it is by these dev rows; the marked one is the most careful of those that look best.',
+} as const;
+
+const DOUBTS = {
+  better: '',
+  worse: '# It is worse than the model as it is: try lower rates.\n',
+  unclear: '# It is not told apart from the model as it is.\n',
+} as const;
+
 /** The lines to use, as a config file; only comments where nothing can be recommended. */
-export function configOf({ choice, isClear, metric, dev, rows }: ProbeReport): string {
-  const from = `# From selfplay probe: ${rows} prompts, ${metric.name} on ${dev} dev rows.`;
-  if (!choice) return `${from}\n# Every setting that was tried did harm: try lower rates.\n`;
-  const doubt = isClear ? '' : '# It is not told apart from the model as it is.\n';
-  return `${from}\n${doubt}learning_rate: ${choice.learningRate}\nbeta: ${choice.beta}\nloss: ${choice.loss}\n`;
+export function configOf({ choice, verdict, metric, dev, rows }: ProbeReport): string {
+  const from = `# From selfplay probe: ${rows} prompts, ${metric.name} on ${dev} dev rows.\n`;
+  if (!choice) return `${from}# ${HARMFUL}\n`;
+  const { learningRate, beta, loss } = choice;
+  return `${from}${DOUBTS[verdict]}learning_rate: ${learningRate}\nbeta: ${beta}\nloss: ${loss}\n`;
 }
 
 /** The ranking as a table, a verdict, and the lines to use; ends in a line break. */
 export function probeText(report: ProbeReport): string {
-  const { metric, trials, untried, choice, isClear, dev } = report;
+  const { metric, trials, untried, choice, verdict, dev } = report;
   const { name, better } = metric;
   const signed = (value: number) => signedFigure(name, better * value);
   const isChoice = (trial: Setting) => choice !== null && wordsOf(trial) === wordsOf(choice);
@@ -66,18 +83,13 @@ export function probeText(report: ProbeReport): string {
       trial.objection ? `does harm: ${trial.objection}` : isChoice(trial) ? '* to use' : '',
     ];
   });
-  const verdict = !choice
-    ? 'Every setting that was tried did harm: try lower rates.'
-    : isClear
-      ? 'The marked one is better than the model by more than the noise of the dev rows. The best of several trials looks better than it is.'
-      : 'None is told apart from the model as it is by these dev rows; the marked one is the most careful of those that look best.';
   return [
     `${name} on ${dev} dev rows: ${figureOf(name, metric.base)} before; difference after a trial, with its 95 % interval`,
     '',
     alignedText([['rate', 'β', 'loss', 'difference', '95 %', ''], ...lines]),
     '',
     ...(untried.length > 0 ? [`No time for ${untried.length}: ${untried.map(wordsOf).join('; ')}.`, ''] : []),
-    verdict,
+    choice ? VERDICTS[verdict] : HARMFUL,
     '',
     configOf(report),
   ].join('\n');

@@ -10,7 +10,9 @@ const trials = {
   betas: z.array(positive).min(1).default([0.1, 1]).describe('Values of β to try'),
   losses: z.array(z.enum(lossNames)).min(1).optional().describe('Losses to try (default: the one of loss)'),
   rows: z.int().min(2).default(256).describe('Train rows of every trial, drawn by the seed'),
-  minutes: positive.default(30).describe('After the first trial none is begun that would not end within so many minutes'),
+  minutes: positive
+    .default(30)
+    .describe('After the first trial none is begun that would not end within so many minutes'),
 };
 
 /** What `selfplay run` does not have. */

@@ -120,7 +120,7 @@ function mapHalves<T, U>({ first, parts }: Halves<T>, of: (item: T, i: number) =
 const turnedRound = ({ promptIds, responses }: Group): Group => ({ promptIds, responses: responses.toReversed() });
 
 /** The margin that is largest for what rounding may leave: β times the tokens of both answers times the sampler's error. */
-export function worstMargin(
+function worstMargin(
   margins: readonly number[],
   pairs: readonly Group[],
   beta: number,

@@ -151,6 +151,8 @@ describe('the preflight', () => {
         'of the labels swapped 0.050 ± 0.100; a gradient is half signal from 377 pairs a batch on (64)',
       figures: { pairs: 200, cosine: 0.21, standardError: 0.1, sft: 0.3, swapped: 0.05, noiseScale: 376.2 },
     });
+    // What is no signal has no scale.
+    expect(checkOf('signal', signal({ game: { cosine: 0.1, standardError: 0.1 } })).found).not.toContain('half signal');
     expect(checkOf('truncated', { answers: 32, truncated: 8, limit: 64 })).toMatchObject({
       found: '8 of 32 samples (25.0 %) are cut at 64 tokens',
       figures: { share: 0.25 },

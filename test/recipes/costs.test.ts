@@ -21,8 +21,8 @@ const settings = {
 describe('seconds', () => {
   it('of a game with replay', () => {
     const { evaluate, iterations } = secondsOf(settings, work, pace);
-    // 10 · ((60 + 30 + 30) · 0.001 + 20 · 0.01)
-    expect(evaluate).toBeCloseTo(3.2, 10);
+    // 2 + 10 · ((60 + 30 + 30) · 0.001 + 20 · 0.01)
+    expect(evaluate).toBeCloseTo(5.2, 10);
     // 80 pairs of 20 + 25 + 10 tokens, in 2 · 3 steps; then 160 in 2 · 5.
     const [first, second] = iterations;
     expect(first!.generate).toBeCloseTo(100 * (0.02 + 0.1), 10);
@@ -30,7 +30,7 @@ describe('seconds', () => {
     expect(first!.train).toBeCloseTo(2 + 2 * 4400 * 0.005 + 6 * 0.5, 10);
     expect(second!.generate).toBeCloseTo(12, 10);
     expect(second!.train).toBeCloseTo(2 + 2 * 8800 * 0.005 + 10 * 0.5, 10);
-    expect(totalSeconds({ evaluate, iterations })).toBeCloseTo(3.2 + (12 + 4.4 + 49 + 3.2) + (12 + 8.8 + 95 + 3.2), 8);
+    expect(totalSeconds({ evaluate, iterations })).toBeCloseTo(5.2 + (12 + 4.4 + 49 + 5.2) + (12 + 8.8 + 95 + 5.2), 8);
   });
 
   it('of a game that has its first pairs, and that begins later', () => {

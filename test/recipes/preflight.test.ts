@@ -141,7 +141,7 @@ describe('in a run', () => {
     expect(heard.said.join('\n')).toMatch(
       /Preflight: \d+ of 12 checks are fine \(preflight\.json\), in .*\. The game should take about /,
     );
-    expect(heard.said.join('\n')).toMatch(/^Warning: preflight: detectable: 6 test rows .*\. smaller gains/m);
+    expect(heard.said.join('\n')).toMatch(/^Warning: preflight: detectable: 6 test rows .*; to change: smaller gains/m);
     const kept = await readFile(join(given.out!, 'preflight.json'), 'utf8');
     const resumed = listener();
     await resumeRun(given.out!, resumed.context);

@@ -94,7 +94,12 @@ describe('a probe', () => {
     expect(report).toMatchObject({ v: 1, rows: 12, dev: 20, metric: { name: expect.any(String) }, untried: [] });
     expect(report.trials).toHaveLength(4);
     const setting = ({ learningRate, loss }: { learningRate: number; loss: string }) => `${learningRate} ${loss}`;
-    expect(report.trials.map(setting).sort()).toEqual(['0.0001 hinge', '0.0001 logistic', '0.03 hinge', '0.03 logistic']);
+    expect(report.trials.map(setting).sort()).toEqual([
+      '0.0001 hinge',
+      '0.0001 logistic',
+      '0.03 hinge',
+      '0.03 logistic',
+    ]);
     for (const { low, difference, high } of report.trials) {
       expect(low).toBeLessThanOrEqual(difference);
       expect(high).toBeGreaterThanOrEqual(difference);
@@ -107,7 +112,8 @@ describe('a probe', () => {
     const steps = (await readRunLog(out)).flatMap((event) => (event.type === 'train.step' ? [event] : []));
     expect(steps.map(({ attempt }) => attempt)).toEqual([0, 1, 2, 3].flatMap((n) => Array(report.steps).fill(n)));
     for (const { step, loss, 'rewards/margins': margins } of steps) {
-      if (step === 1) expect([loss, margins]).toEqual([expect.closeTo(loss > 0.9 ? 1 : Math.LN2, 4), expect.closeTo(0, 5)]);
+      if (step === 1)
+        expect([loss, margins]).toEqual([expect.closeTo(loss > 0.9 ? 1 : Math.LN2, 4), expect.closeTo(0, 5)]);
     }
   });
 
