@@ -54,9 +54,10 @@ function sampledDraw(tools: DrawTools, player: Player, order: readonly Row[], ch
       sampling: { temperature: settings.temperature, topK: settings.top_k, topP: settings.top_p },
     });
     stats.open = (performance.now() - start) / 1000;
+    const progress = tools.context.progress('preflight: answers', more.length, 'prompts');
     try {
       const address = { iteration: DRAWN_ITERATION, seed: settings.seed };
-      const answers = await completions(tools, generator, tokenizer, more, address, () => undefined);
+      const answers = await completions(tools, generator, tokenizer, more, address, progress.advance);
       for (const [i, answer] of answers.entries()) {
         const row = more[i]!;
         const record = pairRecord(row, answer, settings.start_iteration);
@@ -66,6 +67,7 @@ function sampledDraw(tools: DrawTools, player: Player, order: readonly Row[], ch
         stats[name] += generator.stats[name];
       }
     } finally {
+      progress.done();
       await generator.dispose();
     }
   }

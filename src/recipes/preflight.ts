@@ -55,9 +55,8 @@ export async function inspect(
   checker: Checker | null,
 ): Promise<PreflightReport> {
   const begin = performance.now();
-  const { settings, engine, context } = tools;
+  const { settings, engine } = tools;
   const { loaded, tokenizer } = player;
-  const progress = context.progress('preflight', 5, 'parts');
   const checks: Check[] = [];
   const look = <K extends CheckName>(name: K, facts: PreflightFacts[K]) => void checks.push(checkOf(name, facts));
   const objective = {
@@ -67,98 +66,94 @@ export async function inspect(
     sftWeight: 0,
     loss: lossOf(settings, 0),
   } as const satisfies Objective;
-  try {
-    const draw = await openDraw(tools, player, rows, checker);
-    const few = await draw.take(FEW);
-    progress.advance(1);
-    look('ends', endsOf(rows, few, tokenizer.endIds));
-    if (rows.train.length > 0) look('prefix', prefixOf(rows, few, tokenizer));
-    const hash = await hashModelDirectory(settings.model);
-    const opponent = { name: settings.model, hash };
-    const fresh = settings.lora_rank > 0 ? ' with a new adapter, which changes nothing yet' : '';
-    look('players', { policy: { name: `${settings.model}${fresh}`, hash }, opponent });
+  const draw = await openDraw(tools, player, rows, checker);
+  const few = await draw.take(FEW);
+  look('ends', endsOf(rows, few, tokenizer.endIds));
+  if (rows.train.length > 0) look('prefix', prefixOf(rows, few, tokenizer));
+  const hash = await hashModelDirectory(settings.model);
+  const opponent = { name: settings.model, hash };
+  const fresh = settings.lora_rank > 0 ? ' with a new adapter, which changes nothing yet' : '';
+  look('players', { policy: { name: `${settings.model}${fresh}`, hash }, opponent });
 
-    const scorer = await openScorer(engine, loaded.model);
-    const scoring = performance.now();
-    const scored = await scoreGroups(scorer, few.map(groupOf), settings.micro_batch_tokens);
-    const reading = (performance.now() - scoring) / 1000 / tokensOf(few.map(groupOf));
-    await scorer.dispose();
-    progress.advance(1);
+  const scorer = await openScorer(engine, loaded.model);
+  const scoring = performance.now();
+  const scored = await scoreGroups(scorer, few.map(groupOf), settings.micro_batch_tokens);
+  const reading = (performance.now() - scoring) / 1000 / tokensOf(few.map(groupOf));
+  await scorer.dispose();
 
-    const kept = few.flatMap((drawn, i) => (drawn.record.excluded === null ? [scored[i]!] : []));
-    const usual = kept.length > 0 ? kept : scored;
-    const longest = longestPair(rows, few, settings.max_new_tokens, loaded.model.contextLength);
-    const rehearsal = await rehearse(tools, player, objective, { longest, usual });
-    progress.advance(1);
+  const kept = few.flatMap((drawn, i) => (drawn.record.excluded === null ? [scored[i]!] : []));
+  const usual = kept.length > 0 ? kept : scored;
+  const longest = longestPair(rows, few, settings.max_new_tokens, loaded.model.contextLength);
+  const rehearsal = await rehearse(tools, player, objective, { longest, usual });
 
-    const work = workOf(rows, few, draw.available);
-    const sampling = draw.pace();
-    const estimate =
-      rehearsal.pace &&
-      secondsOf(settings, work, {
-        open: rehearsal.pace.open + (sampling?.open ?? 0),
-        read: Math.max(reading, sampling?.read ?? 0),
-        // Without samples of its own nothing says how fast it writes: as fast as it learns.
-        write: sampling?.write ?? rehearsal.pace.learn,
-        learn: rehearsal.pace.learn,
-        step: rehearsal.pace.step,
-      });
-    let drawn = few;
-    let signal: SignalTest | null = null;
-    if (estimate && rehearsal.pace) {
-      const budget = Math.max(SIGNAL_SECONDS, SIGNAL_SHARE * totalSeconds(estimate));
-      const perPair = PASSES * rehearsal.pace.learn * (work.prompt + work.human + work.own);
-      drawn = await draw.take(Math.min(MOST, Math.max(LEAST, Math.floor(budget / perPair))));
-      progress.advance(1);
-      signal = await signalTest(tools, player, objective, drawn, groupOf, rehearsal.fit);
-    }
-    if (signal) {
-      look('start', { loss: signal.loss, expected: startOf(objective.loss, settings.beta) });
-      look('margins', startOf(objective.loss, settings.beta) === null ? null : signal.margins);
-      look('signal', signal.facts);
-    } else if (rehearsal.pace) look('signal', null);
-    look('foreign', foreignOf(scored, few));
-    const count = (holds: (one: Drawn) => boolean) => drawn.filter(holds).length;
-    look('identical', {
-      answers: drawn.length,
-      identical: count(({ reasons }) => reasons.includes('identical')),
-      kept: count(({ record }) => record.excluded === null),
+  const work = workOf(rows, few, draw.available);
+  const sampling = draw.pace();
+  const estimate =
+    rehearsal.pace &&
+    secondsOf(settings, work, {
+      open: rehearsal.pace.open + (sampling?.open ?? 0),
+      read: Math.max(reading, sampling?.read ?? 0),
+      // Without samples of its own nothing says how fast it writes: as fast as it learns.
+      write: sampling?.write ?? rehearsal.pace.learn,
+      learn: rehearsal.pace.learn,
+      step: rehearsal.pace.step,
     });
-    look('truncated', {
-      answers: drawn.length,
-      truncated: count(({ record }) => record.responses[1].finish === 'length'),
-      limit: settings.max_new_tokens,
-    });
-    look('detectable', { rows: rows.test.length });
-    look('memory', {
-      tokens: packedLength(longest),
-      problem: rehearsal.problem,
-      atOnce: { asked: settings.micro_batch_tokens, fit: rehearsal.fit },
-    });
-    look('disk', { needed: bytesNeeded(loaded, settings, work), free: await bytesFree(settings.out ?? 'runs') });
-    progress.advance(1);
-    // Whole answers first: an end token is to be seen.
-    const isCut = ({ record }: Drawn) => Number(record.responses[0].finish === 'length');
-    const masks = drawn
-      .toSorted((a, b) => isCut(a) - isCut(b))
-      .slice(0, MASKS)
-      .map(({ record: { id, promptIds, responses } }) => ({
-        id,
-        pieces: tokenizer.describeMask({
-          promptIds: Int32Array.from(promptIds),
-          responseIds: Int32Array.from(responses[0].ids),
-        }),
-      }));
-    return {
-      v: 1,
-      checks,
-      masks,
-      estimate: estimate && { seconds: totalSeconds(estimate), ...estimate },
-      seconds: (performance.now() - begin) / 1000,
-    };
-  } finally {
-    progress.done();
+  let drawn = few;
+  let signal: SignalTest | null = null;
+  if (estimate && rehearsal.pace) {
+    const more = await draw.take(pairsFor(totalSeconds(estimate), rehearsal.pace.learn, work));
+    signal = await signalTest(tools, player, objective, more, groupOf, rehearsal.fit);
+    if (more.length > few.length) drawn = more;
   }
+  if (signal) {
+    look('start', { loss: signal.loss, expected: startOf(objective.loss, settings.beta) });
+    look('margins', startOf(objective.loss, settings.beta) === null ? null : signal.margins);
+    look('signal', signal.facts);
+  } else if (rehearsal.pace) look('signal', null);
+  look('foreign', foreignOf(scored, few));
+  const count = (holds: (one: Drawn) => boolean) => drawn.filter(holds).length;
+  look('identical', {
+    answers: drawn.length,
+    identical: count(({ reasons }) => reasons.includes('identical')),
+    kept: count(({ record }) => record.excluded === null),
+  });
+  look('truncated', {
+    answers: drawn.length,
+    truncated: count(({ record }) => record.responses[1].finish === 'length'),
+    limit: settings.max_new_tokens,
+  });
+  look('detectable', { rows: rows.test.length });
+  look('memory', {
+    tokens: packedLength(longest),
+    problem: rehearsal.problem,
+    atOnce: { asked: settings.micro_batch_tokens, fit: rehearsal.fit },
+  });
+  look('disk', { needed: bytesNeeded(loaded, settings, work), free: await bytesFree(settings.out ?? 'runs') });
+  // Whole answers first: an end token is to be seen.
+  const isCut = ({ record }: Drawn) => Number(record.responses[0].finish === 'length');
+  const masks = drawn
+    .toSorted((a, b) => isCut(a) - isCut(b))
+    .slice(0, MASKS)
+    .map(({ record: { id, promptIds, responses } }) => ({
+      id,
+      pieces: tokenizer.describeMask({
+        promptIds: Int32Array.from(promptIds),
+        responseIds: Int32Array.from(responses[0].ids),
+      }),
+    }));
+  return {
+    v: 1,
+    checks,
+    masks,
+    estimate: estimate && { seconds: totalSeconds(estimate), ...estimate },
+    seconds: (performance.now() - begin) / 1000,
+  };
+}
+
+/** Pairs of the signal test, by what it may take. @param learn seconds per token */
+function pairsFor(game: number, learn: number, { prompt, human, own }: Work): number {
+  const budget = Math.max(SIGNAL_SECONDS, SIGNAL_SHARE * game);
+  return Math.min(MOST, Math.max(LEAST, Math.floor(budget / (PASSES * learn * (prompt + human + own)))));
 }
 
 const groupOf: GroupOf = ({ record }) => pairGroup(pairOf(record));

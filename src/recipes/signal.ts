@@ -48,7 +48,7 @@ export async function scoreGroups(scorer: Scorer, groups: readonly Group[], toke
 
 /** @returns null with fewer than two pairs that take part */
 export async function signalTest(
-  { settings, engine, checkSignal }: DrawTools,
+  { settings, engine, context, checkSignal }: DrawTools,
   { loaded: { model } }: Player,
   objective: Extract<Objective, { readonly kind: 'spin' }>,
   drawn: readonly Drawn[],
@@ -58,11 +58,16 @@ export async function signalTest(
   const halves = halvesOf(drawn.filter(({ record }) => record.excluded === null));
   if (halves.first.length === 0) return null;
   const pairs = await referenced();
+  const progress = context.progress('preflight: gradients of two halves', 3 * listsOf(halves).length, 'parts');
+  const afterList = () => {
+    progress.advance(1);
+    checkSignal();
+  };
   const measure = async (what: Objective, each: readonly Halves<Group>[]): Promise<Agreement[]> => {
     const meter = await openAgreement(engine, model, what);
     const found: Agreement[] = [];
     try {
-      for (const one of each) found.push(await meter.measure(one, tokens, checkSignal));
+      for (const one of each) found.push(await meter.measure(one, tokens, afterList));
       return found;
     } finally {
       await meter.dispose();
@@ -72,6 +77,7 @@ export async function signalTest(
   const humans = mapHalves(pairs, ({ promptIds, responses }) => ({ promptIds, responses: responses.slice(0, 1) }));
   const [game, swapped] = (await measure(objective, [pairs, turned])) as [Agreement, Agreement];
   const [sft] = (await measure({ kind: 'sft' }, [humans])) as [Agreement];
+  progress.done();
   const half = halves.first.length;
   return {
     facts: {
