@@ -4,10 +4,20 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { evalSchema, generateSchema, resumeSchema, sftSchema, spinSchema, trialSchema } from '../src/index.ts';
+import {
+  dpoSchema,
+  evalSchema,
+  generateSchema,
+  resumeSchema,
+  sftSchema,
+  spinSchema,
+  trialSchema,
+} from '../src/index.ts';
 import { REASONS, reasons } from '../src/pairs/index.ts';
 
 interface Property {
+  /** Itself, and a list of such. */
+  anyOf?: Property[];
   default?: unknown;
   description?: string;
   enum?: string[];
@@ -19,10 +29,10 @@ interface Property {
 function table(schema: z.ZodType): string {
   const { properties } = z.toJSONSchema(schema, { io: 'input' }) as { properties: Record<string, Property> };
   const rows = Object.entries(properties).map(
-    ([key, { default: value, description, enum: choices, examples, items }]) => {
+    ([key, { default: value, description, enum: choices, examples, items, anyOf }]) => {
       const shown = value === undefined ? '' : `\`${Array.isArray(value) ? `[${value.join(', ')}]` : value}\``;
       const listed = choices ?? examples ?? items?.enum;
-      return `| \`${key}\` | ${shown} | ${description}${listed ? ` (${listed.join(', ')})` : ''} |`;
+      return `| \`${key}\` | ${shown} | ${description}${listed ? ` (${listed.join(', ')})` : ''}${anyOf ? '; or a list' : ''} |`;
     },
   );
   return ['| key | default | |', '|---|---|---|', ...rows].join('\n');
@@ -42,13 +52,15 @@ export function settingsDoc(): string {
 
 Written by scripts/write-settings-doc.ts from the schemas in src/recipes/settings.ts. In a config file
 (\`selfplay.config.yaml\` or \`--config FILE\`) keys are as below; as flags they are \`--with-dashes\`. Flags win over the file, the
-file over the defaults. \`selfplay config print\` shows what a run would use, \`selfplay config schema\` the JSON schema.
+file over a preset, that over the defaults. \`selfplay config print\` shows what a run would use, \`selfplay config schema\` the JSON schema.
 
 ## selfplay run
 
 The defaults are the paper's where it states them: β 0.1, RMSProp of torch, learning rate 5e-7, batches of 64 pairs, two
 epochs, 10 % warm-up, linear decay, clipping at 1, the pairs of the iteration before replayed, sampling at temperature 1.
-The paper raised β to 5 and lowered the rate to 1e-7 in its last iterations; here one value serves a whole run.
+The paper raised β to 5 and lowered the rate to 1e-7 in its last iterations: \`--preset paper\` is its whole run. "Or a list"
+marks what may be several values, most of them by iteration ([schedules.md](schedules.md) has the rule, the presets, and
+the replay window).
 \`sft_weight\`, \`checker\` and every \`loss\` but the logistic one (docs/losses.md) are not what the paper ran, and are off.
 
 ${table(spinSchema)}
@@ -66,6 +78,12 @@ ${table(trialSchema)}
 ## selfplay sft
 
 ${table(sftSchema)}
+
+## selfplay dpo
+
+The losses, their parameters and their defaults are those of \`selfplay run\`; docs/dpo.md explains the rest.
+
+${table(dpoSchema)}
 
 ## selfplay generate
 

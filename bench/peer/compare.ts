@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { playSpin, readRunLog, spinSchema } from '../../src/index.ts';
+import { readRunLog, spin } from '../../src/index.ts';
 
 const { values } = parseArgs({
   options: {
@@ -38,7 +38,7 @@ async function ours(): Promise<Measured> {
   const out = mkdtempSync(join(tmpdir(), 'selfplay-bench-'));
   const directory = join(out, 'run');
   const start = performance.now();
-  const settings = spinSchema.parse({
+  const { outcome } = spin({
     model,
     data: rows,
     out: directory,
@@ -53,10 +53,7 @@ async function ours(): Promise<Measured> {
     engine: values.engine as 'onnx' | 'torch',
     dtype: values.dtype as 'f32' | 'bf16',
   });
-  await playSpin(settings, {
-    progress: () => ({ advance: () => undefined, done: () => undefined }),
-    say: () => undefined,
-  });
+  await outcome;
   const total = (performance.now() - start) / 1000;
   const stages: Record<string, number> = {};
   for (const event of await readRunLog(directory)) {

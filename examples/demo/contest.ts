@@ -1,4 +1,6 @@
-// One seed of the evidence: SFT, the game, and its controls, all judged on the same held-out rows.
+// One seed of the evidence: SFT, the game with the controls that every game may have, and further ones that only show what
+// a part of the game is worth (other rates, the first opponent throughout, corrupted answers, swapped labels), all judged on
+// the same held-out rows.
 //   npx tsx examples/demo/contest.ts --seed 11 --out DIR [--threads 2]     -> DIR/contest-11.json
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -7,13 +9,12 @@ import { parseArgs } from 'node:util';
 import { loadModel } from '../../src/checkpoint/index.ts';
 import { onnxEngine } from '../../src/engine/index.ts';
 import { loadScorer } from '../../src/evaluation/index.ts';
-import { openGenerator } from '../../src/generation/index.ts';
-import { fineTune, playSpin, type RecipeContext, sftSchema, spinSchema } from '../../src/index.ts';
 import type { Group, Pair } from '../../src/pairs/index.ts';
-import { type Judged, judge } from '../../src/recipes/judge.ts';
-import { completions } from '../../src/recipes/opponent.ts';
+import { fineTune, playSpin, type RecipeContext, sftSchema, spinSchema } from '../../src/recipes/index.ts';
+import { heldOutAnswers, type Judged, judge, readJudgement, sampledName } from '../../src/recipes/judge.ts';
 import { readPairs } from '../../src/recipes/records.ts';
-import { prepareRows, type Rows } from '../../src/recipes/rows.ts';
+import { asGroup, prepareRows, type Rows } from '../../src/recipes/rows.ts';
+import { readRunLog } from '../../src/report/index.ts';
 import { type ChatTokenizer, loadTokenizer } from '../../src/tokens/index.ts';
 import { shuffled, uniform } from '../../src/util/index.ts';
 import { gameFiles, makeGame } from './game.ts';
@@ -71,6 +72,7 @@ const settings = spinSchema.parse({
   ...held,
   ...spin,
   preflight: false,
+  baselines: ['all'],
   threads,
   scorer,
   model: start,
@@ -88,15 +90,23 @@ const file = join(values.out!, `contest-${seed}.json`);
 /** What an earlier call left: controls that are there are not run again. */
 const earlier = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Contest) : undefined;
 const models: Contest['models'] = earlier?.models ?? {};
+const SHARPENED = ', sampled at its best temperature';
 for (const [label, folder] of [
   ['SFT model', 'baseline'],
   ['SPIN, iteration 0', 'iteration-0'],
   ['SPIN, iteration 1', 'iteration-1'],
+  [`SFT continued, ${spin.learning_rate}`, 'baselines/sft-steps'],
+  [equalFlops, 'baselines/sft-flops'],
+  ['the same rows without the game (β → 0)', 'baselines/sft-reweighted/iteration-1'],
 ] as const) {
-  const judged = JSON.parse(readFileSync(join(played, folder, 'evaluation.json'), 'utf8')) as Rows2;
-  models[label] = { dev: summary(judged.dev, rows.dev), test: summary(judged.test, rows.test) };
+  const { dev, test } = (await readJudgement(join(played, folder, 'evaluation.json')))!;
+  models[label] = { dev: summary(dev, rows.dev), test: summary(test, rows.test) };
 }
-type Rows2 = { dev: Pick<Judged, 'scores' | 'sample'>[]; test: Pick<Judged, 'scores' | 'sample'>[] };
+const sharpened = (await readJudgement(join(played, 'baselines/sft-temperature/evaluation.json')))!;
+models[`SFT model${SHARPENED}`] = {
+  dev: { ...models['SFT model']!.dev, ...sampledSummary(sharpened.dev, rows.dev) },
+  test: { ...models['SFT model']!.test, ...sampledSummary(sharpened.test, rows.test) },
+};
 
 const pairsOf = (t: number) => readPairs(join(played, `iteration-${t}`, 'pairs.jsonl'));
 const pairs = [await pairsOf(0), await pairsOf(1)] as const;
@@ -104,40 +114,18 @@ const both = ({ promptIds, real, generated }: Pair): Group => ({
   promptIds,
   responses: [{ ids: real }, { ids: generated }],
 });
-const human = ({ promptIds, real }: Pair): Group => ({ promptIds, responses: [{ ids: real }] });
 const objective = { kind: 'spin', beta: spin.beta, sftWeight: spin.sft_weight } as const;
-const stepsOf = (list: readonly unknown[]) => Math.ceil(list.length / spin.batch_size);
-const steps = stepsOf(pairs[0]) + stepsOf(pairs[1]);
-const everyRow: Group[] = rows.train.map(({ promptIds, responseIds }) => ({
-  promptIds,
-  responses: [{ ids: responseIds }],
-}));
+/** Steps of a control of the game, from its log. */
+const log = await readRunLog(played);
+const stepsOf = (name: string) => log.filter((e) => e.type === 'train.step' && e.baseline === name).length;
+const steps = stepsOf('sft-steps');
+const everyRow = rows.train.map(asGroup);
 
-/**
- * Steps of SFT that cost as many FLOPs as the game (performance.md: 2 a parameter and token read, 6 learned): it answers
- * every prompt, scores the human answers, and learns from pairs; SFT learns from rows.
- */
-const equalSteps = (() => {
-  const mean = (list: readonly number[]) => list.reduce((a, b) => a + b, 0) / list.length;
-  const all = pairs.flat();
-  const [prompt, real, sample] = [
-    mean(all.map(({ promptIds }) => promptIds.length)),
-    mean(all.map((pair) => pair.real.length)),
-    mean(all.map(({ generated }) => generated.length)),
-  ];
-  const play = pairs.length * rows.train.length * 2 * (prompt + sample);
-  const learn = all.length * (2 * (prompt + real) + 6 * (prompt + real + sample));
-  return Math.round((play + learn) / (spin.batch_size * 6 * (prompt + real)));
-})();
-await control(equalFlops, start, () => teach(engine, model, everyRow, { kind: 'sft' }, { seed, steps: equalSteps }));
-for (const learningRate of continuedRates) {
+for (const learningRate of continuedRates.filter((rate) => rate !== spin.learning_rate)) {
   await control(`SFT continued, ${learningRate}`, start, () =>
     teach(engine, model, everyRow, { kind: 'sft' }, { seed, learningRate, steps }),
   );
 }
-await control('the same rows without the game (β → 0)', start, async () => {
-  for (const list of pairs) await teach(engine, model, list.map(human), { kind: 'sft' }, { seed });
-});
 await control('the first opponent’s answers throughout', join(played, 'iteration-0', 'model'), async () => {
   await teach(engine, model, await withReference(engine, model, pairs[0].map(both)), objective, { seed });
 });
@@ -151,14 +139,15 @@ await control('swapped labels', start, async () => {
   const swapped = pairs[0].map((pair) => both({ ...pair, real: pair.generated, generated: pair.real }));
   await teach(engine, model, await withReference(engine, model, swapped), objective, { seed });
 });
-const chosen: Contest['temperatures'] = earlier?.temperatures ?? {};
-for (const [label, folder] of [
-  ['SFT model', start],
-  ['SPIN, iteration 1', join(played, 'iteration-1', 'model')],
-] as const) {
-  if (label in chosen) continue;
-  await loadModel(engine, folder);
-  await atBestTemperature(label);
+const trials = readFileSync(join(played, 'baselines/sft-temperature/temperatures.json'), 'utf8');
+const chosen: Contest['temperatures'] = {
+  ...earlier?.temperatures,
+  'SFT model': (JSON.parse(trials) as { best: number }).best,
+};
+const last = 'SPIN, iteration 1';
+if (!(last in chosen)) {
+  await loadModel(engine, join(played, 'iteration-1', 'model'));
+  await atBestTemperature(last);
 }
 await engine.dispose();
 
@@ -167,7 +156,7 @@ const contest: Contest = {
   seed,
   seconds: (earlier?.seconds ?? 0) + (performance.now() - begin) / 1000,
   pairs: pairs.map((list) => list.length),
-  steps: { game: steps, flops: equalSteps },
+  steps: { game: steps, flops: stepsOf('sft-flops') },
   temperatures: chosen,
   models,
 };
@@ -189,7 +178,7 @@ async function atBestTemperature(label: string): Promise<void> {
   const right = ({ dev }: (typeof tried)[number]) => dev.sampled.reduce((a, b) => a + b, 0);
   const best = tried.reduce((a, b) => (right(b) > right(a) ? b : a));
   chosen[label] = best.temperature;
-  models[`${label}, sampled at its best temperature`] = {
+  models[label + SHARPENED] = {
     dev: { ...models[label]!.dev, ...best.dev },
     test: { ...models[label]!.test, ...(await sampledAt(best.temperature, rows.test)) },
   };
@@ -197,13 +186,14 @@ async function atBestTemperature(label: string): Promise<void> {
 
 async function sampledAt(temperature: number, split: Rows['test']): Promise<Sampled> {
   const sampling = { temperature, topK: 0, topP: 1 };
-  const generator = await openGenerator(engine, model, { batchSize: spin.generation_batch_size, sampling });
-  const answers = await completions(tools(), generator, tokenizer, split, { iteration: 0xfffe, seed }, () => undefined);
-  await generator.dispose();
+  const player = { loaded: { model, config: {}, dir: start }, tokenizer };
+  const answers = await heldOutAnswers(tools(), player, split, sampling, () => undefined);
   const score = await loadScorer(scorer);
-  const sampled = await Promise.all(split.map((row, i) => score({ ...row, answer: answers[i]!.text })));
-  const right = split.flatMap((_, i) => (sampled[i] === 1 ? [answers[i]!.text] : []));
-  return { sampled, distinct: new Set(right).size };
+  const scores = await Promise.all(split.map((row, i) => score({ ...row, answer: answers[i]!.text })));
+  return sampledSummary(
+    answers.map((sample, i) => ({ sample, scores: { [sampledName('score')]: scores[i]! } })),
+    split,
+  );
 }
 
 function tools() {
@@ -217,15 +207,18 @@ async function heldOut(split: Rows['test']): Promise<Held> {
 }
 
 function summary(judged: readonly Pick<Judged, 'scores' | 'sample'>[], split: Rows['test']): Held {
-  const right = judged.flatMap(({ scores, sample }, i) =>
-    scores['score (T=1)'] === 1 ? [`${split[i]!.id} ${sample.text}`] : [],
-  );
   return {
     greedy: judged.map(({ scores }) => scores['score']!),
-    sampled: judged.map(({ scores }) => scores['score (T=1)']!),
     nats: judged.map(({ scores }) => scores['nats/token']!),
-    distinct: new Set(right.map((text) => text.slice(text.indexOf(' ') + 1))).size,
+    ...sampledSummary(judged, split),
   };
+}
+
+/** The figures of sampled answers. */
+function sampledSummary(judged: readonly Pick<Judged, 'scores' | 'sample'>[], split: Rows['test']): Sampled {
+  const sampled = judged.map(({ scores }) => scores[sampledName('score')]!);
+  const right = split.flatMap((_, i) => (sampled[i] === 1 ? [judged[i]!.sample.text] : []));
+  return { sampled, distinct: new Set(right).size };
 }
 
 /** The answer with one of its digits replaced by another. */

@@ -9,31 +9,32 @@ import { readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { fineTune, playSpin, progress, type RecipeContext, sftSchema, spinSchema, textTable } from '../../src/index.ts';
+import { type Options, progress, sft, spin, textTable } from '../../src/index.ts';
 import { makeGame } from './game.ts';
-import { demoSizes, scorer, sft, spin } from './settings.ts';
+import * as demo from './settings.ts';
 
 const { values } = parseArgs({ options: { seed: { type: 'string', default: '0' }, out: { type: 'string' } } });
 const seed = Number(values.seed);
 const out = values.out ?? join(tmpdir(), `selfplay-demo-${process.pid}`);
-const context: RecipeContext = {
+const options: Options = {
   progress: (label, total, unit) => progress({ label, total, unit }),
   say: (sentence) => console.error(sentence),
 };
 const begin = performance.now();
 
-console.error(`\n1. Writing ${demoSizes.train} problems, a tokenizer and a random model (seed ${seed}).`);
-const game = await makeGame(out, seed, demoSizes);
-const rows = { data: game.train, eval_data: game.test, dev_size: demoSizes.dev, test_size: demoSizes.test, seed };
+console.error(`\n1. Writing ${demo.demoSizes.train} problems, a tokenizer and a random model (seed ${seed}).`);
+const game = await makeGame(out, seed, demo.demoSizes);
+const { dev: dev_size, test: test_size } = demo.demoSizes;
+const rows = { data: game.train, eval_data: game.test, dev_size, test_size, seed };
 
 console.error('\n2. SFT: the model learns to write such answers.');
-const tuned = await fineTune(sftSchema.parse({ ...rows, ...sft, model: game.model, out: join(out, 'sft') }), context);
+const tuned = await sft({ ...rows, ...demo.sft, model: game.model, out: join(out, 'sft') }, options).outcome;
 
 console.error('\n3. SPIN: the model plays against itself.');
-const played = await playSpin(
-  spinSchema.parse({ ...rows, ...spin, scorer, model: tuned.best.model, out: join(out, 'spin') }),
-  context,
-);
+const played = await spin(
+  { ...rows, ...demo.spin, scorer: demo.scorer, model: tuned.best.model, out: join(out, 'spin') },
+  options,
+).outcome;
 
 console.log(`\n${textTable(played.results)}`);
 console.log('\nscore: share of answers that are exactly right, by a checker that knows every valid wording.');

@@ -9,9 +9,9 @@ import type { RECIPE_WORDS } from './words.ts';
 
 /** What a command leaves: data for stdout, and sentences for after it. */
 export interface Outcome {
-  /** For stdout under --json; undefined when stdout has its data already. */
+  /** For stdout under --json; undefined where that is `text` as well. */
   readonly json: unknown;
-  /** For stdout without --json; may be empty. */
+  /** For stdout; may be empty. */
   readonly text: string;
   readonly sentences: readonly string[];
   /** Exit status; 0 when left out. */
@@ -44,10 +44,13 @@ export function recipeCommands(recipes: Recipes): RecipeCommand[] {
     recipe('probe', recipes.probeSchema, async (settings, context) =>
       runOutcome(await recipes.probe(settings, context), recipes),
     ),
+    recipe('dpo', recipes.dpoSchema, async (settings, context) =>
+      runOutcome(await recipes.trainOnPairs(settings, context), recipes),
+    ),
     recipe('generate', recipes.generateSchema, async (settings, context) => {
-      const { rows, file } = await recipes.generateAnswers(settings, context);
-      // Without a file the answers themselves are the data on stdout.
-      if (file === null) return { json: undefined, text: '', sentences: [] };
+      const { answers, rows, file } = await recipes.generateAnswers(settings, context);
+      // Without a file the answers themselves are the data on stdout, a line of JSON each.
+      if (file === null) return { json: undefined, text: recipes.answerLines(answers), sentences: [] };
       return { json: { rows, file }, text: '', sentences: [`${rows} answers are in ${file}`] };
     }),
     recipe('eval', recipes.evalSchema, async (settings, context) => {
@@ -70,6 +73,19 @@ export function resumeCommand(recipes: Recipes) {
     prepare(directory: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
       const changes = checkSettings({ command: 'resume', schema, settings, commandsWith }, given);
       return async (context: RecipeContext) => runOutcome(await resumeRun(directory, context, changes), recipes);
+    },
+  };
+}
+
+/** `selfplay baselines`: which ones, and the work on the run in a directory. */
+export function baselinesCommand(recipes: Recipes) {
+  const { addedBaselinesSchema: schema, addBaselines } = recipes;
+  const settings = settingsOf(schema);
+  return {
+    settings,
+    prepare(directory: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
+      const { only } = checkSettings({ command: 'baselines', schema, settings, commandsWith }, given);
+      return async (context: RecipeContext) => runOutcome(await addBaselines(directory, only, context), recipes);
     },
   };
 }
@@ -162,7 +178,11 @@ function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText
       '',
       ...(waiting
         ? [`Iteration ${waiting.iteration} waits to be trained; its pairs are in ${waiting.pairs}`]
-        : [`Best model: ${best.label}, in ${best.model}`, played ? 'Use it:' : 'Play SPIN with it:', ...next]),
+        : [
+            `Best model: ${best.label}, in ${best.model}${best.link === undefined ? '' : `; ${best.link} leads there`}`,
+            played ? 'Use it:' : 'Play SPIN with it:',
+            ...next,
+          ]),
       where,
     ],
   };

@@ -3,19 +3,21 @@
 import { z } from 'zod';
 import type { Given } from './check.ts';
 import type { RecipeCommand } from './commands.ts';
+import { PRESET_DESCRIPTION } from './presets.ts';
 import type { Recipes } from './recipes.ts';
 import type { Setting } from './settings.ts';
 
 const SCHEMA_IN_PACKAGE = './node_modules/selfplay/dist/config.schema.json';
 
 /** JSON schema (2020-12) of a config file of `selfplay run`. Nothing is required there: flags may give it. */
-export function configSchema({ spinSchema }: Pick<Recipes, 'spinSchema'>): object {
+export function configSchema({ spinSchema, presets }: Pick<Recipes, 'spinSchema' | 'presets'>): object {
   const { properties, required: _, ...schema } = z.toJSONSchema(spinSchema, { io: 'input' });
   return {
     ...schema,
     title: 'Settings of selfplay run',
     properties: {
       $schema: { type: 'string' },
+      preset: { enum: Object.keys(presets), description: PRESET_DESCRIPTION },
       ...properties,
       model_name_or_path: { type: 'string', minLength: 1, description: 'The same as model' },
     },

@@ -6,7 +6,7 @@ import type { Setting } from './settings.ts';
 
 /** Headings in the order of `--help`, with their settings in the order in which they are listed. */
 const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
-  ['What to give', ['model', 'data', 'out', 'lock']],
+  ['What to give', ['model', 'data', 'out', 'lock', 'only']],
   ['What to try', ['rates', 'betas', 'losses', 'rows', 'minutes']],
   [
     'Rows',
@@ -21,6 +21,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'prompt_column',
       'response_column',
       'max_length',
+      'max_prompt_length',
       'seed',
     ],
   ],
@@ -42,11 +43,14 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'history_weight',
       'sft_weight',
       'replay',
+      'replay_weights',
       'governor',
       'max_attempts',
       'preflight',
+      'baselines',
       'checker',
       'drop',
+      'samples_per_prompt',
       'temperature',
       'top_k',
       'top_p',
@@ -91,6 +95,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
 
 /** Headings that read better for one command than the usual ones. */
 const OTHER_HEADINGS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  dpo: { 'The game': 'The loss' },
   generate: { 'The game': 'Answers' },
   eval: { 'The game': 'Answers' },
 };
@@ -115,17 +120,15 @@ export function flagsOf(command: string, settings: ReadonlyMap<string, Setting>)
 const negatable = new WeakSet<Option>();
 
 function optionsOf(setting: Setting): Option[] {
-  const description = describe(setting);
-  if (setting.kind === 'boolean') {
-    const on = new Option(setting.flag, description);
-    negatable.add(on);
-    return [on, new Option(setting.flag.replace('--', '--no-')).hideHelp()];
-  }
-  return [new Option(`${setting.flag} ${placeholderOf(setting)}`, description)];
+  const form = setting.kind === 'boolean' ? setting.flag : `${setting.flag} ${placeholderOf(setting)}`;
+  const option = new Option(form, describe(setting));
+  if (!setting.off) return [option];
+  negatable.add(option);
+  return [option, new Option(setting.flag.replace('--', '--no-')).hideHelp()];
 }
 
-function placeholderOf({ key, kind, items, choices, forms }: Setting): string {
-  if (items === 'number') return '<x...>';
+function placeholderOf({ key, kind, list, choices, forms }: Setting): string {
+  if (list) return kind === 'integer' ? '<n,...>' : '<x,...>';
   if (kind === 'array') return choices.length > 0 ? '<choice...>' : key === 'lora_targets' ? '<name...>' : '<path...>';
   if (choices.length + forms.length > 0) return '<choice>';
   if (kind === 'integer') return '<n>';
@@ -169,13 +172,14 @@ export function givenFlags(
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
-/** A number where the setting is one and the text reads as one; else the text, for the check to complain about. */
-function parsedText({ kind, items = kind }: Setting, value: unknown): unknown {
-  if (Array.isArray(value)) return value.map((one) => numberIn(one, items));
-  return numberIn(value, kind);
-}
-
-function numberIn(value: unknown, kind: Setting['kind']): unknown {
+/**
+ * A number, or a list of them, where the setting is one and the text reads as one; words of a list also where commas part
+ * them; else the text, for the check to complain about.
+ */
+function parsedText({ kind, list, choices }: Setting, value: unknown): unknown {
+  if (kind === 'array' && choices.length > 0) return (value as string[]).flatMap((text) => text.split(','));
   if (typeof value !== 'string' || (kind !== 'integer' && kind !== 'number')) return value;
-  return NUMBER.test(value) ? Number(value) : value;
+  const parts = list ? value.split(',').map((part) => part.trim()) : [value];
+  if (!parts.every((part) => NUMBER.test(part))) return value;
+  return parts.length === 1 ? Number(parts[0]) : parts.map(Number);
 }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from '@commander-js/extra-typings';
 import type { Given } from './check.ts';
 import {
+  baselinesCommand,
   mergeCommand,
   preflightCommand,
   type RecipeCommand,
@@ -17,9 +18,11 @@ import { addEngineCommands } from './engineCommands.ts';
 import { flagsOf, givenFlags, optionTerm } from './flags.ts';
 import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
+import { PRESET, PRESET_DESCRIPTION, withPreset } from './presets.ts';
 import type { Recipes } from './recipes.ts';
 import { type OutputOptions, paintFor, type Terminal } from './terminal.ts';
 import {
+  BASELINES_WORDS,
   COMPARE_WORDS,
   CONFIG_WORDS,
   DOCTOR_WORDS,
@@ -94,60 +97,59 @@ export async function runCli(
     const command = declare(program, words);
     const recipe = commands.find(({ name }) => name === words.name);
     if (recipe === undefined) continue;
-    addSettings(command, recipe);
+    addSettings(command, recipe, recipes!);
     addOutput(command);
     command.action(() => {
       const options: Record<string, unknown> = command.opts();
       return perform(words, options, async (terminal) =>
-        recipe.prepare(await givenBy(recipe, options, io, terminal), commandsWith),
+        recipe.prepare(await givenBy(recipe, options, io, terminal, recipes!), commandsWith),
       );
     });
   }
 
-  const resume = declare(program, RESUME_WORDS);
-  const resuming = recipes === undefined ? undefined : resumeCommand(recipes);
-  for (const flag of resuming === undefined ? [] : flagsOf('resume', resuming.settings)) resume.addOption(flag);
-  addOutput(resume);
-  resume.argument('<run>', 'directory of the run').action((directory) => {
-    const options: Record<string, unknown> = resume.opts();
-    return perform(RESUME_WORDS, options, async () =>
-      resuming!.prepare(directory, givenFlags(resuming!.settings, options), commandsWith),
-    );
-  });
+  for (const [words, argument, about, commandOf] of [
+    [RESUME_WORDS, '<run>', 'directory of the run', resumeCommand],
+    [BASELINES_WORDS, '<run>', 'directory of a run of `selfplay run`', baselinesCommand],
+    [MERGE_WORDS, '<adapter>', 'directory of the adapter', mergeCommand],
+  ] as const) {
+    const command = declare(program, words);
+    const work = recipes === undefined ? undefined : commandOf(recipes);
+    for (const flag of work === undefined ? [] : flagsOf(words.name, work.settings)) command.addOption(flag);
+    addOutput(command);
+    command.argument(argument, about).action((directory) => {
+      const options: Record<string, unknown> = command.opts();
+      return perform(words, options, async () =>
+        work!.prepare(directory, givenFlags(work!.settings, options), commandsWith),
+      );
+    });
+  }
 
-  const merge = declare(program, MERGE_WORDS);
-  const merging = recipes === undefined ? undefined : mergeCommand(recipes);
-  for (const flag of merging === undefined ? [] : flagsOf('merge', merging.settings)) merge.addOption(flag);
-  addOutput(merge);
-  merge.argument('<adapter>', 'directory of the adapter').action((directory) => {
-    const options: Record<string, unknown> = merge.opts();
-    return perform(MERGE_WORDS, options, async () =>
-      merging!.prepare(directory, givenFlags(merging!.settings, options), commandsWith),
-    );
-  });
   const run = commands.find(({ name }) => name === 'run');
   const verify = declare(program, VERIFY_WORDS);
   if (run !== undefined) {
-    addSettings(verify, run);
+    addSettings(verify, run, recipes!);
     verify.addOption(new Option('--keep', 'keep both games also when they are equal').helpGroup(OUTPUT));
     addOutput(verify);
     verify.action(() => {
       const options: Record<string, unknown> = verify.opts();
       return perform(VERIFY_WORDS, options, async (terminal) => {
         const proving = verifyCommand(recipes!, { command: io.command, keep: options['keep'] === true });
-        return proving.prepare(await givenBy(run, options, io, terminal), commandsWith);
+        return proving.prepare(await givenBy(run, options, io, terminal, recipes!), commandsWith);
       });
     });
   }
 
   const preflight = declare(program, PREFLIGHT_WORDS);
   if (run !== undefined) {
-    addSettings(preflight, run);
+    addSettings(preflight, run, recipes!);
     addOutput(preflight);
     preflight.action(() => {
       const options: Record<string, unknown> = preflight.opts();
       return perform(PREFLIGHT_WORDS, options, async (terminal) =>
-        preflightCommand(recipes!, paintFor(io)).prepare(await givenBy(run, options, io, terminal), commandsWith),
+        preflightCommand(recipes!, paintFor(io)).prepare(
+          await givenBy(run, options, io, terminal, recipes!),
+          commandsWith,
+        ),
       );
     });
   }
@@ -167,9 +169,9 @@ export async function runCli(
   addOutput(doctor);
   doctor.action(() =>
     perform(DOCTOR_WORDS, doctor.opts(), async () => async () => {
-      const { diagnose, diagnosisText } = await import('./doctor.ts');
-      const found = await diagnose(io.directory, io.env);
-      return { json: found, text: diagnosisText(found), sentences: [], status: found.problem === null ? 0 : 1 };
+      const found = await recipes!.diagnose(io.directory, io.env);
+      const text = recipes!.diagnosisText(found);
+      return { json: found, text, sentences: [], status: found.problem === null ? 0 : 1 };
     }),
   );
 
@@ -181,12 +183,12 @@ export async function runCli(
     .helpCommand(false);
   const print = declare(config, CONFIG_WORDS);
   if (run !== undefined) {
-    addSettings(print, run);
+    addSettings(print, run, recipes!);
     addOutput(print);
     print.action(() => {
       const options: Record<string, unknown> = print.opts();
       return perform(CONFIG_WORDS, options, async (terminal) => {
-        const printed = printedConfig(run, await givenBy(run, options, io, terminal), commandsWith);
+        const printed = printedConfig(run, await givenBy(run, options, io, terminal, recipes!), commandsWith);
         return async () => ({ ...printed, sentences: [] });
       });
     });
@@ -218,13 +220,17 @@ function declare(parent: Command, { name, summary, description, usage, example }
     .addHelpText('after', `\nExample:\n  ${example}`);
 }
 
-const takesDefaultConfig = ({ name }: RecipeCommand) => name === 'run' || name === 'probe';
+/** A game and what looks into one: there is a config file of its own, and there are presets. */
+const concernsGame = ({ name }: RecipeCommand) => name === 'run' || name === 'probe';
 
-function addSettings(command: Command, recipe: RecipeCommand): void {
+function addSettings(command: Command, recipe: RecipeCommand, { presets }: Recipes): void {
   for (const flag of flagsOf(recipe.name, recipe.settings)) command.addOption(flag);
-  const preset = takesDefaultConfig(recipe) ? ' (default: selfplay.config.yaml or .json here, if there is one)' : '';
-  const description = `YAML or JSON with settings under their names, learning_rate: 1e-6; flags win${preset}`;
+  const usual = concernsGame(recipe) ? ' (default: selfplay.config.yaml or .json here, if there is one)' : '';
+  const description = `YAML or JSON with settings under their names, learning_rate: 1e-6; flags win${usual}`;
   command.addOption(new Option('--config <file>', description).helpGroup(GIVE));
+  if (!concernsGame(recipe)) return;
+  const named = `${PRESET_DESCRIPTION} (${Object.keys(presets).join(', ')})`;
+  command.addOption(new Option(`--${PRESET} <choice>`, named).helpGroup(GIVE));
 }
 
 function addOutput(command: Command): void {
@@ -234,19 +240,24 @@ function addOutput(command: Command): void {
   command.addHelpOption(new Option('-h, --help', 'show this text').helpGroup(OUTPUT));
 }
 
-/** Settings from flags and, below them, from the config file. */
+/** Settings from flags; below them from the config file; below that, for a game, from the preset that either names. */
 async function givenBy(
   recipe: RecipeCommand,
   options: Readonly<Record<string, unknown>>,
   io: CliIo,
   terminal: Terminal,
+  recipes: Recipes,
 ): Promise<Map<string, Given>> {
   const flags = givenFlags(recipe.settings, options);
+  const preset = options[PRESET];
+  if (preset !== undefined) flags.set(PRESET, { value: preset, where: `--${PRESET}` });
   const named = options['config'] as string | undefined;
-  const file = named ?? (takesDefaultConfig(recipe) ? defaultConfig(io.directory) : undefined);
-  if (file === undefined) return flags;
-  if (named === undefined) terminal.say(`Settings come from ${file}, where flags do not say otherwise.`);
-  return new Map([...(await readConfig(file, io.directory)), ...flags]);
+  const file = named ?? (concernsGame(recipe) ? defaultConfig(io.directory) : undefined);
+  if (named === undefined && file !== undefined) {
+    terminal.say(`Settings come from ${file}, where flags do not say otherwise.`);
+  }
+  const given = new Map([...(file === undefined ? [] : await readConfig(file, io.directory)), ...flags]);
+  return concernsGame(recipe) ? withPreset(given, recipes) : given;
 }
 
 function widthOf({ isTTY, columns }: { isTTY?: boolean; columns?: number }): number {

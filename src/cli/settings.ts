@@ -8,8 +8,10 @@ export interface Setting {
   /** `--micro-batch-tokens` for micro_batch_tokens. */
   readonly flag: string;
   readonly kind: 'string' | 'integer' | 'number' | 'boolean' | 'array';
-  /** Of an array: what it holds. */
-  readonly items: Setting['kind'] | undefined;
+  /** Whether a list of numbers may stand in place of one: 0.1,5 on the command line. */
+  readonly list: boolean;
+  /** Whether it can be turned off with `--no-`; every boolean can. */
+  readonly off: boolean;
   readonly choices: readonly string[];
   /** Forms of a value where there are too many to choose from: cpu, cuda:N. */
   readonly forms: readonly string[];
@@ -24,6 +26,8 @@ export interface Setting {
 /** The part of a JSON schema that settings use. */
 interface Property {
   readonly type: Setting['kind'];
+  /** Where a value has several forms: itself first, then a list of them, then false. */
+  readonly anyOf?: readonly Property[];
   readonly description?: string;
   readonly default?: unknown;
   readonly enum?: readonly string[];
@@ -46,8 +50,7 @@ export function settingsOf(schema: z.ZodType): ReadonlyMap<string, Setting> {
     {
       key,
       flag: `--${key.replaceAll('_', '-')}`,
-      kind: property.type,
-      items: property.items?.type,
+      ...formsOf(property),
       choices: property.enum ?? property.items?.enum ?? [],
       forms: property.examples ?? [],
       description: property.description ?? '',
@@ -59,7 +62,17 @@ export function settingsOf(schema: z.ZodType): ReadonlyMap<string, Setting> {
   return new Map(settings);
 }
 
+function formsOf({ type, anyOf }: Property): Pick<Setting, 'kind' | 'list' | 'off'> {
+  const [one] = anyOf ?? [];
+  if (one === undefined) return { kind: type, list: false, off: type === 'boolean' };
+  const off = anyOf!.some((form) => form.type === 'boolean');
+  // Several texts are several words of a flag; numbers are one, with commas.
+  return one.type === 'string' ? { kind: 'array', list: false, off } : { kind: one.type, list: true, off };
+}
+
 function allowedBy(property: Property): string {
+  const [one] = property.anyOf ?? [];
+  if (one !== undefined) return `${allowedBy(one)}, or a list of such`;
   if (property.items !== undefined) return `a list, each ${allowedBy(property.items)}`;
   const listed = property.enum ?? property.examples;
   if (listed !== undefined) return `one of ${listed.join(', ')}`;

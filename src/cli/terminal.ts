@@ -23,7 +23,7 @@ export interface Terminal {
   event(event: RunEvent): void;
   /** Progress of a stage; none under --quiet. */
   progress(label: string, total: number, unit: string): Progress;
-  /** The outcome, on stdout: as JSON under --json, else as text. */
+  /** The outcome, on stdout: as JSON under --json where it has any, else as text. */
   result(outcome: { json: unknown; text: string }): void;
 }
 
@@ -76,7 +76,7 @@ export function terminalOf(io: CliIo, { json = false, quiet = false, verbose = f
       };
     },
     result(outcome) {
-      const text = json ? (JSON.stringify(outcome.json, null, 1) ?? '') : outcome.text;
+      const text = json && outcome.json !== undefined ? JSON.stringify(outcome.json, null, 1) : outcome.text;
       if (text !== '') io.stdout.write(text.endsWith('\n') ? text : `${text}\n`);
     },
   };

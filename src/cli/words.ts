@@ -37,6 +37,17 @@ export const RECIPE_WORDS = [
     saves: true,
   },
   {
+    name: 'dpo',
+    summary: 'train on labelled pairs: chosen and rejected answers',
+    description:
+      'Trains a model to prefer the chosen answers of labelled pairs to the rejected ones, by DPO or another loss of the ' +
+      'game, with the model as it was given as the reference. Held-out pairs say whether it learned that. --model and --data ' +
+      'are all you need.',
+    usage: '--model DIR --data FILE [options]',
+    example: 'selfplay dpo --model runs/sft/model --data pairs.jsonl --out runs/dpo',
+    saves: true,
+  },
+  {
     name: 'probe',
     summary: 'try learning rates and values of β on a few hundred rows, and say which to use',
     description:
@@ -44,7 +55,7 @@ export const RECIPE_WORDS = [
       'ranks what comes of it on the dev rows, and ends with the lines of a config file to use. Test rows are never looked at. ' +
       'Takes the settings of `selfplay run`; --minutes bounds it.',
     usage: '--model DIR --data FILE [options]',
-    example: 'selfplay probe --model ./my-model --data train.jsonl --rates 1e-6 1e-5 --betas 0.1 1 --minutes 20',
+    example: 'selfplay probe --model ./my-model --data train.jsonl --rates 1e-6,1e-5 --betas 0.1,1 --minutes 20',
     saves: true,
   },
   {
@@ -73,11 +84,23 @@ export const RESUME_WORDS = {
   name: 'resume',
   summary: 'go on with an interrupted run',
   description:
-    'Goes on with a run of `selfplay run` or `selfplay sft` where it stopped: by Ctrl-C, a crash or a power cut. The ' +
+    'Goes on with a run of `selfplay run`, `sft` or `dpo` where it stopped: by Ctrl-C, a crash or a power cut. The ' +
     'outcome is the same as without the interruption; settings are those of the run, and so is the engine, unless you ' +
     'let it go on with another.',
   usage: 'RUN [options]',
   example: 'selfplay resume runs/spin',
+  saves: true,
+} as const satisfies Words;
+
+export const BASELINES_WORDS = {
+  name: 'baselines',
+  summary: 'add controls to the table of a game: is it better than more SFT?',
+  description:
+    'Makes controls for a game that `selfplay run` played, and puts them into its table: SFT continued for as many steps ' +
+    'and for as many FLOPs as the game took, the first model at its best temperature, and SFT on the rows of the game. The ' +
+    'best iteration is then compared with the best of them. The same as `selfplay run --baselines`, afterwards.',
+  usage: 'RUN [options]',
+  example: 'selfplay baselines runs/spin --only sft-steps,sft-reweighted',
   saves: true,
 } as const satisfies Words;
 

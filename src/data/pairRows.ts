@@ -1,6 +1,6 @@
-// One row of a file of pairs as texts: {"real", "generated"}, two chats with the same prompt (as the SPIN repository
-// releases them), or {"prompt", "real", "generated"}. What has another form is an error; texts that cannot be used are
-// found apart, because among many rows there are always a few.
+// One row of a file of pairs: {"real", "generated"}, two chats with the same prompt (as the SPIN repository releases them),
+// or {"prompt", "real", "generated"}; of labelled pairs the same under the names "chosen" and "rejected". What has another
+// form is an error; texts that cannot be used are found apart, because among many rows there are always a few.
 
 import { canonicalJson } from '../util/index.ts';
 import { type Message, promptProblem, readMessages, responseProblem, rolesProblem } from './rows.ts';
@@ -18,9 +18,17 @@ interface Malformed {
   readonly reason: string;
 }
 
+/** The keys under which a row has the two answers. */
+export interface AnswerKeys {
+  readonly real: string;
+  readonly generated: string;
+}
+
+const REAL_GENERATED: AnswerKeys = { real: 'real', generated: 'generated' };
+
 /** The texts of a row, or what is wrong with its form. */
-export function parsePairRow(row: Readonly<Record<string, unknown>>): PairRow | Malformed {
-  return Object.hasOwn(row, 'prompt') ? parseTexts(row) : parseChats(row);
+export function parsePairRow(row: Readonly<Record<string, unknown>>, keys = REAL_GENERATED): PairRow | Malformed {
+  return Object.hasOwn(row, 'prompt') ? parseTexts(row, keys) : parseChats(row, keys);
 }
 
 /** Why texts of the right form cannot be used, if so: empty, or not valid Unicode. */
@@ -28,36 +36,55 @@ export function textProblem({ prompt, real, generated }: PairRow): string | unde
   return promptProblem(prompt) ?? responseProblem(real) ?? responseProblem(generated);
 }
 
-function parseTexts({ prompt, real, generated }: Readonly<Record<string, unknown>>): PairRow | Malformed {
+function parseTexts(row: Readonly<Record<string, unknown>>, keys: AnswerKeys): PairRow | Malformed {
+  const { prompt } = row;
   const messages = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt;
   const read = Array.isArray(messages) ? readMessages(messages) : { reason: 'neither a text nor a list of messages' };
   if ('reason' in read) return { key: 'prompt', reason: read.reason };
   const reason = rolesProblem(read.list);
   if (reason !== undefined) return { key: 'prompt', reason };
-  if (typeof real !== 'string') return { key: 'real', reason: 'beside a prompt the answer must be a text' };
-  if (typeof generated !== 'string') return { key: 'generated', reason: 'beside a prompt the answer must be a text' };
-  return { prompt: read.list, real, generated };
+  const real = answerTo(read.list, row[keys.real]);
+  if ('reason' in real) return { key: keys.real, ...real };
+  const generated = answerTo(read.list, row[keys.generated]);
+  if ('reason' in generated) return { key: keys.generated, ...generated };
+  return { prompt: read.list, real: real.answer, generated: generated.answer };
 }
 
-function parseChats(row: Readonly<Record<string, unknown>>): PairRow | Malformed {
-  const real = parseChat(row['real']);
-  if ('reason' in real) return { key: 'real', ...real };
-  const generated = parseChat(row['generated']);
-  if ('reason' in generated) return { key: 'generated', ...generated };
+/** An answer beside its prompt: a text, the message of the assistant, or the chat of both. */
+function answerTo(prompt: readonly Message[], value: unknown): { answer: string } | { reason: string } {
+  if (typeof value === 'string') return { answer: value };
+  if (value !== undefined && !Array.isArray(value)) return { reason: 'the answer must be a text or messages' };
+  const chat = readChat(value);
+  if ('reason' in chat) return chat;
+  const isPrompt = chat.before.length === 0 || canonicalJson(chat.before) === canonicalJson(prompt);
+  return isPrompt ? { answer: chat.answer } : { reason: 'the prompt is not that of "prompt"' };
+}
+
+function parseChats(row: Readonly<Record<string, unknown>>, keys: AnswerKeys): PairRow | Malformed {
+  const real = parseChat(row[keys.real]);
+  if ('reason' in real) return { key: keys.real, ...real };
+  const generated = parseChat(row[keys.generated]);
+  if ('reason' in generated) return { key: keys.generated, ...generated };
   if (canonicalJson(real.prompt) !== canonicalJson(generated.prompt)) {
-    return { key: 'generated', reason: 'the prompt is not that of "real"' };
+    return { key: keys.generated, reason: `the prompt is not that of "${keys.real}"` };
   }
   return { prompt: real.prompt, real: real.answer, generated: generated.answer };
 }
 
 function parseChat(value: unknown): { prompt: Message[]; answer: string } | { reason: string } {
+  const chat = readChat(value);
+  if ('reason' in chat) return chat;
+  const reason = rolesProblem(chat.before);
+  return reason === undefined ? { prompt: chat.before, answer: chat.answer } : { reason };
+}
+
+/** Messages of which the last is the assistant's, and what comes before it. */
+function readChat(value: unknown): { before: Message[]; answer: string } | { reason: string } {
   if (value === undefined) return { reason: 'the row has no such key' };
   if (!Array.isArray(value)) return { reason: 'not a list of messages' };
   const read = readMessages(value);
   if ('reason' in read) return read;
   const last = read.list.at(-1);
   if (last?.role !== 'assistant') return { reason: 'the last message is not by the assistant: there is no answer' };
-  const prompt = read.list.slice(0, -1);
-  const reason = rolesProblem(prompt);
-  return reason === undefined ? { prompt, answer: last.content } : { reason };
+  return { before: read.list.slice(0, -1), answer: last.content };
 }

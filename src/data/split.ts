@@ -6,10 +6,10 @@ import { canonicalJson, shuffled, usageError } from '../util/index.ts';
 import type { Example } from './readExamples.ts';
 
 /** Disjoint parts of a dataset, each in file order. */
-export interface Splits {
-  train: Example[];
-  dev: Example[];
-  test: Example[];
+export interface Splits<R extends Example = Example> {
+  train: R[];
+  dev: R[];
+  test: R[];
 }
 
 /**
@@ -17,13 +17,13 @@ export interface Splits {
  * a split can be smaller than asked if only larger groups are left. Do this before any limit. Throws a usage error if no row
  * would be left to train on.
  */
-export function splitExamples(
-  examples: readonly Example[],
+export function splitExamples<R extends Example>(
+  examples: readonly R[],
   { seed, dev, test }: { seed: number; dev: number; test: number },
-): Splits {
+): Splits<R> {
   checkCount('dev', dev);
   checkCount('test', test);
-  const groups = new Map<string, Example[]>();
+  const groups = new Map<string, R[]>();
   for (const example of examples) {
     const key = canonicalJson(example.prompt);
     const group = groups.get(key);
@@ -35,7 +35,7 @@ export function splitExamples(
   const counts = { test: 0, dev: 0 };
   const sizes = { test, dev };
   for (const key of order) {
-    const group = groups.get(key) as Example[];
+    const group = groups.get(key) as R[];
     const name = (['test', 'dev'] as const).find((one) => counts[one] + group.length <= sizes[one]);
     if (name === undefined) continue;
     counts[name] += group.length;

@@ -15,6 +15,12 @@ export interface Tensor {
   readonly data: Float32Array | Int32Array;
 }
 
+/** A GPU with its driver, as they call themselves. */
+export interface Gpu {
+  readonly model: string;
+  readonly driver: string;
+}
+
 export interface EngineInfo {
   /** Folder name below engine/: "onnx". */
   readonly name: string;
@@ -23,6 +29,8 @@ export interface EngineInfo {
   readonly device: string;
   readonly dtype: ComputeDtype;
   readonly threads: number;
+  /** Where a GPU of NVIDIA computes. */
+  readonly gpu?: Gpu;
 }
 
 export interface CompileOptions {

@@ -18,7 +18,7 @@ export interface Readings {
   /** KL(θ_t ‖ θ_{t+1}) and KL(θ_0 ‖ θ_{t+1}) in nats per token, estimated on answers of θ_t and θ_0. */
   readonly klToOpponent: Estimate;
   readonly klToBase: Estimate;
-  /** Greedy answers of θ_t and of θ_{t+1}. */
+  /** Greedy answers of θ_t and of θ_{t+1}, where it does not say otherwise. */
   readonly before: AnswerReadings;
   readonly after: AnswerReadings;
 }
@@ -31,6 +31,8 @@ export interface AnswerReadings {
   /** Shares of answers that are the human answer, and that were cut at the limit. */
   readonly identical: number;
   readonly truncated: number;
+  /** Share of answers at T=1 that are the human answer: as pairs they have no gradient. */
+  readonly identicalSamples: number;
 }
 
 /** What happens next. */
@@ -82,7 +84,7 @@ const MOST_LENGTH_CHANGE = 2;
 const MOST_DRIFT = 0.3;
 /** Nats per token from the opponent. */
 const MOST_KL = 0.5;
-/** Share of answers that may be the human answer word for word before more of them means memory. */
+/** Share of samples that may be the human answer word for word before more of them means memory. */
 const MOST_IDENTICAL = 0.5;
 /** The test of the players must be able to see an accuracy this far above guessing. */
 const SEEN_ACCURACY = 0.1;
@@ -148,8 +150,8 @@ export const rules = {
     remedy: null,
     why: 'Pairs of identical answers have no gradient; many of them mean that the model has learned the answers by heart, not that the game is won.',
     objection: ({ before, after }) =>
-      after.identical >= MOST_IDENTICAL && after.identical > before.identical
-        ? `${percent(after.identical)} of its answers are the human answers word for word (before: ${percent(before.identical)})`
+      after.identicalSamples >= MOST_IDENTICAL && after.identicalSamples > before.identicalSamples
+        ? `${percent(after.identicalSamples)} of its samples are the human answers word for word (before: ${percent(before.identicalSamples)})`
         : null,
   },
   /** A trained main player can only guess. */

@@ -55,13 +55,17 @@ export function lengthBias(pairs: readonly PairLengths[]): LengthBias {
 /**
  * A warning in plain words when length alone settles at least three pairs of four; null otherwise, and where so few
  * pairs would show that by chance: the accuracy must also exceed one half by twice its standard error under a coin.
+ * @param names what the two answers of a pair are called
  */
-export function lengthWarning({ n, human, generated, rule, accuracy }: LengthBias): string | null {
+export function lengthWarning(
+  { n, human, generated, rule, accuracy }: LengthBias,
+  names = { real: 'human', generated: 'generated' },
+): string | null {
   if (accuracy < TELLING || accuracy - 0.5 <= 1 / Math.sqrt(n)) return null;
   return (
-    `length alone tells the human answer from the generated one in ${(accuracy * 100).toFixed(1)} % of ${n} pairs: the ` +
-    `${rule} one is the human's (human answers have ${human.mean.toFixed(1)} tokens, median ${human.median}; generated ones ` +
-    `${generated.mean.toFixed(1)}, median ${generated.median}). The game can be won by learning a length; check the ` +
-    'lengths of answers in the table before you believe its accuracy.'
+    `length alone tells the ${names.real} answer from the ${names.generated} one in ${(accuracy * 100).toFixed(1)} % of ${n} ` +
+    `pairs: the ${rule} one is the ${names.real} one (${names.real} answers have ${human.mean.toFixed(1)} tokens, median ` +
+    `${human.median}; ${names.generated} ones ${generated.mean.toFixed(1)}, median ${generated.median}). That can be won by ` +
+    'learning a length; check the lengths of answers before you believe an accuracy.'
   );
 }

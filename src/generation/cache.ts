@@ -19,9 +19,9 @@ export interface KeyValueCache {
   drop(): Promise<void>;
 }
 
-/** Creates the cache with one slot of 64 positions. Throws a failure when the engine has one already. */
-export async function openCache(engine: Engine, model: LanguageModel): Promise<KeyValueCache> {
-  const names = Array.from({ length: model.layers }, (_, layer) => Object.values(cacheNames(layer))).flat();
+/** Creates a cache of this name with one slot of 64 positions. Throws a failure when the engine has it already. */
+export async function openCache(engine: Engine, model: LanguageModel, name: string): Promise<KeyValueCache> {
+  const names = Array.from({ length: model.layers }, (_, layer) => Object.values(cacheNames(name, layer))).flat();
   if ((await engine.states()).has(names[0]!)) {
     throw failure({ what: 'a generator is open on this engine already', fix: 'dispose it before opening another' });
   }

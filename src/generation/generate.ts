@@ -18,6 +18,8 @@ export interface GeneratorOptions {
   /** Most rows that decode together. It changes the speed and the memory, not the answers. */
   readonly batchSize: number;
   readonly sampling: Sampling;
+  /** Name of its KV cache: two generators that live on an engine at the same time need two. */
+  readonly cache?: string;
 }
 
 /** Running totals of a generator, over all of its calls. */
@@ -48,13 +50,13 @@ export interface CompletionGenerator {
 export async function openGenerator(
   engine: Engine,
   model: LanguageModel,
-  { batchSize, sampling }: GeneratorOptions,
+  { batchSize, sampling, cache: cacheName = 'cache' }: GeneratorOptions,
 ): Promise<CompletionGenerator> {
   checkSampling(sampling);
   if (!Number.isInteger(batchSize) || batchSize < 1) {
     throw usageError({ what: `batchSize is ${batchSize}, expected a whole number from 1` });
   }
-  const cache = await openCache(engine, model);
+  const cache = await openCache(engine, model, cacheName);
   const programs: Program[] = [];
   async function dispose(): Promise<void> {
     for (const program of programs.splice(0)) await program.dispose();
@@ -74,9 +76,9 @@ export async function openGenerator(
     decodeSeconds: 0,
   };
   try {
-    const prefill = await compile(prefillGraph(model, sampling));
-    const decode = await compile(decodeGraph(model, sampling));
-    const move = await compile(moveGraph(model));
+    const prefill = await compile(prefillGraph(model, sampling, cacheName));
+    const decode = await compile(decodeGraph(model, sampling, cacheName));
+    const move = await compile(moveGraph(model, cacheName));
     let busy = false;
     return {
       stats,
@@ -125,7 +127,7 @@ interface Machine {
 
 async function run(machine: Machine, rows: readonly Row[], settings: GenerationSettings): Promise<Completion[]> {
   const { cache, stats } = machine;
-  const { endIds, signal, onProgress, onCompletion } = settings;
+  const { endIds, signal, onToken, onProgress, onCompletion } = settings;
   const uniformOf = tokenUniforms(settings.seed, settings.iteration);
   const nextUniform = (row: Row) => uniformOf(row.key, row.sample, row.ids.length);
   const completions: Completion[] = new Array(rows.length);
@@ -151,6 +153,7 @@ async function run(machine: Machine, rows: readonly Row[], settings: GenerationS
       }
       row.ids.push(id);
       row.logProbs.push(logProbs[i]!);
+      onToken?.(id, row.id);
       const ended = endIds.has(id);
       if (!ended && row.ids.length < row.limit) continue;
       slots[slot] = undefined;

@@ -7,14 +7,14 @@ import { type Graph, type GraphBuilder, graphBuilder, type Value } from '../grap
 import type { LanguageModel } from '../models/index.ts';
 import type { Sampling } from './sampling.ts';
 
-/** Names of the cache states of a layer, each [slots, G, capacity, d]. */
-export function cacheNames(layer: number): { keys: string; values: string } {
-  return { keys: `cache.k.${layer}`, values: `cache.v.${layer}` };
+/** Names of the states of a layer in a cache, each [slots, G, capacity, d]. */
+export function cacheNames(cache: string, layer: number): { keys: string; values: string } {
+  return { keys: `${cache}.k.${layer}`, values: `${cache}.v.${layer}` };
 }
 
-function caches(b: GraphBuilder, model: LanguageModel, layer: number): [Value, Value] {
+function caches(b: GraphBuilder, model: LanguageModel, cache: string, layer: number): [Value, Value] {
   const shape = ['slots', model.keyValueHeads, 'capacity', model.headDim];
-  const { keys, values } = cacheNames(layer);
+  const { keys, values } = cacheNames(cache, layer);
   return [b.state(keys, shape), b.state(values, shape)];
 }
 
@@ -32,7 +32,7 @@ function sampleRows(b: GraphBuilder, model: LanguageModel, hidden: Value, unifor
  * [prompts] (packed index of each prompt's last token), uniforms [prompts] -> ids, logProbs [prompts]. The head runs
  * on the last rows only.
  */
-export function prefillGraph(model: LanguageModel, sampling: Sampling): Graph {
+export function prefillGraph(model: LanguageModel, sampling: Sampling, cache: string): Graph {
   const b = graphBuilder();
   const ids = b.input('ids', ['tokens'], 'i32');
   const positions = b.input('positions', ['tokens'], 'i32');
@@ -42,7 +42,7 @@ export function prefillGraph(model: LanguageModel, sampling: Sampling): Graph {
   const uniforms = b.input('uniforms', ['prompts']);
   const attributes = { headDim: model.headDim, scale: model.attentionScale };
   const hidden = model.hidden(b, ids, positions, (layer, q, k, v) => {
-    const [keys, values] = caches(b, model, layer);
+    const [keys, values] = caches(b, model, cache, layer);
     b.cacheWrite(keys, slots, positions, k);
     b.cacheWrite(values, slots, positions, v);
     return b.attention(q, k, v, segments, attributes);
@@ -55,7 +55,7 @@ export function prefillGraph(model: LanguageModel, sampling: Sampling): Graph {
  * One step of the rows in slots 0..B-1: ids [rows] (the newest token of each), positions [rows] (its position, which is
  * also the number of cached tokens before it), slots [rows], uniforms [rows] -> ids, logProbs [rows].
  */
-export function decodeGraph(model: LanguageModel, sampling: Sampling): Graph {
+export function decodeGraph(model: LanguageModel, sampling: Sampling, cache: string): Graph {
   const b = graphBuilder();
   const ids = b.input('ids', ['rows'], 'i32');
   const positions = b.input('positions', ['rows'], 'i32');
@@ -63,7 +63,7 @@ export function decodeGraph(model: LanguageModel, sampling: Sampling): Graph {
   const uniforms = b.input('uniforms', ['rows']);
   const attributes = { headDim: model.headDim, scale: model.attentionScale };
   const hidden = model.hidden(b, ids, positions, (layer, q, k, v) => {
-    const [keys, values] = caches(b, model, layer);
+    const [keys, values] = caches(b, model, cache, layer);
     b.cacheWrite(keys, slots, positions, k);
     b.cacheWrite(values, slots, positions, v);
     return b.decodeAttention([q, k, v], [keys, values], positions, attributes);
@@ -73,12 +73,12 @@ export function decodeGraph(model: LanguageModel, sampling: Sampling): Graph {
 }
 
 /** from [moves], to [moves]: in every layer, slot to[i] becomes a copy of slot from[i], in order. */
-export function moveGraph(model: LanguageModel): Graph {
+export function moveGraph(model: LanguageModel, cache: string): Graph {
   const b = graphBuilder();
   const from = b.input('from', ['moves'], 'i32');
   const to = b.input('to', ['moves'], 'i32');
   for (let layer = 0; layer < model.layers; layer++) {
-    for (const cache of caches(b, model, layer)) b.cacheMove(cache, from, to);
+    for (const state of caches(b, model, cache, layer)) b.cacheMove(state, from, to);
   }
   return b.build();
 }

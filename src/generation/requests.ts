@@ -40,6 +40,8 @@ export interface GenerationSettings {
   readonly iteration: number;
   /** Checked between steps; the call then throws the signal's reason and generator and weights stay usable. */
   readonly signal?: AbortSignal | undefined;
+  /** Called with each token as it is sampled, and the id of its row. */
+  readonly onToken?: ((token: number, id: string) => void) | undefined;
   /** Called after every step. */
   readonly onProgress?: ((progress: GenerationProgress) => void) | undefined;
   /** Called once per row as soon as it is finished, in order of finishing; generation waits for it. */

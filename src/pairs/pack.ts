@@ -18,6 +18,8 @@ export interface PackedResponse {
 export interface Group {
   readonly promptIds: Int32Array;
   readonly responses: readonly PackedResponse[];
+  /** How much it counts in the loss; 1 where absent. */
+  readonly weight?: number;
 }
 
 /** Tokens T, segments S, response rows R. */
@@ -36,6 +38,8 @@ export interface PackedTokens {
   readonly responseOf: Int32Array;
   /** [R] log-prob of the target under the opponent, 0 where unknown */
   readonly reference: Float32Array;
+  /** [responses] how much the group of each counts in the loss */
+  readonly weights: Float32Array;
   /** Number of responses. */
   readonly responses: number;
 }
@@ -87,7 +91,8 @@ export function packGroups(groups: readonly Group[]): PackedTokens {
       response++;
     });
   }
-  return { ...packed, segments: Int32Array.from(segments), responses: response };
+  const weights = Float32Array.from(groups.flatMap(({ weight = 1, responses }) => responses.map(() => weight)));
+  return { ...packed, segments: Int32Array.from(segments), weights, responses: response };
 }
 
 /**

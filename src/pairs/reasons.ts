@@ -15,16 +15,21 @@ export interface Candidate {
   readonly repeated: { readonly real: number; readonly generated: number };
 }
 
-/** What a candidate is held against. `asked`: a pair of another row that takes part has the same prompt. */
+/**
+ * What a candidate is held against, lengths in tokens. `asked`: a pair of another row that takes part has the same prompt.
+ * `answered`: an earlier pair of the same row that takes part has the same generated answer.
+ */
 interface Bounds {
   readonly maxLength: number;
+  readonly maxPromptLength: number;
   readonly asked: boolean;
+  readonly answered: boolean;
 }
 
 interface Rule {
   /** What happens unless the user says otherwise. */
   readonly drop: boolean;
-  /** The pair, in words that follow its number: "3 identical to the human answer". */
+  /** The pair, in words that follow its number: "3 identical to the other answer". */
   readonly words: string;
   /** Why it happens. */
   readonly because: string;
@@ -47,7 +52,7 @@ function sameIds(a: Int32Array, b: Int32Array): boolean {
 export const reasons = {
   identical: {
     drop: true,
-    words: 'identical to the human answer',
+    words: 'identical to the other answer',
     because: 'its margin is 0 whatever is learned, so it costs time and gives no gradient',
     holds: ({ pair }) => sameIds(pair.real, pair.generated),
   },
@@ -73,14 +78,22 @@ export const reasons = {
   'over-long': {
     drop: true,
     words: 'over-long',
-    because: 'prompt and answer are more than max_length tokens',
-    holds: ({ pair }, { maxLength }) => tokensOf(pair) > maxLength,
+    because: 'prompt and answer are more than max_length tokens, or the prompt more than max_prompt_length',
+    holds: ({ pair }, { maxLength, maxPromptLength }) =>
+      tokensOf(pair) > maxLength || pair.promptIds.length > maxPromptLength,
   },
   truncated: {
     drop: false,
     words: 'truncated',
     because: 'the human answer is cut at the same length, so the pair teaches nothing about where an answer ends',
     holds: ({ sample }) => sample.finish === 'length',
+  },
+  'duplicate-sample': {
+    drop: true,
+    words: 'the same answer to the same row as an earlier sample',
+    because:
+      'with several samples per prompt: the pair again costs its time and says nothing new; kept, an answer counts as often as it was drawn',
+    holds: (_, { answered }) => answered,
   },
   'duplicate-prompt': {
     drop: false,
@@ -103,27 +116,39 @@ export interface Verdict {
 }
 
 /**
- * Judges pairs in their order: of several with the same prompt the first that takes part is no duplicate.
+ * Judges pairs in their order: of several with the same prompt, or of the same row with the same sample, the first that
+ * takes part is no duplicate.
  * @param maxLength of prompt and either answer, in tokens
+ * @param maxPromptLength of the prompt, in tokens
  * @param contextLength that of the model: a longer pair cannot be trained on and is left out in any case
  * @param drop reasons for which a pair is left out
  */
 export function judgePairs(
   candidates: readonly Candidate[],
-  bounds: { readonly maxLength: number; readonly contextLength: number; readonly drop: readonly Reason[] },
+  bounds: Pick<Bounds, 'maxLength'> &
+    Partial<Pick<Bounds, 'maxPromptLength'>> & { readonly contextLength: number; readonly drop: readonly Reason[] },
 ): Verdict[] {
-  const { contextLength, drop } = bounds;
+  const { contextLength, drop, maxPromptLength = contextLength } = bounds;
   const maxLength = Math.min(bounds.maxLength, contextLength);
   /** Prompt to the row that asks it first. */
   const askedBy = new Map<string, string>();
+  const answers = new Set<string>();
   return candidates.map((candidate) => {
-    const { id, promptIds } = candidate.pair;
+    const { id, promptIds, generated } = candidate.pair;
     const prompt = promptIds.join(' ');
     const first = askedBy.get(prompt) ?? id;
-    const found = REASONS.filter((reason) => reasons[reason].holds(candidate, { maxLength, asked: first !== id }));
+    const answer = `${id} ${generated.join(' ')}`;
+    const asked = first !== id;
+    const answered = answers.has(answer);
+    const found = REASONS.filter((reason) =>
+      reasons[reason].holds(candidate, { maxLength, maxPromptLength, asked, answered }),
+    );
     const fits = tokensOf(candidate.pair) <= contextLength;
     const excluded = found.find((reason) => drop.includes(reason) || (reason === 'over-long' && !fits)) ?? null;
-    if (excluded === null) askedBy.set(prompt, first);
+    if (excluded === null) {
+      askedBy.set(prompt, first);
+      answers.add(answer);
+    }
     return { reasons: found, excluded };
   });
 }
@@ -145,7 +170,7 @@ export function countVerdicts(verdicts: readonly Verdict[]) {
   };
 }
 
-/** "5 identical to the human answer, 2 empty", or "none". */
+/** "5 identical to the other answer, 2 empty", or "none". */
 export function countsInWords(counts: Partial<Record<Reason, number>>): string {
   const parts = REASONS.flatMap((reason) => (counts[reason] ? [`${counts[reason]} ${reasons[reason].words}`] : []));
   return parts.join(', ') || 'none';

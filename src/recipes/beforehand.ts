@@ -8,7 +8,7 @@ import { openEngine } from '../engine/index.ts';
 import { type Checker, loadChecker } from '../evaluation/index.ts';
 import { alignedText, formatDuration, type RunEvent, readRunLog } from '../report/index.ts';
 import { loadTokenizer, type MaskPiece } from '../tokens/index.ts';
-import { exists, writeFileAtomic } from '../util/index.ts';
+import { exists, linkedDirectory, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
 import type { Player } from './opponent.ts';
@@ -19,7 +19,8 @@ import { PREFLIGHT, type Run } from './run.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** `selfplay preflight`: nothing is written. @throws what `selfplay run` throws about these settings */
-export async function preflightGame(settings: SpinSettings, context: RecipeContext): Promise<PreflightReport> {
+export async function preflightGame(given: SpinSettings, context: RecipeContext): Promise<PreflightReport> {
+  const settings = { ...given, model: await linkedDirectory(given.model) };
   await demandBase(settings.model);
   const checker = await loadChecker(settings.checker);
   const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
@@ -80,7 +81,7 @@ export async function compareEstimate(run: Run<'run'>): Promise<void> {
 }
 
 /**
- * Seconds of the stages that were finished, every attempt counted. A stage that was resumed took what its processes spent
+ * Seconds of the stages that were finished, every attempt counted, baselines not. A stage that was resumed took what its processes spent
  * on what they left: from the stage's first event of each process to its last.
  */
 export function comparison(
@@ -92,8 +93,8 @@ export function comparison(
   const spent = new Map<string, number>();
   let before: RunEvent | undefined;
   for (const event of events) {
-    const { iteration: t, attempt, stage, type } = event;
-    if (stage !== null) {
+    const { iteration: t, attempt, stage, type, baseline } = event;
+    if (stage !== null && baseline === undefined) {
       const key = `${t}/${attempt}/${stage}`;
       const isSame = before && before.stage === stage && before.iteration === t && before.attempt === attempt;
       const step = isSame ? (Date.parse(event.time) - Date.parse(before!.time)) / 1000 : 0;

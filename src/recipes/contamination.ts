@@ -14,9 +14,9 @@ interface Compared extends Pick<Rows, 'comparisons' | 'compared'> {
   readonly iteration?: number;
 }
 
-/** Logs and says what was found, and lists every overlap in the run directory. */
+/** Logs (once in a run) and says what was found, and lists every overlap in the run directory. */
 export async function reportContamination(
-  run: Pick<Run, 'settings' | 'emit' | 'say' | 'warn' | 'path'>,
+  run: Pick<Run, 'settings' | 'before' | 'emit' | 'say' | 'warn' | 'path'>,
   { comparisons, compared, file, listed, iteration }: Compared,
 ): Promise<void> {
   const dropped = run.settings.contaminated === 'drop';
@@ -36,16 +36,20 @@ export async function reportContamination(
   );
   if (lines.length > 0) await writeFileAtomic(run.path(listed), lines.map((line) => `${line}\n`).join(''));
   const rows = iteration === undefined ? 'train rows' : `pairs of iteration ${iteration}`;
+  const isLogged = (name: string) =>
+    run.before.some((e) => e.type === 'contamination' && e.against === name && e.iteration === (iteration ?? null));
   for (const { name, file: against, examples, overlaps } of comparisons) {
     const [first] = overlaps;
-    await run.emit({
-      ...(iteration === undefined ? {} : { iteration, stage: 'prepare' }),
-      type: 'contamination',
-      against: name,
-      prompts: examples.length,
-      overlapping: overlaps.length,
-      dropped,
-    });
+    if (!isLogged(name)) {
+      await run.emit({
+        ...(iteration === undefined ? {} : { iteration, stage: 'prepare' }),
+        type: 'contamination',
+        against: name,
+        prompts: examples.length,
+        overlapping: overlaps.length,
+        dropped,
+      });
+    }
     if (!first) continue;
     const found =
       `${overlaps.length} of the ${compared} ${rows} have a prompt that overlaps with one of ${name} (the first: ` +

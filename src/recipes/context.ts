@@ -2,6 +2,7 @@
 import type { Progress, RunEvent } from '../report/index.ts';
 import { failure, SelfplayError } from '../util/index.ts';
 import type { OpenEngine } from './engines.ts';
+import type { Seat } from './rest.ts';
 
 export interface RecipeContext {
   /** Starts a progress display for a long stage. */
@@ -12,6 +13,8 @@ export interface RecipeContext {
   readonly onEvent?: (event: RunEvent) => void;
   /** Aborted: the recipe finishes its step, saves and throws Interrupted. */
   readonly signal?: AbortSignal;
+  /** Called at every safe point of a run, which goes on when it resolves and fails when it throws. */
+  readonly atRest?: (seat: Seat) => Promise<void>;
   /** Opens engines in place of the usual ones. */
   readonly openEngine?: OpenEngine;
 }

@@ -9,6 +9,7 @@ import { readPairFile } from './entry.ts';
 import { completions, type Player } from './opponent.ts';
 import type { Row, Rows } from './rows.ts';
 import type { Run } from './run.ts';
+import { at } from './schedules.ts';
 import { type JudgedEntry, judgeEntries, pairRecord } from './verdicts.ts';
 
 /** A pair as it would be played, and the opponent's log-probs of its own answer where they came along. */
@@ -17,7 +18,7 @@ export interface Drawn extends JudgedEntry {
 }
 
 export interface Draw {
-  /** Pairs in all. */
+  /** Rows with an answer that there can be, one for each prompt; of a file all its pairs. */
   readonly available: number;
   /** The first `count` pairs, or as many as there are; what was drawn before is not drawn again. */
   take(count: number): Promise<readonly Drawn[]>;
@@ -34,7 +35,7 @@ const DRAWN_ITERATION = 0xfffe;
 export async function openDraw(tools: DrawTools, player: Player, rows: Rows, checker: Checker | null): Promise<Draw> {
   const { pairs: file, start_iteration: first, seed } = tools.settings;
   if (file === undefined) {
-    return sampledDraw(tools, player, shuffled(rows.train, seed, 'preflight'), checker);
+    return sampledDraw(tools, player, shuffled(rows.trainAt(first), seed, 'preflight'), checker);
   }
   const { entries } = await readPairFile(file, first, player, rows.comparisons, checker, tools.settings);
   const order = shuffled(entries, seed, 'preflight').map((entry) => ({ ...entry, logProbs: null }));
@@ -43,6 +44,7 @@ export async function openDraw(tools: DrawTools, player: Player, rows: Rows, che
 
 function sampledDraw(tools: DrawTools, player: Player, order: readonly Row[], checker: Checker | null): Draw {
   const { settings, engine } = tools;
+  const { start_iteration: first } = settings;
   const { loaded, tokenizer } = player;
   const sampled: Omit<Drawn, 'reasons'>[] = [];
   const stats = { open: 0, promptTokens: 0, prefillSeconds: 0, generatedTokens: 0, decodeSeconds: 0 };
@@ -51,7 +53,11 @@ function sampledDraw(tools: DrawTools, player: Player, order: readonly Row[], ch
     const start = performance.now();
     const generator: CompletionGenerator = await openGenerator(engine, loaded.model, {
       batchSize: settings.generation_batch_size,
-      sampling: { temperature: settings.temperature, topK: settings.top_k, topP: settings.top_p },
+      sampling: {
+        temperature: at(settings.temperature, first),
+        topK: at(settings.top_k, first),
+        topP: at(settings.top_p, first),
+      },
     });
     stats.open = (performance.now() - start) / 1000;
     const progress = tools.context.progress('preflight: answers', more.length, 'prompts');
@@ -60,7 +66,7 @@ function sampledDraw(tools: DrawTools, player: Player, order: readonly Row[], ch
       const answers = await completions(tools, generator, tokenizer, more, address, progress.advance);
       for (const [i, answer] of answers.entries()) {
         const row = more[i]!;
-        const record = pairRecord(row, answer, settings.start_iteration);
+        const record = pairRecord(row, answer, first);
         sampled.push({ line: row.line, record, logProbs: answer.logProbs });
       }
       for (const name of ['promptTokens', 'prefillSeconds', 'generatedTokens', 'decodeSeconds'] as const) {

@@ -53,9 +53,9 @@ export async function withEngine<T>(
   }
 }
 
-/** "torch 2.15.0 on cpu in bf16" */
-function engineName({ name, version, device, dtype }: Omit<EngineInfo, 'threads'>): string {
-  return `${name} ${version} on ${device} in ${dtype}`;
+/** "torch 2.15.0 on cpu in bf16", "torch 2.15.0 on cuda (NVIDIA H200) in bf16" */
+function engineName({ name, version, device, dtype, gpu }: Omit<EngineInfo, 'threads'>): string {
+  return `${name} ${version} on ${device}${gpu ? ` (${gpu.model})` : ''} in ${dtype}`;
 }
 
 /** All engines that a run computed with, the first one first: "torch 2.15.0 on cpu in bf16, then onnx 1.30.0 …". */
@@ -90,9 +90,9 @@ export function requestFor(
   };
 }
 
-/** Whether the two compute the same bits, as far as one can know. */
-export function isSame(a: Omit<EngineInfo, 'threads'>, b: Omit<EngineInfo, 'threads'>): boolean {
-  return engineName(a) === engineName(b);
+/** Whether a run's engine and another compute the same bits, as far as one can know; runs of earlier versions do not know their GPU. */
+export function isSame(was: Omit<EngineInfo, 'threads'>, { gpu, ...is }: Omit<EngineInfo, 'threads'>): boolean {
+  return engineName(was) === engineName(was.gpu && gpu ? { ...is, gpu } : is);
 }
 
 const howToChange = (run: string, engine: string) => `go on with another: selfplay resume ${run} --engine ${engine}`;

@@ -1,6 +1,6 @@
 /**
  * Entering a game in the middle: pairs from files are laid where the game looks for its own, `pairs` into the first
- * iteration and `replay_pairs` into the one before. They are compared with held-out prompts like rows of data, and judged
+ * iteration and `replay_pairs` into those before it. They are compared with held-out prompts like rows of data, and judged
  * like sampled pairs. From there on they are pairs like others, except that no sampler's log-probs came along: both of
  * their answers are scored under the opponent.
  *
@@ -10,22 +10,31 @@
  */
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { contentId, type Example, parsePairRow, readJsonRows, textProblem } from '../data/index.ts';
+import { type AnswerKeys, contentId, type Example, parsePairRow, readJsonRows, textProblem } from '../data/index.ts';
 import type { Checker } from '../evaluation/index.ts';
 import { SelfplayError, usageError } from '../util/index.ts';
 import { reportContamination } from './contamination.ts';
 import { type Player, stage } from './opponent.ts';
 import { type PairRecord, pairRecordSchema } from './records.ts';
-import { chooseRows, type HeldOut, type Rows, refuseUnusable } from './rows.ts';
+import { chooseRows, type HeldOut, type Rows, refuseUnusable, skippedNotes } from './rows.ts';
 import { CONTAMINATION, iterationName, type Run } from './run.ts';
-import { type Entry, type JudgedEntry, judgeEntries, pairRecord, reportPairs, writeEntries } from './verdicts.ts';
+import { at } from './schedules.ts';
+import {
+  type Entry,
+  type JudgedEntry,
+  judgeEntries,
+  pairRecord,
+  reportPairs,
+  writeEntries,
+  writtenTokens,
+} from './verdicts.ts';
 
 /** A row before its ids are checked or made: a prompt with its human answer, and what the opponent's answer comes from. */
-interface FileRow extends Example {
+export interface FileRow<G = PairRecord | string> extends Example {
   /** Number of the answer among those to this row. */
   readonly sample: number;
   /** The record that it is, or the text of the answer. */
-  readonly generated: PairRecord | string;
+  readonly generated: G;
 }
 
 /** What a file brings into iteration t. */
@@ -52,12 +61,10 @@ export async function enterPairs(
   player: Player,
   { comparisons: heldOut, checker }: Pick<Rows, 'comparisons'> & { readonly checker: Checker | null },
 ): Promise<void> {
-  const { start_iteration: first, pairs, replay_pairs } = run.settings;
+  const { start_iteration: first, pairs, replay_pairs = [] } = run.settings;
   const entered: EnteredFile[] = [];
-  for (const [file, t] of [
-    [pairs, first],
-    [replay_pairs, first - 1],
-  ] as const) {
+  for (const [i, file] of [pairs, ...replay_pairs].entries()) {
+    const t = first - i;
     if (file === undefined || existsSync(run.path(iterationName(t), 'pairs.jsonl'))) continue;
     entered.push(await readPairFile(file, t, player, heldOut, checker, run.settings));
   }
@@ -74,9 +81,8 @@ export async function enterPairs(
             'checker and max_length of this run.',
         );
       }
-      for (const problem of skipped.slice(0, 3)) await run.say(`skipped ${problem}`);
-      if (skipped.length > 3) await run.say(`skipped ${skipped.length - 3} more rows`);
-      return { counts: { pairs: entries.length, skipped: skipped.length } };
+      for (const note of skippedNotes(skipped)) await run.say(note);
+      return { counts: { pairs: entries.length, skipped: skipped.length, computed: writtenTokens(entries) } };
     });
     await writeEntries(run, t, entries);
   }
@@ -90,21 +96,14 @@ export async function readPairFile(
   checker: Checker | null,
   settings: Run<'run'>['settings'],
 ): Promise<EnteredFile> {
-  const { rows, skipped } = await readRows(file, t);
+  const { rows, skipped } = await readPairRows(file, FORMS, (given, at) =>
+    Object.hasOwn(given, 'promptIds') ? rowOfRecord(given, { ...at, t }) : rowOfTexts(given, at, FORMS),
+  );
   refuseUnusable([{ rows, skipped }], file);
-  const { chosen, ...comparison } = chooseRows(rows, heldOut, settings);
-  const entries: Entry[] = [];
-  const unfit: string[] = [];
-  for (const row of chosen) {
-    const where = `${file}:${row.line}`;
-    try {
-      entries.push({ line: row.line, record: recordOf(row, where, t, player) });
-    } catch (error) {
-      // What is wrong with a text has no place of its own.
-      if (!(error instanceof SelfplayError) || error.where !== undefined) throw error;
-      unfit.push(`${where}: ${error.what}`);
-    }
-  }
+  const { sample } = settings;
+  const own = { ...settings, sample: sample === undefined ? undefined : at(sample, t) };
+  const { chosen, ...comparison } = chooseRows(rows, heldOut, own);
+  const { rows: entries, skipped: unfit } = entriesOf(chosen, file, t, player);
   refuseUnusable([{ rows: entries, skipped: unfit }], file);
   const judged = await judgeEntries(settings, player.loaded.model, checker, entries);
   const readmitted = judged.filter(
@@ -113,21 +112,51 @@ export async function readPairFile(
   return { file, t, entries: judged, skipped: [...skipped, ...unfit], readmitted, ...comparison };
 }
 
-/** The rows of a file, each with a name of its own; and those whose texts cannot be used. */
-async function readRows(file: string, t: number): Promise<{ rows: FileRow[]; skipped: string[] }> {
-  const rows: FileRow[] = [];
+/** The rows of a file as pairs of iteration t; those whose texts cannot be encoded are skipped. */
+export function entriesOf(
+  rows: readonly FileRow[],
+  file: string,
+  t: number,
+  player: Player,
+): { rows: Entry[]; skipped: string[] } {
+  const entries: Entry[] = [];
+  const skipped: string[] = [];
+  for (const row of rows) {
+    const where = `${file}:${row.line}`;
+    try {
+      entries.push({ line: row.line, record: recordOf(row, where, t, player) });
+    } catch (error) {
+      // What is wrong with a text has no place of its own.
+      if (!(error instanceof SelfplayError) || error.where !== undefined) throw error;
+      skipped.push(`${where}: ${error.what}`);
+    }
+  }
+  return { rows: entries, skipped };
+}
+
+/** Where a row stands. `answersTo`: how many answers each id has so far. */
+export interface RowPlace {
+  readonly line: number;
+  readonly where: string;
+  readonly answersTo: Map<string, number>;
+}
+
+/** The rows of a file, each with a name of its own; and those whose texts cannot be used, which `rowOf` gives the reason for. */
+export async function readPairRows<R extends FileRow>(
+  file: string,
+  forms: string,
+  rowOf: (given: Readonly<Record<string, unknown>>, at: RowPlace) => R | string,
+): Promise<{ rows: R[]; skipped: string[] }> {
+  const rows: R[] = [];
   const skipped: string[] = [];
   const lineOf = new Map<string, number>();
   const answersTo = new Map<string, number>();
   for await (const { line, value } of await readJsonRows(file)) {
     const where = `${file}:${line}`;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw usageError({ what: 'the row is not a JSON object', where, fix: FORMS });
+      throw usageError({ what: 'the row is not a JSON object', where, fix: forms });
     }
-    const given = value as Readonly<Record<string, unknown>>;
-    const row = Object.hasOwn(given, 'promptIds')
-      ? rowOfRecord(given, { line, where, t })
-      : rowOfTexts(given, { line, where, answersTo });
+    const row = rowOf(value as Readonly<Record<string, unknown>>, { line, where, answersTo });
     if (typeof row === 'string') {
       skipped.push(`${where}: ${row}`);
       continue;
@@ -144,7 +173,7 @@ async function readRows(file: string, t: number): Promise<{ rows: FileRow[]; ski
     lineOf.set(name, line);
     rows.push(row);
   }
-  if (rows.length + skipped.length === 0) throw usageError({ what: 'the file has no pairs', where: file, fix: FORMS });
+  if (rows.length + skipped.length === 0) throw usageError({ what: 'the file has no pairs', where: file, fix: forms });
   return { rows, skipped };
 }
 
@@ -167,7 +196,7 @@ function rowOfRecord(
     throw usageError({
       what: `this is a pair of iteration ${generated.iteration}; needed are those of iteration ${t}`,
       where: `${where}:responses.1.iteration`,
-      fix: 'check --start-iteration: --pairs are of that iteration, --replay-pairs of the one before',
+      fix: 'check --start-iteration: --pairs are of that iteration, --replay-pairs of the one before, then of those before it',
     });
   }
   const { id, prompt } = record;
@@ -176,19 +205,16 @@ function rowOfRecord(
 
 /**
  * A row of texts, or why it cannot be used. Its id is that of the same prompt and human answer in the data; several
- * answers to them are its samples.
- * @param answersTo how many answers each id has so far; changed
+ * answers to them are its samples. Changes `answersTo`. Throws a usage error for another form.
  */
-function rowOfTexts(
+export function rowOfTexts(
   given: Readonly<Record<string, unknown>>,
-  {
-    line,
-    where,
-    answersTo,
-  }: { readonly line: number; readonly where: string; readonly answersTo: Map<string, number> },
-): FileRow | string {
-  const parsed = parsePairRow(given);
-  if ('reason' in parsed) throw usageError({ what: parsed.reason, where: `${where}:${parsed.key}`, fix: FORMS });
+  { line, where, answersTo }: RowPlace,
+  forms: string,
+  keys?: AnswerKeys,
+): FileRow<string> | string {
+  const parsed = parsePairRow(given, keys);
+  if ('reason' in parsed) throw usageError({ what: parsed.reason, where: `${where}:${parsed.key}`, fix: forms });
   const { prompt, real: response, generated } = parsed;
   const id = contentId(prompt, response);
   const problem = textProblem(parsed);

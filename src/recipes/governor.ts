@@ -5,12 +5,13 @@
  */
 import { mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Decision, decide, estimate, type Readings } from '../evaluation/index.ts';
+import { type Decision, decide, type Estimate, estimate, type Readings } from '../evaluation/index.ts';
 import { exists, writeFileAtomic } from '../util/index.ts';
-import { answerFigures, type Judged } from './judge.ts';
+import { answerFigures, type Judged, REAL_VS_GENERATED } from './judge.ts';
 import { taskFigure } from './outcome.ts';
 import type { Row } from './rows.ts';
 import { DECISION, iterationName, REJECTED, type Run, rejectedName } from './run.ts';
+import { at } from './schedules.ts';
 
 /** One try at an iteration. */
 export interface Attempt {
@@ -41,7 +42,9 @@ export async function openAttempt(run: Run<'run'>, t: number): Promise<Attempt |
   await finishRollBack(run, t);
   const rejected = await rejectedDecisions(run, t);
   run.attempts.set(t, rejected.length);
-  let { learning_rate: learningRate, beta } = run.settings;
+  // A remedy changes the values that the settings have for this iteration, and for no other.
+  let learningRate = at(run.settings.learning_rate, t);
+  let beta = at(run.settings.beta, t);
   for (const { remedy } of rejected) {
     if (remedy === 'higher-beta') beta *= REMEDY_FACTOR;
     else learningRate /= REMEDY_FACTOR;
@@ -53,10 +56,21 @@ export async function openAttempt(run: Run<'run'>, t: number): Promise<Attempt |
     return undefined;
   }
   if (rejected.length > 0) {
-    await run.say(`Iteration ${t}: attempt ${rejected.length + 1} with learning rate ${learningRate} and β ${beta}.`);
+    const [rate, factor] = [shownNumber(learningRate), shownNumber(beta)];
+    await run.say(`Iteration ${t}: attempt ${rejected.length + 1} with learning rate ${rate} and β ${factor}.`);
   }
   return { number: rejected.length, learningRate, beta };
 }
+
+/** The peak rate of an iteration that counts: that of its last attempt. */
+export async function rateOf(run: Run<'run'>, t: number): Promise<number> {
+  const file = run.path(iterationName(t), DECISION);
+  if (!(await exists(file))) return at(run.settings.learning_rate, t);
+  return (JSON.parse(await readFile(file, 'utf8')) as DecisionRecord).learning_rate;
+}
+
+/** Of a number that remedies have multiplied, what a reader wants: 0.00003333. */
+export const shownNumber = (x: number): string => String(Number(x.toPrecision(4)));
 
 /** Decides about the attempt that the judgement is of. A resume finds what was decided. */
 export async function govern(
@@ -69,43 +83,55 @@ export async function govern(
   if (await exists(file)) return JSON.parse(await readFile(file, 'utf8')) as DecisionRecord;
   const readings = readingsOf(dev.now, dev.before, dev.rows);
   const decision = decide(readings);
-  const { before, after, task, ...figures } = readings;
+  const { before, after, task: _, ...figures } = readings;
   await run.emit({
     iteration: t,
     stage: 'evaluate',
     type: 'governor.decided',
     ...decision,
-    metrics: { ...figures, [task.name]: task.difference },
+    metrics: { ...figures, ...changesOf(dev.now, dev.before) },
     answers: { before: { ...before }, after: { ...after } },
   });
-  await run.say(`Iteration ${t}: ${sentences[decision.verdict]}: ${decision.reason}.`);
+  const { start_iteration: first, iterations } = run.settings;
+  const isLast = t === first + iterations - 1;
+  await run.say(`Iteration ${t}: ${sentences[decision.verdict](isLast)}: ${decision.reason}.`);
   const { number, learningRate, beta } = attempt;
   const record: DecisionRecord = { v: 1, attempt: number, learning_rate: learningRate, beta, ...decision };
   await writeFileAtomic(file, `${JSON.stringify(record, null, 2)}\n`);
   return decision;
 }
 
-const sentences: Readonly<Record<Decision['verdict'], string>> = {
-  continue: 'the game may go on',
-  stop: 'the game stops here',
-  end: 'the game is over',
-  'roll-back': 'rolled back',
+/** What a decision means, also after the last iteration that was asked for. */
+const sentences: Readonly<Record<Decision['verdict'], (isLast: boolean) => string>> = {
+  continue: (isLast) => (isLast ? 'it counts, the last of this game' : 'the game may go on'),
+  stop: (isLast) => (isLast ? 'it counts, and another would have been one too many' : 'the game stops here'),
+  end: () => 'the game is over',
+  'roll-back': () => 'rolled back',
 };
+
+/** θ_{t+1} minus θ_t in every score of a model alone, row by row. */
+function changesOf(now: readonly Judged[], before: readonly Judged[]): Record<string, Estimate> {
+  const names = Object.keys(before[0]!.scores).filter((name) => name !== REAL_VS_GENERATED);
+  const change = (name: string) => estimate(now.map(({ scores }, i) => scores[name]! - before[i]!.scores[name]!));
+  return Object.fromEntries(names.map((name) => [name, change(name)]));
+}
 
 /** What the dev rows say about θ_{t+1} (now) and θ_t (before). */
 export function readingsOf(now: readonly Judged[], before: readonly Judged[], rows: readonly Row[]): Readings {
   const { name, better } = taskFigure(now)!;
-  const change = (of: (row: Judged) => number) => estimate(now.map((row, i) => of(row) - of(before[i]!)));
+  const changes = changesOf(now, before);
+  const nats = changes['nats/token']!;
   const against = now.flatMap((row) => row.against ?? []);
   const answers = (judged: readonly Judged[]) => {
     const { meanLength, repetition, identicalToHuman, truncated } = answerFigures(judged, rows);
-    return { length: meanLength, repetition, identical: identicalToHuman, truncated };
+    const identicalSamples = answerFigures(judged, rows, 'sample').identicalToHuman;
+    return { length: meanLength, repetition, identical: identicalToHuman, truncated, identicalSamples };
   };
   return {
-    accuracy: estimate(now.map(({ scores }) => scores['real-vs-generated']!)),
+    accuracy: estimate(now.map(({ scores }) => scores[REAL_VS_GENERATED]!)),
     margin: estimate(against.map(({ margin }) => margin)),
-    task: { name, better, difference: change(({ scores }) => scores[name]!) },
-    humanDrift: change(({ scores }) => -scores['nats/token']!),
+    task: { name, better, difference: changes[name]! },
+    humanDrift: { ...nats, mean: -nats.mean },
     klToOpponent: estimate(against.map(({ klToOpponent }) => klToOpponent)),
     klToBase: estimate(against.map(({ klToBase }) => klToBase)),
     before: answers(before),

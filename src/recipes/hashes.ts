@@ -2,37 +2,40 @@
 import { existsSync } from 'node:fs';
 import { hashModelDirectory } from '../checkpoint/index.ts';
 import { hashFile, sha256Hex, usageError } from '../util/index.ts';
-import type { SftSettings, SpinSettings } from './settings.ts';
+import type { RecordedSettings } from './settings-dpo.ts';
 
 /** Settings that name a file with rows. */
-
-type RowFile = 'data' | 'eval_data' | 'pairs' | 'replay_pairs';
+type RowFile = 'data' | 'eval_data' | 'pairs';
 
 /** SHA-256 in hex, as manifest.json has them; null for what is not given. */
 export interface Hashes extends Readonly<Record<RowFile, string | null>> {
   readonly model: string;
+  /** Of one file, or of several together. */
+  readonly replay_pairs: string | null;
   /** Of the named files together. */
   readonly contamination: string | null;
 }
 
 /** @throws usage error for a file that is not there or cannot be read */
-export async function hashesOf(settings: SpinSettings | SftSettings): Promise<Hashes> {
+export async function hashesOf(settings: RecordedSettings): Promise<Hashes> {
   return { model: await hashModelDirectory(settings.model), ...(await rowHashes(settings)) };
 }
 
 /** @throws usage error for a file that is not there or cannot be read */
-export async function rowHashes(settings: SpinSettings | SftSettings): Promise<Omit<Hashes, 'model'>> {
+export async function rowHashes(settings: RecordedSettings): Promise<Omit<Hashes, 'model'>> {
   const paths: { readonly [Name in RowFile]?: string | undefined } = settings;
   const hashOf = async (name: RowFile) => {
     const path = paths[name];
     return path === undefined ? null : hashInput(path, `check --${name.replace('_', '-')}`);
   };
+  const replayed = 'replay_pairs' in settings ? (settings.replay_pairs ?? []) : [];
+  const replay = await Promise.all(replayed.map((path) => hashInput(path, 'check --replay-pairs')));
   const named = await Promise.all(settings.contamination.map((path) => hashInput(path, 'check --contamination')));
   return {
     data: await hashOf('data'),
     eval_data: await hashOf('eval_data'),
     pairs: await hashOf('pairs'),
-    replay_pairs: await hashOf('replay_pairs'),
+    replay_pairs: replay.length > 1 ? sha256Hex(replay.join('\n')) : (replay[0] ?? null),
     contamination: named.length === 0 ? null : sha256Hex(named.join('\n')),
   };
 }

@@ -1,21 +1,35 @@
-/** The recipes, each read from top to bottom: spin, sft, generate, evaluate. */
+/** The recipes, each read from top to bottom: spin, sft, dpo, baselines, preflight, probe, generate, evaluate. */
 export { type Paint, preflightGame, preflightText } from './beforehand.ts';
+export { type Chat, type ChatAnswer, type ChatRequest, openChat } from './chat.ts';
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
+export { type Diagnosis, diagnose, diagnosisText, type EngineFinding } from './doctor.ts';
+export { trainOnPairs } from './dpo.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
-export { mergeModel } from './merge.ts';
+export { type MergeOutcome, mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
 export type { PreflightReport } from './preflight.ts';
+export { presetBelow, presets } from './presets.ts';
 export { probe } from './probe.ts';
 export { type ProbeReport, probeText } from './probeReport.ts';
 export { type ProbeInput, type ProbeSettings, probeSchema, trialSchema } from './probeSettings.ts';
-export { resumeRun } from './resume.ts';
+export type { Place, Seat } from './rest.ts';
+export { addBaselines, resumeRun } from './resume.ts';
+export { defaultDirectory } from './run.ts';
 export {
+  type AddedBaselines,
+  addedBaselinesSchema,
+  type ChatInput,
+  type ChatSettings,
+  chatSchema,
+  type EvalInput,
   type EvalSettings,
   evalSchema,
+  type GenerateInput,
   type GenerateSettings,
   generateSchema,
+  type MergeInput,
   type MergeSettings,
   mergeSchema,
   type ResumeChanges,
@@ -27,7 +41,8 @@ export {
   sftSchema,
   spinSchema,
 } from './settings.ts';
+export { type DpoInput, type DpoSettings, dpoSchema } from './settings-dpo.ts';
 export { fineTune } from './sft.ts';
-export { evaluateModel, generateAnswers } from './single.ts';
+export { type AnsweredPrompt, answerLines, evaluateModel, generateAnswers } from './single.ts';
 export { playSpin } from './spin.ts';
 export { proofText, type ResumeProof, type VerifyOptions, verifyResume } from './verifyResume.ts';

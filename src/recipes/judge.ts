@@ -15,7 +15,7 @@ import {
   pickScorers,
   scorers,
 } from '../evaluation/index.ts';
-import { gameSampling, greedySampling, openGenerator } from '../generation/index.ts';
+import { gameSampling, greedySampling, openGenerator, type Sampling } from '../generation/index.ts';
 import { censor } from '../pairs/index.ts';
 import type { ItemScores } from '../report/index.ts';
 import { openScorer } from '../training/index.ts';
@@ -39,6 +39,9 @@ export interface Judged {
   readonly against?: { readonly margin: number; readonly klToOpponent: number; readonly klToBase: number };
 }
 
+/** The score of a row that says whether the model tells the human answer from its opponent's. */
+export const REAL_VS_GENERATED = 'real-vs-generated';
+
 /** The scorers of a run by name: the user's own, or those that fit the human answers. */
 export async function scorersFor(rows: readonly Row[], scorer: string | undefined): Promise<Map<string, AnswerScorer>> {
   if (scorer !== undefined) return new Map([['score', await loadScorer(scorer)]]);
@@ -55,11 +58,33 @@ type Tools = Pick<Run<'run'>, 'engine' | 'context' | 'checkSignal'> & {
 /** Random numbers of held-out samples: an address that no iteration of the game uses. */
 const HELD_OUT_ITERATION = 0xffff;
 
+/** One answer of the model to each row; samples have the same random numbers at every temperature. */
+export async function heldOutAnswers(
+  tools: Tools,
+  { loaded, tokenizer }: Player,
+  rows: readonly Row[],
+  sampling: Sampling,
+  onRow: (count: number) => void | Promise<void>,
+): Promise<TextCompletion[]> {
+  const { settings, engine } = tools;
+  const generator = await openGenerator(engine, loaded.model, { batchSize: settings.generation_batch_size, sampling });
+  try {
+    const address = { iteration: HELD_OUT_ITERATION, seed: settings.seed };
+    return await completions(tools, generator, tokenizer, rows, address, onRow);
+  } finally {
+    await generator.dispose();
+  }
+}
+
+/** The name under which the samples' score stands beside that of the greedy answers. */
+export const sampledName = (scorer: string) => `${scorer} (T=1)`;
+
 /**
  * @param before the same rows under the opponent, if the model had one: then each row also says whether the model
- * tells the human answer from the opponent's (`real-vs-generated`: 1, ½ for a tie, 0)
+ * tells the human answer from the opponent's (`REAL_VS_GENERATED`: 1, ½ for a tie, 0)
  * @param base the same rows under the SFT model
  * @param beta factor of the margin, which does not change the sign
+ * @param rest called after every answer, which is a safe point
  */
 export async function judge(
   tools: Tools,
@@ -71,23 +96,23 @@ export async function judge(
     before,
     base = before,
     beta,
-  }: { label: string; before?: readonly Judged[]; base?: readonly Judged[] | undefined; beta: number },
+    rest,
+  }: {
+    label: string;
+    before?: readonly Judged[];
+    base?: readonly Judged[] | undefined;
+    beta: number;
+    rest?: () => Promise<void>;
+  },
 ): Promise<Judged[]> {
   if (rows.length === 0) return [];
   const { settings, engine, context } = tools;
   const progress = context.progress(label, rows.length * 3, 'answers');
-  const address = { iteration: HELD_OUT_ITERATION, seed: settings.seed };
-  const answer = async (sampling: typeof gameSampling) => {
-    const generator = await openGenerator(engine, loaded.model, {
-      batchSize: settings.generation_batch_size,
-      sampling,
-    });
-    try {
-      return await completions(tools, generator, tokenizer, rows, address, progress.advance);
-    } finally {
-      await generator.dispose();
-    }
+  const onAnswers = (count: number) => {
+    progress.advance(count);
+    return rest?.();
   };
+  const answer = (sampling: Sampling) => heldOutAnswers(tools, { loaded, tokenizer }, rows, sampling, onAnswers);
   try {
     const greedy = await answer(greedySampling);
     const samples = await answer(gameSampling);
@@ -107,7 +132,7 @@ export async function judge(
         const scores: Record<string, number> = {};
         for (const [name, score] of answerScorers) {
           scores[name] = await score({ ...row, answer: greedy[i]!.text });
-          scores[`${name} (T=1)`] = await score({ ...row, answer: samples[i]!.text });
+          scores[sampledName(name)] = await score({ ...row, answer: samples[i]!.text });
         }
         scores['nats/token'] = -sum(human) / human.length;
         const [opponent, sftModel] = [opponents.get(row.id), bases.get(row.id)];
@@ -117,7 +142,7 @@ export async function judge(
           const length = censor(row.responseIds, opponent.sample).length;
           const real = sum(human.subarray(0, length)) - sum(opponent.human.subarray(0, length));
           const margin = beta * (real - (sum(theirs) - sum(opponent.own)));
-          scores['real-vs-generated'] = discrimination([margin]).accuracy.mean;
+          scores[REAL_VS_GENERATED] = discrimination([margin]).accuracy.mean;
           const divergence = (under: Float32Array, then: Judged) =>
             (sum(then.own) - sum(under)) / Math.max(1, under.length);
           against = { margin, klToOpponent: divergence(theirs, opponent), klToBase: divergence(first, sftModel) };
@@ -151,14 +176,14 @@ export function humanAgainstOwn(judged: readonly Judged[]) {
   );
 }
 
-/** Length, repetition and identical shares of greedy answers, for the log. */
-export function answerFigures(judged: readonly Judged[], rows: readonly Row[]) {
+/** Length, repetition and identical shares of the greedy answers, or of those at T=1. */
+export function answerFigures(judged: readonly Judged[], rows: readonly Row[], which: 'greedy' | 'sample' = 'greedy') {
   return answerStatistics(
-    judged.map(({ greedy }, i) => ({
+    judged.map(({ [which]: { text, ids, finish } }, i) => ({
       human: rows[i]!.response,
-      answer: greedy.text,
-      ids: greedy.ids,
-      truncated: greedy.finish === 'length',
+      answer: text,
+      ids,
+      truncated: finish === 'length',
     })),
   );
 }
@@ -188,10 +213,14 @@ type CompletionRecord = Omit<TextCompletion, 'ids' | 'logProbs'> & {
   readonly logProbs: string;
 };
 
-const packCompletion = (c: TextCompletion): CompletionRecord => ({
-  ...c,
-  ids: [...c.ids],
-  logProbs: encodeFloats(c.logProbs),
+// Key by key: an answer that was read from a file is written in the same bytes as one that was just made.
+const packCompletion = ({ id, sample, ids, text, finish, logProbs }: TextCompletion): CompletionRecord => ({
+  id,
+  sample,
+  ids: [...ids],
+  logProbs: encodeFloats(logProbs),
+  finish,
+  text,
 });
 const unpackCompletion = (c: CompletionRecord): TextCompletion => ({
   ...c,

@@ -3,13 +3,13 @@
  * where it says. The places are drawn from the log of an undisturbed run of the same game.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { readJsonLines } from '../formats/index.ts';
-import type { RunEvent } from '../report/index.ts';
+import { type RunEvent, tailRunLog } from '../report/index.ts';
 import { failure, rowKey, shuffled, uniform } from '../util/index.ts';
 import { stopIfAsked } from './context.ts';
 import { numberOf, partOf } from './likeness.ts';
+import { stageKey } from './run.ts';
 
 /** Where a process is to die: so many milliseconds after this event. */
 export interface KillPoint {
@@ -21,8 +21,7 @@ export interface KillPoint {
   readonly delay: number;
 }
 
-const groupOf = ({ iteration, attempt, stage }: RunEvent) => `${iteration}/${attempt}/${stage}`;
-const addressOf = (event: RunEvent) => `${groupOf(event)}/${event.type}${numberOf(event)}`;
+const addressOf = (event: RunEvent) => `${stageKey(event)}/${event.type}${numberOf(event)}`;
 
 /** Random numbers of kills: a stream that nothing else uses. */
 const STREAM = 1000;
@@ -38,9 +37,9 @@ const IN_TRAINING = 2;
  * checkpoint, where there are so many steps.
  */
 export function killPoints(events: readonly RunEvent[], seed: number): KillPoint[] {
-  const groups = [...new Set(events.filter(({ stage }) => stage !== null).map(groupOf))];
+  const groups = [...new Set(events.filter(({ stage }) => stage !== null).map(stageKey))];
   return groups.flatMap((group) => {
-    const begun = events.filter((event) => groupOf(event) === group && !AT_THE_END.has(event.type));
+    const begun = events.filter((event) => stageKey(event) === group && !AT_THE_END.has(event.type));
     const steps = begun.filter((event) => event.type === 'train.step' && event.step > 1);
     const [from, count] = steps.length > 0 ? [steps, IN_TRAINING] : [begun, 1];
     return shuffled(from, seed, `kills ${group}`)
@@ -79,8 +78,8 @@ async function follow(
   run: string,
   onEvent: (event: RunEvent) => number | undefined,
 ): Promise<boolean> {
-  const read = tail(join(run, 'events.jsonl'));
-  read();
+  const read = tailRunLog(run);
+  while (read().length > 0); // what is there already
   stopIfAsked(signal);
   const [file, ...first] = command;
   const job = spawn(file, [...first, ...argv, '--quiet'], { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -114,25 +113,6 @@ async function follow(
   }
 }
 
-/** Reads the whole lines that have been appended to a log since the last call. A resume may cut off a torn one behind them. */
-function tail(file: string): () => RunEvent[] {
-  let position = 0;
-  return () => {
-    if (!existsSync(file)) return [];
-    const handle = openSync(file, 'r');
-    try {
-      const bytes = Buffer.alloc(Math.max(0, fstatSync(handle).size - position));
-      const count = readSync(handle, bytes, 0, bytes.length, position);
-      const end = bytes.subarray(0, count).lastIndexOf('\n') + 1;
-      position += end;
-      const lines = bytes.subarray(0, end).toString('utf8').split('\n').slice(0, -1);
-      return lines.map((line) => JSON.parse(line) as RunEvent);
-    } finally {
-      closeSync(handle);
-    }
-  };
-}
-
 /** Seconds until a process has begun to work: a command that needs no more than that. */
 export async function startSeconds({ command: [file, ...first], signal }: Program): Promise<number> {
   const start = performance.now();
@@ -148,6 +128,11 @@ export async function startSeconds({ command: [file, ...first], signal }: Progra
 export interface Game {
   readonly config: string;
   readonly out: string;
+}
+
+/** A game that is to be the same as another, whose lock this is. */
+export interface Repeated extends Game {
+  readonly lock: string;
 }
 
 /** Plays a game without interruption. */
@@ -166,17 +151,17 @@ export async function playWhole(program: Program, { config, out }: Game, onEvent
  */
 export async function playKilled(
   program: Program,
-  { config, out }: Game,
+  { config, out, lock }: Repeated,
   points: readonly KillPoint[],
   onEvent: (event: RunEvent) => void,
 ): Promise<string[]> {
   const order = [...new Set(points.map(({ group }) => group))];
   let left = [...points];
   const died: string[] = [];
-  for (let argv = ['run', '--config', config, '--out', out]; ; argv = ['resume', out]) {
+  for (let argv = ['run', '--config', config, '--out', out, '--lock', lock]; ; argv = ['resume', out]) {
     const killed = await follow(program, argv, out, (event) => {
       onEvent(event);
-      const at = order.indexOf(groupOf(event));
+      const at = order.indexOf(stageKey(event));
       left = left.filter(({ group }) => at < 0 || order.indexOf(group) >= at);
       const [next] = left;
       if (next?.event !== addressOf(event)) return undefined;

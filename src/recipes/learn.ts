@@ -6,7 +6,6 @@ import { mkdir, rm } from 'node:fs/promises';
 import {
   checkpointName,
   dropOlder,
-  type LoadedModel,
   loadTrainerState,
   newestVerified,
   saveTrainerState,
@@ -19,6 +18,7 @@ import { learningRateAt, type Objective, openTrainer, type Trainer } from '../tr
 import { failure, isOutOfMemory, shuffled } from '../util/index.ts';
 import { Interrupted } from './context.ts';
 import { microBatchTokens, reducedTokens, type StepAddress } from './memory.ts';
+import type { Seat } from './rest.ts';
 import { CHECKPOINTS, type Run } from './run.ts';
 import { optimizerOf } from './settings.ts';
 
@@ -29,8 +29,12 @@ export interface Lesson {
   readonly folder: string;
   readonly groups: readonly Group[];
   readonly objective: Objective;
-  /** Peak, if not that of the settings. */
-  readonly learningRate?: number;
+  /** Peak. */
+  readonly learningRate: number;
+  /** Optimizer steps; the last epoch may be cut. */
+  readonly steps: number;
+  /** What progress is shown as, if not as the game's. */
+  readonly label?: string;
   /** Called after every step; whatever it keeps in `memory` is part of the checkpoint. */
   readonly afterStep?: (step: number, steps: number) => Promise<void>;
   readonly memory?: Record<string, number>;
@@ -49,11 +53,8 @@ interface Counters {
 const CHECKPOINT_SHARE = 20;
 
 /** How many optimizer steps a lesson takes. */
-export function stepsOf(
-  groups: number,
-  { batch_size, num_train_epochs }: Pick<Run['settings'], 'batch_size' | 'num_train_epochs'>,
-): number {
-  return Math.ceil(groups / batch_size) * num_train_epochs;
+export function stepsOf(groups: number, epochs: number, { batch_size }: Pick<Run['settings'], 'batch_size'>): number {
+  return Math.ceil(groups / batch_size) * epochs;
 }
 
 /** The batches of an epoch. Neighbours of like length share a micro-batch; the step as a whole is the same. */
@@ -72,13 +73,13 @@ export function batchesOf<T>(
 /** Trains the weights in the engine; on return they are θ_{t+1}. Throws Interrupted after a checkpoint. */
 export async function learn(
   run: Run,
-  { model }: LoadedModel,
+  player: Pick<Seat, 'loaded' | 'tokenizer'>,
   lesson: Lesson,
 ): Promise<{ steps: number; tokens: number }> {
   const { settings, engine, context } = run;
-  const { iteration, groups, objective, learningRate = settings.learning_rate, memory = {} } = lesson;
+  const { model } = player.loaded;
+  const { iteration, groups, objective, learningRate, steps, memory = {} } = lesson;
   const perEpoch = Math.ceil(groups.length / settings.batch_size);
-  const steps = stepsOf(groups.length, settings);
   const folder = run.path(lesson.folder, CHECKPOINTS);
   await mkdir(folder, { recursive: true });
   const trainer = await openTrainer(engine, model, {
@@ -99,8 +100,8 @@ export async function learn(
       'there is only one step, and the warm-up gives it the rate 0: nothing is learned; see warmup_ratio.',
     );
   }
-  const label = iteration === null ? 'fine-tuning' : `iteration ${iteration}: the main player learns`;
-  const progress = context.progress(label, steps - done, 'steps');
+  const usual = iteration === null ? 'fine-tuning' : `iteration ${iteration}: the main player learns`;
+  const progress = context.progress(lesson.label ?? usual, steps - done, 'steps');
   let batches: Group[][] = [];
   let tokens = tokensBefore;
   let lastSave = performance.now();
@@ -146,6 +147,7 @@ export async function learn(
       });
       await lesson.afterStep?.(step + 1, steps);
       progress.advance(1, `loss ${figures.loss.toFixed(4)}`);
+      await run.rest(player, { iteration, stage: 'train', step: step + 1 });
       const pause = (performance.now() - lastSave) / 1000;
       const least = settings.checkpoint_seconds;
       const due = least === 0 || pause >= Math.max(least, CHECKPOINT_SHARE * saveSeconds);

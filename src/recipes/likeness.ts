@@ -2,13 +2,14 @@
  * Whether two run directories hold the same game, file by file in the order of the game, bit for bit. Left out is what
  * may differ: times, where the runs lie, the marks of resumes in the log and the sentences in it.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { LINEAGE_FILE } from '../checkpoint/index.ts';
 import { readJsonLines, readSafetensorsHeader, readTensorF32, type SafetensorsHeader } from '../formats/index.ts';
 import { type RunEvent, readRunLog } from '../report/index.ts';
-import { hashFile, MANIFEST_NAME } from '../util/index.ts';
+import { hashFile, linkedDirectory, MANIFEST_NAME } from '../util/index.ts';
 import { differences, shownValue } from './lock.ts';
+import { BEST } from './run.ts';
 
 /** The first place at which two files differ, with what stands there in either. */
 interface Deviation {
@@ -30,8 +31,9 @@ export interface ComparedFile {
 const WHOLE = 'table, lock, settings';
 
 /** A stage in words, over all attempts at it. */
-export function partOf({ iteration, stage }: Pick<RunEvent, 'iteration' | 'stage'>): string {
+export function partOf({ iteration, stage, baseline }: Pick<RunEvent, 'iteration' | 'stage' | 'baseline'>): string {
   if (stage === null) return WHOLE;
+  if (baseline !== undefined) return `baseline ${baseline}: ${stage}`;
   return iteration === null ? `SFT model: ${stage}` : `iteration ${iteration}: ${stage}`;
 }
 
@@ -44,7 +46,7 @@ export async function compareGames(a: string, b: string): Promise<ComparedFile[]
     const there = (names: readonly string[]) => (names.includes(file) ? 'there' : 'not there');
     const deviation =
       inA.includes(file) && inB.includes(file)
-        ? await compareFiles(join(a, file), join(b, file))
+        ? await (file === BEST ? compareBest(a, b) : compareFiles(join(a, file), join(b, file)))
         : { where: 'the file itself', a: there(inA), b: there(inB) };
     compared.push({ part: partOfFile(file), file, deviation });
   }
@@ -53,17 +55,24 @@ export async function compareGames(a: string, b: string): Promise<ComparedFile[]
 
 const ORDER = ['prepare', 'generate', 'reference', 'train', 'evaluate'];
 
-/** The order of parts in time; what belongs to no stage is last. */
+/** The order of parts in time; controls come behind the game, and what belongs to no stage is last. */
 function rank(part: string): number {
+  if (part.startsWith('baseline ')) return Number.MAX_VALUE;
   const [, iteration = '-1', stage] = /^(?:iteration (\d+)|SFT model): (\w+)$/.exec(part) ?? [];
   return stage === undefined ? Number.POSITIVE_INFINITY : Number(iteration) * ORDER.length + ORDER.indexOf(stage);
 }
 
-/** Names below a run directory, folders included; not the log, claims of processes, and lists of the files beside them. */
+/**
+ * Names below a run directory, folders included; not the log, claims of processes, lists of the files beside them, and
+ * what the link to the best model leads to.
+ */
 async function namesIn(directory: string): Promise<string[]> {
   const names = await readdir(directory, { recursive: true });
   const isLeftOut = (name: string) =>
-    name === 'events.jsonl' || name.startsWith('lock-') || name.split('/').at(-1) === MANIFEST_NAME;
+    name === 'events.jsonl' ||
+    name.startsWith('lock-') ||
+    name.startsWith(`${BEST}/`) ||
+    name.split('/').at(-1) === MANIFEST_NAME;
   return names.map((name) => name.replaceAll('\\', '/')).filter((name) => !isLeftOut(name));
 }
 
@@ -71,16 +80,29 @@ async function namesIn(directory: string): Promise<string[]> {
 const WRITTEN: readonly (readonly [pattern: RegExp, stage: NonNullable<RunEvent['stage']>])[] = [
   [/^(pairs|flagged)\.jsonl$|^logprobs\/sampler/, 'generate'],
   [/^logprobs/, 'reference'],
-  [/^(evaluation|decision)\.json$/, 'evaluate'],
+  [/^(evaluation|decision|temperatures)\.json$/, 'evaluate'],
   [/./, 'train'],
 ];
 
 function partOfFile(file: string): string {
+  const [, baseline, inBaseline] = /^baselines\/([^/]+)\/(?:iteration-\d+\/)?(.+)$/.exec(file) ?? [];
   const [, t, inIteration] = /^(?:rejected\/)?iteration-(\d+)(?:-attempt-\d+)?\/(.+)$/.exec(file) ?? [];
-  const name = inIteration ?? /^(?:baseline|model)\/(.+)$/.exec(file)?.[1];
+  const name = inBaseline ?? inIteration ?? /^(?:baseline|model)\/(.+)$/.exec(file)?.[1];
   if (name === undefined) return WHOLE;
   const [, stage] = WRITTEN.find(([pattern]) => pattern.test(name))!;
-  return partOf({ iteration: t === undefined ? null : Number(t), stage });
+  return partOf({ iteration: t === undefined ? null : Number(t), stage, baseline });
+}
+
+/** The best models must be the same iteration, or the same model outside of both runs. */
+async function compareBest(a: string, b: string): Promise<Deviation | null> {
+  const [inA, inB] = await Promise.all(
+    [a, b].map(async (run) => {
+      const best = await linkedDirectory(join(run, BEST));
+      const inside = relative(await realpath(run), best);
+      return inside.startsWith('..') ? best : inside;
+    }),
+  );
+  return inA === inB ? null : { where: 'where it leads', ...shown(inA, inB) };
 }
 
 async function compareFiles(a: string, b: string): Promise<Deviation | null> {
@@ -108,7 +130,8 @@ async function valuesOf(file: string): Promise<object[]> {
   const text = await readFile(file, 'utf8');
   const { created: _, ...value } = JSON.parse(text, withoutPath) as Record<string, unknown>;
   const { settings } = value;
-  return [settings === undefined ? value : { ...value, settings: { ...(settings as object), out: undefined } }];
+  const elsewhere = { out: undefined, lock: undefined };
+  return [settings === undefined ? value : { ...value, settings: { ...(settings as object), ...elsewhere } }];
 }
 
 function firstDifference(

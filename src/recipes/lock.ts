@@ -11,14 +11,15 @@ import { type EngineInfo, processor } from '../engine/index.ts';
 import { hashTokenizer } from '../tokens/index.ts';
 import { canonicalJson, usageError, VERSION, writeFileAtomic } from '../util/index.ts';
 import { hashInput, rowHashes } from './hashes.ts';
-import { isModule, type SftSettings, type SpinSettings } from './settings.ts';
+import { isModule } from './settings.ts';
+import type { RecordedSettings } from './settings-dpo.ts';
 
 const entries = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
 const nullableHash = z.string().nullable();
 
 const lockSchema = z.strictObject({
   v: z.literal(1),
-  command: z.enum(['run', 'sft', 'probe']),
+  command: z.enum(['run', 'sft', 'dpo', 'probe']),
   model: z.strictObject({
     /** Commit of the Hugging Face repository, where the directory tells: for finding it again, not compared by itself. */
     revision: z.string().nullable(),
@@ -27,6 +28,8 @@ const lockSchema = z.strictObject({
     /** SHA-256 of what decides token ids, the chat template apart. */
     tokenizer: z.string(),
     chat_template: nullableHash,
+    /** The time that a template with a clock writes (tokens/template.ts): that of the first run; null for others. */
+    template_time: z.iso.datetime({ local: true }).nullable().default(null),
   }),
   /** SHA-256 of the files; null for what is not given. */
   data: z.strictObject({
@@ -56,22 +59,32 @@ export type RunLock = z.output<typeof lockSchema>;
 /** What a run stands on, besides its settings and its engine. */
 export type Inputs = Pick<RunLock, 'model' | 'data'>;
 
-const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens'];
+const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens', 'samples_per_prompt'];
 /** Settings that have an entry of their own (paths: by content; the engine: as it was opened), or do not touch the outcome. */
 const ELSEWHERE = new Set([
   ...['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'contamination', 'out', 'lock'],
   ...['seed', 'engine', 'device', 'dtype', 'threads', ...SAMPLER],
-  ...['stop_after', 'checkpoint_seconds', 'preflight', 'minutes'],
+  ...['stop_after', 'checkpoint_seconds', 'preflight', 'baselines', 'minutes'],
 ]);
 
-/** Reads and hashes all that the settings name. @throws usage error or failure naming the file that is wrong */
-export async function readInputs(settings: SpinSettings | SftSettings): Promise<Inputs> {
+/**
+ * Reads and hashes all that the settings name.
+ * @param time that a chat template is to write, if it writes any
+ * @throws usage error or failure naming the file that is wrong
+ */
+export async function readInputs(settings: RecordedSettings, time: string): Promise<Inputs> {
   const { model } = settings;
   const files = await hashModelFiles(model);
   await demandBase(model);
-  const { tokenizer, chatTemplate } = await hashTokenizer(await companionDirectory(model));
+  const { tokenizer, chatTemplate, readsClock } = await hashTokenizer(await companionDirectory(model));
   return {
-    model: { revision: await modelRevision(await baseDirectory(model)), files, tokenizer, chat_template: chatTemplate },
+    model: {
+      revision: await modelRevision(await baseDirectory(model)),
+      files,
+      tokenizer,
+      chat_template: chatTemplate,
+      template_time: readsClock ? time : null,
+    },
     data: {
       ...(await rowHashes(settings)),
       ...(await moduleHashes(settings)),
@@ -79,7 +92,7 @@ export async function readInputs(settings: SpinSettings | SftSettings): Promise<
   };
 }
 
-async function moduleHashes(settings: SpinSettings | SftSettings): Promise<Pick<Inputs['data'], 'scorer' | 'checker'>> {
+async function moduleHashes(settings: RecordedSettings): Promise<Pick<Inputs['data'], 'scorer' | 'checker'>> {
   const scorer = 'scorer' in settings ? settings.scorer : undefined;
   const checker = 'checker' in settings && isModule(settings.checker) ? settings.checker : undefined;
   return {
@@ -92,7 +105,7 @@ async function moduleHashes(settings: SpinSettings | SftSettings): Promise<Pick<
  * A scorer or checker that was changed would give the rest of a run other figures or other pairs.
  * @param path the run's lock; one without a lock was begun by an older version, and is not held to it
  */
-export async function demandModules(path: string, settings: SpinSettings | SftSettings): Promise<void> {
+export async function demandModules(path: string, settings: RecordedSettings): Promise<void> {
   if (!existsSync(path)) return;
   const { data: locked } = await readLock(path);
   const now = await moduleHashes(settings);
@@ -109,9 +122,9 @@ export async function demandModules(path: string, settings: SpinSettings | SftSe
 /** The lock of a run on this machine. */
 export async function lockOf(
   command: RunLock['command'],
-  settings: SpinSettings | SftSettings,
+  settings: RecordedSettings,
   inputs: Inputs,
-  { name, version, device, dtype, threads }: EngineInfo,
+  { gpu, ...engine }: EngineInfo,
 ): Promise<RunLock> {
   const given = (isWanted: (key: string) => boolean) =>
     Object.fromEntries(
@@ -127,7 +140,7 @@ export async function lockOf(
     seed: settings.seed,
     sampler: command !== 'sft' ? given((key) => SAMPLER.includes(key)) : null,
     settings: given((key) => !ELSEWHERE.has(key)),
-    engine: { name, version, device, dtype, threads },
+    engine: { ...engine, ...(gpu ? { gpu: gpu.model, gpu_driver: gpu.driver } : {}) },
     processor: { ...(await processor()) },
     versions: { selfplay: VERSION, node: process.versions.node },
   };

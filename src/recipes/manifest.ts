@@ -4,14 +4,21 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { z } from 'zod';
 import { failure, usageError, writeFileAtomic } from '../util/index.ts';
 import type { EarlierEngine, FrozenEngine } from './engines.ts';
 import type { Hashes } from './hashes.ts';
 import { type ProbeSettings, probeSchema } from './probeSettings.ts';
 import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
+import { type DpoSettings, dpoSchema } from './settings-dpo.ts';
 
 /** The settings of the commands that have a run directory. */
-export type Settings = { readonly run: SpinSettings; readonly sft: SftSettings; readonly probe: ProbeSettings };
+export interface Settings {
+  readonly run: SpinSettings;
+  readonly sft: SftSettings;
+  readonly dpo: DpoSettings;
+  readonly probe: ProbeSettings;
+}
 export type RunCommand = keyof Settings;
 
 export interface Manifest<C extends RunCommand = RunCommand> {
@@ -19,6 +26,8 @@ export interface Manifest<C extends RunCommand = RunCommand> {
   readonly command: C;
   readonly version: string;
   readonly created: string;
+  /** What the chat template writes as the time, in all processes of the run; null where it writes none. */
+  readonly template_time: string | null;
   readonly settings: Settings[C];
   /** Automatic choices, frozen until the user says otherwise. */
   readonly engine: FrozenEngine;
@@ -28,7 +37,12 @@ export interface Manifest<C extends RunCommand = RunCommand> {
   readonly hashes: Pick<Hashes, 'model'> & Partial<Hashes>;
 }
 
-const schemas = { run: spinSchema, sft: sftSchema, probe: probeSchema };
+const schemas: { readonly [C in RunCommand]: z.ZodType<Settings[C]> } = {
+  run: spinSchema,
+  sft: sftSchema,
+  dpo: dpoSchema,
+  probe: probeSchema,
+};
 
 export const MANIFEST = 'manifest.json';
 
@@ -52,8 +66,7 @@ export async function readManifest(directory: string): Promise<Manifest> {
   } catch (cause) {
     throw failure({ what: 'the manifest is not JSON', where: file, fix: 'start a new run', cause });
   }
-  const command = manifest?.command;
-  const schema = command !== undefined && Object.hasOwn(schemas, command) ? schemas[command] : null;
+  const schema = manifest === null ? undefined : schemas[manifest.command];
   const settings = schema?.safeParse(manifest?.settings);
   if (manifest?.v !== 1 || !settings?.success) {
     throw usageError({
@@ -62,7 +75,8 @@ export async function readManifest(directory: string): Promise<Manifest> {
       fix: manifest?.version === undefined ? 'start a new run' : `resume with selfplay ${manifest.version}`,
     });
   }
-  // Runs of the first version say neither why they have their engine nor that they had no other.
+  // Runs of earlier versions do not say why they have their engine, that they had no other, and what their template wrote.
   const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
-  return { ...manifest, settings: settings.data, engine, earlier_engines: manifest.earlier_engines ?? [] };
+  const { earlier_engines = [], template_time = manifest.created.slice(0, 19) } = manifest;
+  return { ...manifest, settings: settings.data, engine, earlier_engines, template_time };
 }

@@ -1,7 +1,7 @@
 /** `selfplay merge`: a whole model from an adapter and its base. */
 import { lineageOf, lineageSentence, MERGE_TOLERANCE, type MergeFigures, mergeAdapter } from '../checkpoint/index.ts';
 import { openEngine } from '../engine/index.ts';
-import { exists, usageError } from '../util/index.ts';
+import { exists, linkedDirectory, usageError } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
 import type { MergeSettings } from './settings.ts';
@@ -12,7 +12,7 @@ export interface MergeOutcome extends MergeFigures {
 
 /** Merges in f32. Throws a failure when the merged model does not compute what the adapter does; then nothing is left. */
 export async function mergeModel(
-  { model, out, ...machine }: MergeSettings,
+  { model: given, out, ...machine }: MergeSettings,
   context: RecipeContext,
 ): Promise<MergeOutcome> {
   if (await exists(out)) {
@@ -22,6 +22,7 @@ export async function mergeModel(
       fix: 'give another --out',
     });
   }
+  const model = await linkedDirectory(given);
   const request = { ...machine, dtype: 'f32', threads: machine.threads, deterministic: false } as const;
   return withEngine(context.openEngine ?? openEngine, request, async (opened) => {
     context.say(engineSentence(frozen(opened)));

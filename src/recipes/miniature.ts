@@ -6,14 +6,15 @@
 import { companionDirectory } from '../checkpoint/index.ts';
 import { openEngine } from '../engine/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { usageError } from '../util/index.ts';
+import { linkedDirectory, usageError } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
-import { bytesOnDisk, type Pace, secondsOf, totalSeconds } from './costs.ts';
 import { withEngine } from './engines.ts';
+import { bytesOnDisk, type Pace, secondsOf, totalSeconds } from './estimate.ts';
 import { FEWEST_ROWS } from './governor.ts';
 import { measurePace } from './pace.ts';
 import { loadPlayer } from './player.ts';
 import { prepareRows, type Row, type Rows } from './rows.ts';
+import { at, type Schedule, valuesOf } from './schedules.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** Seconds that it may take, where fewer train rows can bring it below that. */
@@ -27,6 +28,7 @@ const TEST_ROWS = 2;
 const NEW_TOKENS = 8;
 const ITERATIONS = 2;
 const EPOCHS = 2;
+const SAMPLES = 2;
 const ATTEMPTS = 2;
 const SHARDS = 3;
 const STEPS_PER_EPOCH = 2;
@@ -54,10 +56,13 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
   }
   // A game from its beginning to its end, also where the user's enters later or stops earlier.
   const { lock: _, out: __, pairs: ___, replay_pairs: ____, stop_after: _____, sample, ...others } = given;
-  const limit = Math.min(given.limit ?? Number.POSITIVE_INFINITY, sample ?? Number.POSITIVE_INFINITY, TRAIN_ROWS[0]!);
+  const limit = Math.min(given.limit ?? Number.POSITIVE_INFINITY, ...valuesOf(sample ?? []), TRAIN_ROWS[0]!);
   const settings: SpinSettings = {
     ...others,
+    model: await linkedDirectory(given.model),
     start_iteration: 0,
+    // They are learned and judged as the game is.
+    baselines: [],
     limit,
     max_new_tokens: Math.min(given.max_new_tokens, NEW_TOKENS),
   };
@@ -86,6 +91,7 @@ function cutTo(settings: SpinSettings, { test, train }: Rows, n: number, dev: nu
   const batch = Math.max(1, Math.ceil(n / STEPS_PER_EPOCH));
   const shard = Math.max(1, Math.ceil(n / SHARDS));
   const pair = meanOf(train, ({ promptIds }) => promptIds.length) + 2 * settings.max_new_tokens;
+  const atMost = (most: number, schedule: Schedule) => valuesOf(schedule).map((value) => Math.min(value, most));
   return {
     ...settings,
     preflight: false,
@@ -95,7 +101,8 @@ function cutTo(settings: SpinSettings, { test, train }: Rows, n: number, dev: nu
     test_size: Math.min(test.length, TEST_ROWS),
     // Few new tokens cut most answers: that must not leave the game without pairs.
     drop: settings.drop.filter((reason) => reason !== 'truncated'),
-    num_train_epochs: Math.min(settings.num_train_epochs, EPOCHS),
+    num_train_epochs: atMost(EPOCHS, settings.num_train_epochs),
+    samples_per_prompt: atMost(SAMPLES, settings.samples_per_prompt),
     max_attempts: Math.min(settings.max_attempts, ATTEMPTS),
     shard_size: shard,
     batch_size: batch,
@@ -113,7 +120,7 @@ function secondsFor(cut: SpinSettings, { train, dev, test }: Rows, pace: Pace): 
   const game = secondsOf(
     cut,
     {
-      train: cut.limit!,
+      pairsAt: (t) => cut.limit! * at(cut.samples_per_prompt, t),
       heldOut: cut.dev_size! + cut.test_size!,
       kept: 1,
       prompt: meanOf(rows, ({ promptIds }) => promptIds.length),

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import type { LoadedModel } from '../checkpoint/index.ts';
 import type { Checker } from '../evaluation/index.ts';
-import { type CompletionGenerator, openGenerator, type Sampling } from '../generation/index.ts';
+import { type CompletionGenerator, type GenerationRequest, openGenerator, type Sampling } from '../generation/index.ts';
 import { type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { mixedReference, openScorer, type Scorer } from '../training/index.ts';
@@ -16,7 +16,8 @@ import { loadPlayer } from './player.ts';
 import { readLogProbs, readPairs, readSamples, type TextCompletion, writeLogProbs, writeSamples } from './records.ts';
 import type { Row } from './rows.ts';
 import { iterationName, type Run, stageKey } from './run.ts';
-import { judgeEntries, pairRecord, reportPairs, writeEntries } from './verdicts.ts';
+import { at } from './schedules.ts';
+import { judgeEntries, pairRecord, reportPairs, writeEntries, writtenTokens } from './verdicts.ts';
 
 /** A thing being played with: the model in the engine and its tokenizer. */
 export interface Player {
@@ -37,7 +38,7 @@ export async function stage<T extends { counts: Record<string, number> }>(
   body: () => Promise<T>,
 ): Promise<T> {
   const attempt = at.iteration === null ? null : (run.attempts.get(at.iteration) ?? 0);
-  if (run.finished.has(stageKey({ ...at, attempt }))) return body();
+  if (run.finished.has(stageKey({ ...at, attempt, baseline: run.baseline }))) return body();
   await run.emit({ ...at, type: 'stage.started' });
   const start = performance.now();
   const result = await body();
@@ -46,7 +47,7 @@ export async function stage<T extends { counts: Record<string, number> }>(
 }
 
 /**
- * y' ~ p_θt(·|x) for every row of train; then pairs.jsonl with the reasons for pairs that are left out, and
+ * `samples_per_prompt` answers y' ~ p_θt(·|x) to every row of train, each a pair with the human answer; then pairs.jsonl with the reasons for pairs that are left out, and
  * flagged.jsonl, which lists these pairs and those that were kept in spite of a reason.
  */
 export async function samplePairs(
@@ -58,20 +59,28 @@ export async function samplePairs(
 ): Promise<Pair[]> {
   const file = run.path(iterationName(t), 'pairs.jsonl');
   const { settings } = run;
+  const rest = () => run.rest({ loaded, tokenizer }, { iteration: t, stage: 'generate' });
   const folder = run.path(iterationName(t), 'samples');
   if (existsSync(file)) {
     await rm(folder, { recursive: true, force: true });
     return readPairs(file);
   }
   await mkdir(folder, { recursive: true });
-  const shards = inShards(rows, settings.shard_size);
-  const sampling: Sampling = { temperature: settings.temperature, topK: settings.top_k, topP: settings.top_p };
-  const progress = run.context.progress(`iteration ${t}: the opponent answers`, rows.length, 'prompts');
+  const sampling: Sampling = {
+    temperature: at(settings.temperature, t),
+    topK: at(settings.top_k, t),
+    topP: at(settings.top_p, t),
+  };
+  const perPrompt = at(settings.samples_per_prompt, t);
+  const asked = rows.flatMap((row) => Array.from({ length: perPrompt }, (_, sample) => ({ row, sample })));
+  const progress = run.context.progress(`iteration ${t}: the opponent answers`, asked.length, 'answers');
+  const shards = inShards(asked, settings.shard_size * perPrompt);
   let generator: CompletionGenerator | undefined;
   const samples: TextCompletion[] = [];
   const { entries } = await stage(run, { iteration: t, stage: 'generate' }, async () => {
     try {
       for (const [i, shard] of shards.entries()) {
+        await rest();
         run.checkSignal();
         const shardFile = `${folder}/${shardName(i)}.jsonl`;
         let done = await readSamples(shardFile);
@@ -85,9 +94,12 @@ export async function samplePairs(
             run,
             generator,
             tokenizer,
-            shard,
+            shard.map(({ row: { id, promptIds }, sample }) => ({ id, sample, promptIds })),
             { iteration: t, seed: settings.seed },
-            progress.advance,
+            (count) => {
+              progress.advance(count);
+              return rest();
+            },
           );
           const seconds = (performance.now() - start) / 1000;
           const counts = { rows: done.length, tokens: done.reduce((n, { ids }) => n + ids.length, 0) };
@@ -109,7 +121,7 @@ export async function samplePairs(
       progress.done();
       await generator?.dispose();
     }
-    const records = rows.map((row, i) => ({ line: row.line, record: pairRecord(row, samples[i]!, t) }));
+    const records = asked.map(({ row }, i) => ({ line: row.line, record: pairRecord(row, samples[i]!, t) }));
     const entries = await judgeEntries(settings, loaded.model, checker, records);
     const tokens = samples.reduce((n, { ids }) => n + ids.length, 0);
     const cut = samples.filter(({ finish }) => finish === 'length').length;
@@ -120,7 +132,7 @@ export async function samplePairs(
       `Iteration ${t}: ${samples.length} answers of ${(tokens / Math.max(1, samples.length)).toFixed(1)} tokens, ` +
         `${cut} cut at ${settings.max_new_tokens}`,
     );
-    return { counts: { rows: samples.length, tokens }, entries };
+    return { counts: { rows: samples.length, tokens, computed: writtenTokens(entries) }, entries };
   });
 
   await mkdir(run.path(iterationName(t), 'logprobs'), { recursive: true });
@@ -130,26 +142,23 @@ export async function samplePairs(
   return readPairs(file);
 }
 
-/** One answer per row, with its text. Interrupted when the run is asked to stop. */
+/** One answer per request, with its text. It goes on when `onRow` resolves. Interrupted when the run is asked to stop. */
 export async function completions(
   run: Pick<Run<'run'>, 'context' | 'checkSignal'> & { readonly settings: { readonly max_new_tokens: number } },
   generator: CompletionGenerator,
   tokenizer: ChatTokenizer,
-  rows: readonly { readonly id: string; readonly promptIds: Int32Array }[],
+  rows: readonly GenerationRequest[],
   address: { readonly iteration: number; readonly seed: number },
-  onRow: (count: number) => void,
+  onRow: (count: number) => void | Promise<void>,
 ): Promise<TextCompletion[]> {
   try {
-    const answers = await generator.generate(
-      rows.map(({ id, promptIds }) => ({ id, promptIds })),
-      {
-        ...address,
-        maxNewTokens: run.settings.max_new_tokens,
-        endIds: tokenizer.endIds,
-        signal: run.context.signal,
-        onCompletion: () => onRow(1),
-      },
-    );
+    const answers = await generator.generate(rows, {
+      ...address,
+      maxNewTokens: run.settings.max_new_tokens,
+      endIds: tokenizer.endIds,
+      signal: run.context.signal,
+      onCompletion: () => onRow(1),
+    });
     return answers.map((answer) => ({ ...answer, text: tokenizer.decode(answer.ids) }));
   } catch (error) {
     run.checkSignal();
@@ -161,10 +170,21 @@ const sampleName = ({ id, sample }: { id: string; sample: number }) => `${id}/${
 const answerName = (pair: Pair, role: 'real' | 'generated') => `${role}/${pair.iteration}/${sampleName(pair)}`;
 
 /** log p_θt of the opponent's answers as its sampler gave them. */
-const samplerFile = (run: Run<'run'>, t: number) => run.path(iterationName(t), 'logprobs', 'sampler.safetensors');
+const samplerFile = (run: Run, t: number) => run.path(iterationName(t), 'logprobs', 'sampler.safetensors');
 
 /** Answers of a pair that the scoring pass scores. */
 type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
+const BOTH = () => ['real', 'generated'] as const;
+
+/** The answers of a pair that are scored, as they are packed. */
+const scoredGroup = (pair: Pair, roles: Roles): Group => ({
+  promptIds: pair.promptIds,
+  responses: roles(pair).map((role) => ({ ids: pair[role] })),
+});
+
+/** Tokens that go through the model. */
+const scoredTokens = (pairs: readonly Pair[], roles: Roles) =>
+  pairs.reduce((n, pair) => n + packedLength(scoredGroup(pair, roles)), 0);
 
 /**
  * log p_θt of both answers of every pair, under the opponent θt that is in the engine.
@@ -180,8 +200,8 @@ type Roles = (pair: Pair) => readonly ('real' | 'generated')[];
  * With reference_alpha the log-probs are mixed with those under the SFT model θ_0.
  */
 export async function scoreUnderOpponent(
-  run: Run<'run'>,
-  { loaded }: Player,
+  run: Run<'run' | 'dpo'>,
+  player: Player,
   pairs: readonly Pair[],
   t: number,
   opponent: string,
@@ -192,19 +212,20 @@ export async function scoreUnderOpponent(
   await mkdir(folder, { recursive: true });
   const fromSampler = inFull ? await readLogProbs(samplerFile(run, t)) : null;
   const isSampled = (pair: Pair) => fromSampler !== null && pair.iteration === t;
-  const roles: Roles = (pair) => (isSampled(pair) ? ['real'] : ['real', 'generated']);
+  const roles: Roles = (pair) => (isSampled(pair) ? ['real'] : BOTH());
   const first = { iteration: t, epoch: 0 };
   const batches = inFull ? [] : batchesOf(pairs, (pair) => packedLength(pairGroup(pair)), settings, first);
   const shards = inFull
     ? inShards(pairs, settings.shard_size).map((shard) => [shard])
     : inShards(batches, Math.max(1, Math.floor(settings.shard_size / settings.batch_size)));
   // At iteration 0 the opponent is the base model.
-  const alpha = t === 0 ? 0 : (settings.reference_alpha ?? 0);
+  const alpha = t > 0 && 'reference_alpha' in settings ? (settings.reference_alpha ?? 0) : 0;
   const { scores, base } = await stage(run, { iteration: t, stage: 'reference' }, async () => {
-    const open = () => openScorer(run.engine, loaded.model);
-    const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the opponent', open });
-    const base = alpha === 0 ? undefined : await scoreUnderBase(run, loaded, t, shards);
-    return { counts: { pairs: pairs.length }, scores, base };
+    const open = () => openScorer(run.engine, player.loaded.model);
+    const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the opponent', open, player });
+    const base = alpha === 0 ? undefined : await scoreUnderBase(run, player.loaded, t, shards);
+    const tokens = scoredTokens(pairs, roles) + (base ? scoredTokens(pairs, BOTH) : 0);
+    return { counts: { pairs: pairs.length, tokens }, scores, base };
   });
   const reference = (pair: Pair, role: 'real' | 'generated'): Float32Array => {
     const name = answerName(pair, role);
@@ -220,7 +241,7 @@ export async function scoreUnderOpponent(
 
 /** log p_θ0 of both answers of every pair. The base model takes the opponent's place in the engine and gives it back. */
 async function scoreUnderBase(
-  run: Run<'run'>,
+  run: Run,
   opponent: LoadedModel,
   t: number,
   shards: readonly (readonly Pair[][])[],
@@ -232,15 +253,14 @@ async function scoreUnderBase(
     replaced = true;
     return openScorer(run.engine, (await loadPlayer(run.engine, run.settings, run.settings.model)).model);
   };
-  const roles: Roles = () => ['real', 'generated'];
-  const scores = await scoreShards(run, t, { shards, roles, folder, whose: 'the SFT model', open });
+  const scores = await scoreShards(run, t, { shards, roles: BOTH, folder, whose: 'the SFT model', open });
   if (replaced) await loadPlayer(run.engine, run.settings, opponent.dir);
   return scores;
 }
 
 /** Log-probs by answer, in shards of batches. A shard on disk is not computed again; without others no scorer is opened. */
 async function scoreShards(
-  run: Run<'run'>,
+  run: Run,
   t: number,
   work: {
     readonly shards: readonly (readonly Pair[][])[];
@@ -248,9 +268,11 @@ async function scoreShards(
     readonly folder: string;
     readonly whose: string;
     readonly open: () => Promise<Scorer>;
+    /** Who is in the engine from the first shard to the last; without it there is no safe point here. */
+    readonly player?: Player;
   },
 ): Promise<Map<string, Float32Array>> {
-  const { shards, roles, folder, whose, open } = work;
+  const { shards, roles, folder, whose, open, player } = work;
   const pairsOf = (shard: readonly Pair[][]) => shard.reduce((n, { length }) => n + length, 0);
   const total = shards.reduce((n, shard) => n + pairsOf(shard), 0);
   const budget = microBatchTokens(run.settings.micro_batch_tokens, run.reductions, { iteration: t, step: 1 });
@@ -259,6 +281,7 @@ async function scoreShards(
   const scores = new Map<string, Float32Array>();
   try {
     for (const [i, shard] of shards.entries()) {
+      if (player) await run.rest(player, { iteration: t, stage: 'reference' });
       run.checkSignal();
       const file = `${folder}/${shardName(i)}.safetensors`;
       const count = pairsOf(shard);
@@ -301,10 +324,7 @@ async function scoreBatch(
   budget: number,
   onBatch: (count: number) => void,
 ): Promise<[string, Float32Array][]> {
-  const groups: Group[] = pairs.map((pair) => ({
-    promptIds: pair.promptIds,
-    responses: roles(pair).map((role) => ({ ids: pair[role] })),
-  }));
+  const groups = pairs.map((pair) => scoredGroup(pair, roles));
   const scores = await scorer.score(groups, budget, onBatch);
   return pairs.flatMap((pair, i) =>
     roles(pair).map((role, j): [string, Float32Array] => [answerName(pair, role), scores[i]![j]!]),

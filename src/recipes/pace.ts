@@ -8,10 +8,11 @@ import { gameSampling, openGenerator } from '../generation/index.ts';
 import { packedLength } from '../pairs/index.ts';
 import { openTrainer } from '../training/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
-import type { Pace } from './costs.ts';
+import type { Pace } from './estimate.ts';
 import { trainerTensors } from './learn.ts';
 import type { Player } from './opponent.ts';
 import type { Row } from './rows.ts';
+import { at } from './schedules.ts';
 import { optimizerOf, type SpinSettings } from './settings.ts';
 
 /** Rows that are measured. */
@@ -51,7 +52,7 @@ export async function measurePace(
     promptIds,
     responses: [{ ids: responseIds.slice(0, 2 * maxNewTokens) }],
   }));
-  await trainer.step(groups, 1, settings.learning_rate);
+  await trainer.step(groups, 1, at(settings.learning_rate, 0));
   const learn = lap() / groups.reduce((n, group) => n + packedLength(group), 0);
   const directory = await mkdtemp(join(tmpdir(), 'selfplay-pace-'));
   try {

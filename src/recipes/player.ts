@@ -2,6 +2,7 @@
 import { type LoadedModel, lineageOf, lineageSentence, loadModel } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { trainable } from '../models/index.ts';
+import { parameterCount } from '../training/index.ts';
 import type { Run } from './run.ts';
 import { adapterOf } from './settings.ts';
 
@@ -10,8 +11,8 @@ export function loadPlayer(engine: Engine, settings: Run['settings'], dir: strin
   return loadModel(engine, dir, dir === settings.model ? adapterOf(settings) : undefined);
 }
 
-const million = (parameters: readonly { readonly shape: readonly number[] }[]) =>
-  (parameters.reduce((n, { shape }) => n + shape.reduce((a, b) => a * b, 1), 0) / 1e6).toPrecision(3);
+const million = (parameters: LoadedModel['model']['parameters']) =>
+  (parameterCount({ parameters }) / 1e6).toPrecision(3);
 
 /** "llama, 135 million parameters", and how many of them are learned where that is not all. */
 export function modelInWords({ model, adapter }: LoadedModel): string {

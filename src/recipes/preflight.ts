@@ -17,13 +17,14 @@ import { type Group, packedLength, pairGroup } from '../pairs/index.ts';
 import type { ChatTokenizer, MaskPiece } from '../tokens/index.ts';
 import { type Objective, openScorer, startOf } from '../training/index.ts';
 import { exists, failure, SelfplayError } from '../util/index.ts';
-import { bytesNeeded, type GameSeconds, secondsOf, totalSeconds, type Work } from './costs.ts';
 import { type Drawn, type DrawTools, openDraw } from './draw.ts';
+import { bytesNeeded, type GameSeconds, secondsOf, totalSeconds, type Work } from './estimate.ts';
 import type { Player } from './opponent.ts';
 import { pairOf } from './records.ts';
 import { rehearse } from './rehearsal.ts';
 import type { Rows } from './rows.ts';
-import { lossOf } from './settings.ts';
+import { at } from './schedules.ts';
+import { lossOf, type SpinSettings } from './settings.ts';
 import { type GroupOf, type SignalTest, scoreGroups, signalTest } from './signal.ts';
 
 /** preflight.json */
@@ -61,9 +62,10 @@ export async function inspect(
   const look = <K extends CheckName>(name: K, facts: PreflightFacts[K]) => void checks.push(checkOf(name, facts));
   const objective = {
     kind: 'spin',
-    beta: settings.beta,
+    beta: at(settings.beta, settings.start_iteration),
     // The game's own part: with SFT beside it there would always be a direction.
     sftWeight: 0,
+    // Of pairs alone: where the loss looks at the answers of iteration 0 as well, that part is left out.
     loss: lossOf(settings, 0),
   } as const satisfies Objective;
   const draw = await openDraw(tools, player, rows, checker);
@@ -86,7 +88,7 @@ export async function inspect(
   const longest = longestPair(rows, few, settings.max_new_tokens, loaded.model.contextLength);
   const rehearsal = await rehearse(tools, player, objective, { longest, usual });
 
-  const work = workOf(rows, few, draw.available);
+  const work = workOf(settings, rows, few, draw.available);
   const sampling = draw.pace();
   const estimate =
     rehearsal.pace &&
@@ -106,8 +108,8 @@ export async function inspect(
     if (more.length > few.length) drawn = more;
   }
   if (signal) {
-    look('start', { loss: signal.loss, expected: startOf(objective.loss, settings.beta) });
-    look('margins', startOf(objective.loss, settings.beta) === null ? null : signal.margins);
+    look('start', { loss: signal.loss, expected: startOf(objective.loss, objective.beta) });
+    look('margins', startOf(objective.loss, objective.beta) === null ? null : signal.margins);
     look('signal', signal.facts);
   } else if (rehearsal.pace) look('signal', null);
   look('foreign', foreignOf(scored, few));
@@ -225,10 +227,19 @@ function longestPair({ train }: Rows, drawn: readonly Drawn[], limit: number, co
   return groups.reduce((a, b) => (packedLength(b) > packedLength(a) ? b : a));
 }
 
-function workOf({ train, dev, test }: Rows, drawn: readonly Drawn[], available: number): Work {
+function workOf(
+  { pairs, start_iteration: first, samples_per_prompt }: SpinSettings,
+  { train, trainAt, dev, test }: Rows,
+  drawn: readonly Drawn[],
+  available: number,
+): Work {
   const mean = (of: (one: Drawn) => number) => drawn.reduce((sum, one) => sum + of(one), 0) / drawn.length;
   return {
-    train: Math.max(train.length, available),
+    // Pairs from a file: their number is known of the first iteration, and taken for that of those before it without data.
+    pairsAt: (t) =>
+      train.length === 0 || (t === first && pairs !== undefined)
+        ? available
+        : trainAt(t).length * at(samples_per_prompt, t),
     heldOut: dev.length + test.length,
     kept: mean(({ record }) => (record.excluded === null ? 1 : 0)),
     prompt: mean(({ record }) => record.promptIds.length),

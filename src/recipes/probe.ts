@@ -9,11 +9,12 @@
 import { mkdir } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory } from '../checkpoint/index.ts';
 import { decide, loadChecker, type Ranked, rankTrials } from '../evaluation/index.ts';
-import { pairGroup, type ScoredPair } from '../pairs/index.ts';
+import type { Group } from '../pairs/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { exists, shuffled, usageError, writeFileAtomic } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
 import { canGovern, FEWEST_ROWS, readingsOf } from './governor.ts';
+import { groupsOf } from './groups.ts';
 import { figuresOf, type Judged, judge, readJudgement, scorersFor, writeJudgement } from './judge.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
@@ -23,6 +24,7 @@ import { configOf, type ProbeReport, type Setting, type TrialReport, wordsOf } f
 import type { ProbeSettings } from './probeSettings.ts';
 import { prepareRows, type Row } from './rows.ts';
 import { iterationName, type Run, startRun, trialName } from './run.ts';
+import { at } from './schedules.ts';
 import { lossOf } from './settings.ts';
 
 const REPORT = 'probe.json';
@@ -43,11 +45,11 @@ export async function tryAll(run: Run<'probe'>): Promise<RunOutcome> {
   const { settings, engine } = run;
   if (settings.data === undefined) throw usageError({ what: 'data is missing', fix: 'give --data' });
   const checker = await loadChecker(settings.checker);
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model), run.templateTime);
   const player: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
   const hash = await hashModelDirectory(settings.model);
   // The test rows are cut off as a run would cut them, and forgotten.
-  const { train, dev, notes } = await prepareRows(settings, tokenizer, player.loaded.model);
+  const { trainAt, dev, notes } = await prepareRows(settings, tokenizer, player.loaded.model);
   if (!canGovern(dev)) {
     throw usageError({
       what: `${dev.length} dev rows are too few to compare trials on: at least ${FEWEST_ROWS} are needed`,
@@ -55,7 +57,7 @@ export async function tryAll(run: Run<'probe'>): Promise<RunOutcome> {
     });
   }
   for (const note of notes) await run.say(note);
-  const few = shuffled(train, settings.seed, 'probe').slice(0, settings.rows);
+  const few = shuffled(trainAt(0), settings.seed, 'probe').slice(0, settings.rows);
   const all = trialsOf(settings);
   await run.say(
     `Probing ${settings.model} (${modelInWords(player.loaded)}) with ${all.length} trials on ${few.length} prompts, judged on ` +
@@ -68,14 +70,15 @@ export async function tryAll(run: Run<'probe'>): Promise<RunOutcome> {
   const game: Run<'run'> = { ...run };
   const fresh = await samplePairs(game, player, few, 0, checker);
   const pairs = await scoreUnderOpponent(game, player, fresh, 0, hash);
-  if (pairs.length === 0) {
+  const { groups } = await groupsOf(game, pairs, 0);
+  if (groups.length === 0) {
     throw usageError({
       what: 'no pair is left to learn from',
       where: run.path(iterationName(0), 'flagged.jsonl'),
       fix: 'see there why; give more --rows, or a looser --drop or --checker',
     });
   }
-  const steps = stepsOf(pairs.length, settings);
+  const steps = stepsOf(groups.length, at(settings.num_train_epochs, 0), settings);
   if (steps < FEWEST_STEPS) {
     await run.warn(`a trial has only ${steps} step(s): more --rows, or a smaller --batch-size, say more about a game.`);
   }
@@ -91,7 +94,7 @@ export async function tryAll(run: Run<'probe'>): Promise<RunOutcome> {
       continue;
     }
     const start = secondsSoFar();
-    judged.push({ ...setting, dev: await tryOne(run, player, { pairs, dev, base }, n, setting) });
+    judged.push({ ...setting, dev: await tryOne(run, player, { groups, steps, dev, base }, n, setting) });
     if (!isDone) longest = Math.max(longest ?? 0, secondsSoFar() - start);
   }
   const report = reportOf({ hash, rows: few.length, dev, steps, base, judged, untried, seed: settings.seed });
@@ -116,15 +119,19 @@ export function trialsOf({ rates, betas, losses, loss, seed }: ProbeSettings): S
   return shuffled(grid, seed, 'probe trials');
 }
 
+/** What all trials have in common. */
+interface Material {
+  readonly groups: readonly Group[];
+  readonly steps: number;
+  readonly dev: readonly Row[];
+  readonly base: Judged[];
+}
+
 /** One iteration with a setting; the dev rows under what came of it. */
 async function tryOne(
   run: Run<'probe'>,
   player: Player,
-  {
-    pairs,
-    dev,
-    base,
-  }: { readonly pairs: readonly ScoredPair[]; readonly dev: readonly Row[]; readonly base: Judged[] },
+  { groups, steps, dev, base }: Material,
   n: number,
   setting: Setting,
 ): Promise<Judged[]> {
@@ -143,13 +150,18 @@ async function tryOne(
   const loaded = await loadPlayer(engine, settings, settings.model);
   const loss = lossOf({ ...settings, loss: name }, 0);
   await stage(run, { iteration: 0, stage: 'train' }, async () => ({
-    counts: await learn(run, loaded, {
-      iteration: 0,
-      folder,
-      groups: pairs.map((pair) => pairGroup(pair)),
-      objective: { kind: 'spin', beta, sftWeight: settings.sft_weight, loss },
-      learningRate,
-    }),
+    counts: await learn(
+      run,
+      { ...player, loaded },
+      {
+        iteration: 0,
+        folder,
+        groups,
+        objective: { kind: 'spin', beta, sftWeight: settings.sft_weight, loss },
+        learningRate,
+        steps,
+      },
+    ),
   }));
   const judged = await judgeOnDev(run, { ...player, loaded }, dev, {
     folder,
@@ -175,7 +187,12 @@ async function judgeOnDev(
   await mkdir(run.path(folder), { recursive: true });
   const scorers = await scorersFor(dev, run.settings.scorer);
   const { judged } = await stage(run, { iteration, stage: 'evaluate' }, async () => {
-    const judged = await judge(run, player, dev, scorers, { label, beta, ...(before ? { before } : {}) });
+    const judged = await judge(run, player, dev, scorers, {
+      label,
+      beta,
+      rest: () => run.rest(player, { iteration, stage: 'evaluate' }),
+      ...(before ? { before } : {}),
+    });
     await run.emit({
       iteration,
       stage: 'evaluate',

@@ -5,9 +5,12 @@ import { spinSchema } from './settings.ts';
 
 const positive = z.number().positive();
 
+/** What is tried one after the other; a single value is a list of one. */
+const several = z.union([positive, z.array(positive).min(1)]).transform((given) => [given].flat());
+
 const trials = {
-  rates: z.array(positive).min(1).default([5e-7, 5e-6, 5e-5]).describe('Learning rates to try'),
-  betas: z.array(positive).min(1).default([0.1, 1]).describe('Values of β to try'),
+  rates: several.prefault([5e-7, 5e-6, 5e-5]).describe('Learning rate to try'),
+  betas: several.prefault([0.1, 1]).describe('Value of β to try'),
   losses: z.array(z.enum(lossNames)).min(1).optional().describe('Losses to try (default: the one of loss)'),
   rows: z.int().min(2).default(256).describe('Train rows of every trial, drawn by the seed'),
   minutes: positive

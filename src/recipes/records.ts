@@ -47,7 +47,7 @@ export async function readSamples(file: string): Promise<TextCompletion[] | null
   if (!existsSync(file)) return null;
   const samples: TextCompletion[] = [];
   for await (const { value } of readJsonLines(file)) {
-    const line = value as SampleLine;
+    const { v: _, ...line } = value as SampleLine;
     samples.push({ ...line, ids: Int32Array.from(line.ids), logProbs: decodeFloats(line.logProbs) });
   }
   return samples;
@@ -116,6 +116,8 @@ export function pairOf({ id, promptIds, responses: [real, generated] }: PairReco
 export interface FlaggedRecord {
   readonly v: 1;
   readonly id: string;
+  /** Number of the generated answer among those to this row, from 0. */
+  readonly sample: number;
   /** Line of the file that the pair's row is from, from 1. */
   readonly line: number;
   readonly prompt: readonly Message[];

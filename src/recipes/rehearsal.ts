@@ -2,8 +2,8 @@
 import { type Group, packedLength, splitByTokens } from '../pairs/index.ts';
 import { type Objective, openTrainer } from '../training/index.ts';
 import { isOutOfMemory } from '../util/index.ts';
-import type { Pace } from './costs.ts';
 import type { DrawTools } from './draw.ts';
+import type { Pace } from './estimate.ts';
 import { reducedTokens } from './memory.ts';
 import type { Player } from './opponent.ts';
 import { optimizerOf } from './settings.ts';

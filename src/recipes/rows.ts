@@ -4,8 +4,10 @@
  */
 import { type Example, type Overlap, promptOverlaps, readExamples, splitExamples, take } from '../data/index.ts';
 import type { LanguageModel } from '../models/index.ts';
+import type { Group } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { SelfplayError, usageError } from '../util/index.ts';
+import { at, valuesOf } from './schedules.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** An example with its ids; `responseIds` ends with the only end id. */
@@ -13,6 +15,9 @@ export interface Row extends Example {
   readonly promptIds: Int32Array;
   readonly responseIds: Int32Array;
 }
+
+/** A row as plain SFT learns it. */
+export const asGroup = ({ promptIds, responseIds }: Row): Group => ({ promptIds, responses: [{ ids: responseIds }] });
 
 /** Prompts that should be news to the model. */
 export interface HeldOut {
@@ -28,8 +33,10 @@ interface Comparison extends HeldOut {
 }
 
 export interface Rows {
-  /** The game is played on these. */
+  /** The game is played on these; of a `sample` that differs between iterations on those of the largest. */
   readonly train: Row[];
+  /** Those that iteration t is played on: a smaller sample is part of a larger one. */
+  readonly trainAt: (t: number) => readonly Row[];
   /** Choices are made on these. */
   readonly dev: Row[];
   /** The table shows these, and nothing is chosen by them. */
@@ -45,12 +52,16 @@ export interface Rows {
 interface Encoded<R = Row> {
   readonly rows: R[];
   readonly skipped: string[];
+  /** How many are left out for being longer than the user wants them: no fault of theirs. */
+  readonly long?: number;
 }
 
 /** Share of rows that may be unusable before the file is refused. */
 const MAX_SKIPPED = 0.05;
+/** Skipped rows that are named one by one. */
+const SHOWN_SKIPPED = 3;
 /** Rows of a held-out split, unless the user says: a tenth of the rows, and at most as many. */
-const HELD_OUT = 100;
+export const HELD_OUT = 100;
 
 type RowSettings = { readonly data?: string | undefined } & Pick<
   SpinSettings,
@@ -65,10 +76,14 @@ type RowSettings = { readonly data?: string | undefined } & Pick<
   | 'contaminated'
   | 'seed'
   | 'max_length'
+  | 'max_prompt_length'
 >;
 
 /** Columns that the user named, if any. */
-export function columnsOf({ prompt_column, response_column }: Pick<SpinSettings, 'prompt_column' | 'response_column'>) {
+export function columnsOf({
+  prompt_column,
+  response_column,
+}: Partial<Pick<SpinSettings, 'prompt_column' | 'response_column'>>) {
   if (prompt_column === undefined && response_column === undefined) return {};
   if (prompt_column === undefined || response_column === undefined) {
     throw usageError({
@@ -111,10 +126,9 @@ async function rowsOf(
     { name: 'test', file: settings.eval_data ?? settings.data, examples: test },
     ...(await namedRows(settings)),
   ];
-  const { chosen: train, ...comparison } = chooseRows(splits.train, heldOut, settings);
+  const { chosen: train, ofSample, ...comparison } = chooseRows(splits.train, heldOut, settings);
 
-  const encode = (examples: readonly Example[], file: string) =>
-    encodeRows(examples, file, tokenizer, model, settings.max_length);
+  const encode = (examples: readonly Example[], file: string) => encodeRows(examples, file, tokenizer, model, settings);
   const encoded = {
     train: encode(train, settings.data),
     dev: encode(splits.dev, settings.data),
@@ -125,10 +139,12 @@ async function rowsOf(
   refuseUnusable(inside, settings.data);
   if (settings.eval_data !== undefined) refuseUnusable([encoded.test], settings.eval_data);
   if (encoded.train.rows.length === 0) {
+    const why = encoded.train.skipped.length > 0 ? `:\n  ${encoded.train.skipped.join('\n  ')}` : '';
+    const long = encoded.train.long > 0 ? `; ${encoded.train.long} are longer than ${longestInWords(settings)}` : '';
     throw usageError({
-      what: `none of the ${train.length} rows to train on can be used:\n  ${encoded.train.skipped.join('\n  ')}`,
+      what: `none of the ${train.length} rows to train on can be used${long}${why}`,
       where: settings.data,
-      fix: 'mend or remove these rows, or ask for more',
+      fix: 'mend or remove these rows, or ask for more or longer ones',
     });
   }
   const notes = [
@@ -139,30 +155,56 @@ async function rowsOf(
   ];
   const unseen = Math.max(0, dataset.skipped.length - 3) + Math.max(0, skipped.length - 3);
   if (unseen > 0) notes.push(`skipped ${unseen} more rows`);
+  const long = encoded.train.long + encoded.dev.long + encoded.test.long;
+  if (long > 0) notes.push(`left out ${long} rows that are longer than ${longestInWords(settings)}`);
   const rows = { train: encoded.train.rows, dev: encoded.dev.rows, test: encoded.test.rows };
-  return { ...rows, notes, ...comparison };
+  const trainAt = (t: number): readonly Row[] => {
+    if (settings.sample === undefined || typeof settings.sample === 'number') return rows.train;
+    const ids = new Set(ofSample(at(settings.sample, t)).map(({ id }) => id));
+    return rows.train.filter(({ id }) => ids.has(id));
+  };
+  return { ...rows, trainAt, notes, ...comparison };
+}
+
+/** The limits that the user gave. */
+function longestInWords({ max_length, max_prompt_length }: RowSettings): string {
+  const limits = [
+    ...(max_length === undefined ? [] : [`max_length (${max_length})`]),
+    ...(max_prompt_length === undefined ? [] : [`max_prompt_length (${max_prompt_length})`]),
+  ];
+  return limits.join(' or ');
 }
 
 /**
- * Which of the rows are trained on, by `limit` or `sample` and by `contaminated`; and what the comparison of their prompts
- * with held-out ones found. Throws a usage error when no row is left.
+ * Which of the rows are trained on, by `limit` or the largest `sample` and by `contaminated`; and what the comparison of
+ * their prompts with held-out ones found. Rows with one id are counted as one: they are answers to the same row.
+ * `ofSample` gives those of a sample. Throws a usage error when no row is left.
  */
 export function chooseRows<R extends Example>(
   examples: readonly R[],
   heldOut: readonly HeldOut[],
-  settings: Pick<RowSettings, 'limit' | 'sample' | 'seed' | 'contaminated'>,
-): { readonly chosen: R[] } & Pick<Rows, 'comparisons' | 'compared'> {
+  { sample, limit, seed, contaminated }: Pick<RowSettings, 'limit' | 'sample' | 'seed' | 'contaminated'>,
+): { readonly chosen: R[]; readonly ofSample: (n: number) => R[] } & Pick<Rows, 'comparisons' | 'compared'> {
+  const settings = { limit, seed, sample: sample === undefined ? undefined : Math.max(...valuesOf(sample)) };
   // Rows that are dropped make room for others below a limit, so all are compared; of rows that are kept only those count
   // that are trained on.
-  const dropping = settings.contaminated === 'drop';
-  const candidates = dropping ? examples : take(examples, settings);
+  const dropping = contaminated === 'drop';
+  const candidates = dropping ? examples : takeById(examples, settings);
   const comparisons = heldOut.map((part) => ({ ...part, overlaps: promptOverlaps(candidates, part.examples) }));
-  const chosen = dropping ? take(without(candidates, comparisons), settings) : [...candidates];
-  return { chosen, comparisons, compared: candidates.length };
+  const pool = dropping ? without(candidates, comparisons) : examples;
+  const chosen = dropping ? takeById(pool, settings) : [...candidates];
+  return { chosen, ofSample: (n) => takeById(pool, { seed, sample: n }), comparisons, compared: candidates.length };
+}
+
+function takeById<R extends Example>(rows: readonly R[], choice: Parameters<typeof take>[1]): R[] {
+  const chosen = new Set(take([...new Set(rows.map(({ id }) => id))], choice));
+  return rows.filter(({ id }) => chosen.has(id));
 }
 
 /** Rows of the files that the user named. */
-function namedRows(settings: RowSettings): Promise<HeldOut[]> {
+export function namedRows(
+  settings: Pick<RowSettings, 'contamination'> & Parameters<typeof columnsOf>[0],
+): Promise<HeldOut[]> {
   return Promise.all(
     settings.contamination.map(async (file) => {
       const { examples } = await readExamples(file, columnsOf(settings));
@@ -177,8 +219,8 @@ function forTable(examples: readonly Example[], { seed, test_size = HELD_OUT }: 
 }
 
 async function rowsBesidePairs(settings: RowSettings, tokenizer: ChatTokenizer, model: LanguageModel): Promise<Rows> {
-  const { eval_data: file, max_length, seed } = settings;
-  const none = { train: [], dev: [], compared: 0 };
+  const { eval_data: file, seed } = settings;
+  const none = { train: [], trainAt: () => [], dev: [], compared: 0 };
   const uncompared = (heldOut: readonly HeldOut[]) => heldOut.map((part) => ({ ...part, overlaps: [] }));
   const named = await namedRows(settings);
   if (file === undefined) {
@@ -187,13 +229,14 @@ async function rowsBesidePairs(settings: RowSettings, tokenizer: ChatTokenizer, 
   }
   const dataset = await readExamples(file, columnsOf(settings));
   const examples = forTable(dataset.examples, settings);
-  const encoded = encodeRows(examples, file, tokenizer, model, max_length);
+  const encoded = encodeRows(examples, file, tokenizer, model, settings);
   refuseUnusable([encoded], file);
   const notes = [
     `${file}: ${dataset.rows} rows (${dataset.format}); test ${encoded.rows.length}; seed ${seed}`,
     'There are no dev rows: the last model counts as the best.',
     ...dataset.skipped.slice(0, 3).map(({ line, reason }) => `skipped ${file}:${line}: ${reason}`),
     ...encoded.skipped.map((problem) => `skipped ${problem}`),
+    ...(encoded.long > 0 ? [`left out ${encoded.long} rows that are longer than ${longestInWords(settings)}`] : []),
   ];
   return { ...none, test: encoded.rows, notes, comparisons: uncompared([{ name: 'test', file, examples }, ...named]) };
 }
@@ -214,24 +257,36 @@ export function encodeRows(
   examples: readonly Example[],
   file: string,
   tokenizer: ChatTokenizer,
-  model: LanguageModel,
-  maxLength = model.contextLength,
-): Encoded {
-  const longest = Math.min(maxLength, model.contextLength);
+  { contextLength: context }: LanguageModel,
+  {
+    max_length = context,
+    max_prompt_length = context,
+  }: Partial<Pick<RowSettings, 'max_length' | 'max_prompt_length'>> = {},
+): Required<Encoded> {
   const rows: Row[] = [];
   const skipped: string[] = [];
+  let long = 0;
   for (const example of examples) {
     try {
       const ids = tokenizer.encodePair(example);
       const length = ids.promptIds.length + ids.responseIds.length;
-      if (length <= longest) rows.push({ ...example, ...ids });
-      else skipped.push(`${file}:${example.line}: ${length} tokens, longer than the ${longest} that fit`);
+      if (length > context)
+        skipped.push(`${file}:${example.line}: ${length} tokens, longer than the ${context} that fit`);
+      else if (length > max_length || ids.promptIds.length > max_prompt_length) long++;
+      else rows.push({ ...example, ...ids });
     } catch (error) {
       if (!(error instanceof SelfplayError)) throw error;
       skipped.push(`${file}:${example.line}: ${error.what}`);
     }
   }
-  return { rows, skipped };
+  return { rows, skipped, long };
+}
+
+/** The first rows that were skipped, each with its reason, and how many more there were. */
+export function skippedNotes(skipped: readonly string[]): string[] {
+  const more = skipped.length - SHOWN_SKIPPED;
+  const first = skipped.slice(0, SHOWN_SKIPPED).map((problem) => `skipped ${problem}`);
+  return more > 0 ? [...first, `skipped ${more} more rows`] : first;
 }
 
 /** Throws a usage error when more rows of a file than a few cannot be used. */

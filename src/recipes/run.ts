@@ -16,7 +16,8 @@ import {
   readRunLog,
   type Stage,
 } from '../report/index.ts';
-import { lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
+import { wallClock } from '../tokens/index.ts';
+import { linkedDirectory, lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
 import { Interrupted, type RecipeContext } from './context.ts';
 import {
   changed,
@@ -32,7 +33,8 @@ import { type Hashes, hashesOf } from './hashes.ts';
 import { demandLock, demandModules, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
 import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
 import { type Reduction, reductionsOf } from './memory.ts';
-import { isModule, type ResumeChanges, type SftSettings, type SpinSettings } from './settings.ts';
+import type { Place, Seat } from './rest.ts';
+import { isModule, type ResumeChanges } from './settings.ts';
 
 /** An open run: one process writes to it. */
 export interface Run<C extends RunCommand = RunCommand> {
@@ -40,16 +42,22 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly settings: Settings[C];
   readonly context: RecipeContext;
   readonly engine: Engine;
+  /** What the chat template writes as the time, if it writes any. */
+  readonly templateTime: string | undefined;
   /** Whether every engine of the run so far computed in f32. */
   readonly inFull: boolean;
   /** What lack of memory changed, in this process and before. */
   readonly reductions: Reduction[];
   /** Which try at an iteration is under way, from 0; none is 0. */
   readonly attempts: Map<number, number>;
+  /** The control that is at work, whose folder `path` starts from and whose name events carry; none in the game itself. */
+  readonly baseline?: string;
   readonly log: RunLog;
   readonly path: (...parts: string[]) => string;
   /** The other way round: such a path from the run directory on. */
   readonly within: (path: string) => string;
+  /** Events that count, of the processes before this one. */
+  readonly before: readonly RunEvent[];
   /** Stages that the log has as finished (see `stageKey`): going through one again from disk is not logged again. */
   readonly finished: ReadonlySet<string>;
   /** Logs an event; fields that it does not give are null. */
@@ -57,6 +65,11 @@ export interface Run<C extends RunCommand = RunCommand> {
   /** A sentence for the user, also in the log. */
   readonly say: (sentence: string) => Promise<void>;
   readonly warn: (sentence: string) => Promise<void>;
+  /** A safe point, with the model that is in the engine: resolves when the run may go on, or shall stop. */
+  readonly rest: (
+    player: Pick<Seat, 'loaded' | 'tokenizer'>,
+    at: Omit<Place, 'step'> & Partial<Place>,
+  ) => Promise<void>;
   /** Throws Interrupted when the run was asked to stop. */
   readonly checkSignal: () => void;
 }
@@ -69,10 +82,13 @@ export const CONTAMINATION = 'contamination.jsonl';
 /** What the preflight found; without it there was none, or it did not let the game begin. */
 export const PREFLIGHT = 'preflight.json';
 
-/** The directory name of iteration t. */
+/** Leads to the model that is the best so far by the dev split. */
+export const BEST = 'best';
+
 /** In an iteration's folder, what the governor decided. */
 export const DECISION = 'decision.json';
 
+/** The directory name of iteration t. */
 export const iterationName = (t: number) => `iteration-${t}`;
 
 /** Where attempts at iterations lie that do not count. */
@@ -82,8 +98,26 @@ export const rejectedName = (t: number, attempt: number) => join(REJECTED, `${it
 /** Where trial n of a probe lies, which is attempt n at its iteration 0. */
 export const trialName = (n: number) => `trial-${n}`;
 
-export const stageKey = ({ iteration, attempt, stage }: Pick<RunEvent, 'iteration' | 'attempt' | 'stage'>) =>
-  `${iteration}/${attempt}/${stage}`;
+export const stageKey = ({
+  iteration,
+  attempt,
+  stage,
+  baseline,
+}: Pick<RunEvent, 'iteration' | 'attempt' | 'stage' | 'baseline'>) =>
+  `${baseline ?? 'game'}/${iteration}/${attempt}/${stage}`;
+
+/** Where the controls of a game lie, each in a folder of its name. */
+const BASELINES = 'baselines';
+
+/** The run as a control sees it: its own folder, its name on every event, the rest as it is. */
+export function insideBaseline(run: Run<'run'>, name: string): Run<'run'> {
+  return {
+    ...run,
+    baseline: name,
+    path: (...parts) => run.path(BASELINES, name, ...parts),
+    emit: (event) => run.emit({ ...event, baseline: name }),
+  };
+}
 
 /** Where a stage of training keeps its checkpoints. */
 export const CHECKPOINTS = 'checkpoints';
@@ -95,7 +129,7 @@ export async function startRun<C extends RunCommand, T>(
   context: RecipeContext,
   body: (run: Run<C>) => Promise<T>,
 ): Promise<T> {
-  const settings = withAbsolutePaths(given);
+  const settings = await withAbsolutePaths(given);
   const directory = resolve(settings.out ?? defaultDirectory(settings));
   const isNew = !existsSync(directory);
   const cannot = (error: unknown) =>
@@ -117,7 +151,8 @@ export async function startRun<C extends RunCommand, T>(
     throw usageError({ what: 'the output directory is not empty', where: directory, fix: 'give another --out' });
   }
   const locked = settings.lock === undefined ? null : await readLock(settings.lock);
-  const inputs = await readInputs(settings);
+  // A run that repeats another has its prompts, also on another day.
+  const inputs = await readInputs(settings, locked?.model.template_time ?? wallClock());
   const { scorer: _, checker: __, ...hashes } = inputs.data;
   return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
     const lock = await lockOf(command, settings, inputs, opened.engine.info);
@@ -131,6 +166,7 @@ export async function startRun<C extends RunCommand, T>(
         command,
         version: VERSION,
         created: new Date().toISOString(),
+        template_time: inputs.model.template_time,
         settings,
         engine: frozen(opened),
         earlier_engines: [],
@@ -162,17 +198,22 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
 }
 
 /** Settings that are paths; a checker is one where it is no name. */
-const PATHS = ['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'checker', 'lock'] as const;
+const PATHS = ['data', 'eval_data', 'pairs', 'scorer', 'checker', 'lock'] as const;
+/** Settings that are lists of paths. */
+const PATH_LISTS = ['replay_pairs', 'contamination'] as const;
 
-/** A resume may come from another working directory. */
-function withAbsolutePaths<S extends SpinSettings | SftSettings>(settings: S): S {
-  const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } = settings;
+/** A resume may come from another working directory, and find a link to the model leading elsewhere. */
+async function withAbsolutePaths<S extends Settings[RunCommand]>(settings: S): Promise<S> {
+  const given: { readonly [Key in (typeof PATHS)[number]]?: string | undefined } & {
+    readonly [Key in (typeof PATH_LISTS)[number]]?: readonly string[] | undefined;
+  } = settings;
   const absolute = PATHS.flatMap((key) => {
     const path = given[key];
     return path === undefined || (key === 'checker' && !isModule(path)) ? [] : [[key, resolve(path)]];
   });
-  const contamination = settings.contamination.map((file) => resolve(file));
-  return { ...settings, ...Object.fromEntries(absolute), contamination };
+  const lists = PATH_LISTS.flatMap((key) => (given[key] ? [[key, given[key].map((file) => resolve(file))]] : []));
+  const model = await linkedDirectory(resolve(settings.model));
+  return { ...settings, ...Object.fromEntries([...absolute, ...lists]), model };
 }
 
 /** Opens a run directory again, with its engine or what `changes` say instead; the bodies find there what is done. */
@@ -218,9 +259,17 @@ export async function reopenRun<T>(
         await run.emit({ type: 'engine.changed', from: was, to: info, reasons: [...now.engine.reasons] });
       }
       await run.say(engineSentence(now.engine));
-      return bodies[manifest.command](run as never);
+      const body: (run: never) => Promise<T> = bodies[manifest.command];
+      return body(run as never);
     });
   });
+}
+
+/** Has the run go on with these settings, now and after an interruption: for what does not touch anything that is there. */
+export async function withSettings<C extends RunCommand>(run: Run<C>, changes: Partial<Settings[C]>): Promise<Run<C>> {
+  const settings = { ...run.settings, ...changes };
+  await writeManifest(run.directory, { ...(await readManifest(run.directory)), settings });
+  return { ...run, settings };
 }
 
 /** Lock and log around a body; errors are logged, and everything is closed. */
@@ -256,7 +305,7 @@ async function inDirectory<T>(
 
 /** @param before events that count, from the processes before this one */
 function openTools<C extends RunCommand>(
-  { settings, engine: now, earlier_engines }: Manifest<C>,
+  { settings, engine: now, earlier_engines, template_time }: Manifest<C>,
   directory: string,
   context: RecipeContext,
   { engine, log }: OpenedEngine & { readonly log: RunLog },
@@ -273,10 +322,12 @@ function openTools<C extends RunCommand>(
     settings,
     context,
     engine,
+    templateTime: template_time ?? undefined,
     inFull: [...earlier_engines, now].every(({ dtype }) => dtype === 'f32'),
     reductions: reductionsOf(before),
     attempts,
     log,
+    before,
     finished: new Set(finished.map(stageKey)),
     emit,
     path: (...parts) => join(directory, ...parts),
@@ -289,6 +340,8 @@ function openTools<C extends RunCommand>(
       context.say(`Warning: ${message}`);
       await emit({ type: 'warning', message });
     },
+    rest: async ({ loaded, tokenizer }, at) =>
+      context.atRest?.({ engine, loaded, tokenizer, place: { step: null, ...at } }),
     checkSignal: () => {
       if (context.signal?.aborted) throw new Interrupted(directory);
     },
@@ -303,8 +356,10 @@ async function removeLeftovers(directory: string): Promise<void> {
   }
 }
 
+type Leaves = Record<Stage, ((folder: string, t: number | null) => string) | null>;
+
 /** What a finished stage leaves on disk; null where its shards are all. It is written after the stage's last event. */
-const LEAVES: Record<Stage, ((folder: string, t: number | null) => string) | null> = {
+const LEAVES: Leaves = {
   prepare: (folder) => join(folder, 'pairs.jsonl'),
   generate: (folder) => join(folder, 'pairs.jsonl'),
   reference: null,
@@ -312,15 +367,28 @@ const LEAVES: Record<Stage, ((folder: string, t: number | null) => string) | nul
   evaluate: (folder, t) => join(t === null ? 'baseline' : folder, 'evaluation.json'),
 };
 
+/** The same of a control, which has no other stages. */
+const BASELINE_LEAVES: Leaves = {
+  prepare: null,
+  generate: null,
+  reference: null,
+  train: (folder) => join(folder, 'model'),
+  evaluate: (folder) => join(folder, 'evaluation.json'),
+};
+
+/** Where the event's stage may have left something: an attempt that was rolled back has moved; a trial is one as well. */
+function foldersOf({ baseline, iteration: t, attempt }: RunEvent): string[] {
+  if (baseline !== undefined) return [join(BASELINES, baseline, t === null ? '.' : iterationName(t))];
+  return t === null ? ['.'] : [iterationName(t), rejectedName(t, attempt ?? 0), trialName(attempt ?? 0)];
+}
+
 function isDurable(directory: string, event: RunEvent): boolean {
   if (event.type === 'run.started') return true;
   if (event.type === 'preflight') return existsSync(join(directory, PREFLIGHT));
-  const t = event.iteration;
-  const folders =
-    t === null ? ['.'] : [iterationName(t), rejectedName(t, event.attempt ?? 0), trialName(event.attempt ?? 0)];
   const isThere = (nameIn: (folder: string, t: number | null) => string) =>
-    folders.some((folder) => existsSync(join(directory, nameIn(folder, t))));
-  const stage = event.stage === null ? null : LEAVES[event.stage];
+    foldersOf(event).some((folder) => existsSync(join(directory, nameIn(folder, event.iteration))));
+  const leaves = event.baseline === undefined ? LEAVES : BASELINE_LEAVES;
+  const stage = event.stage === null ? null : leaves[event.stage];
   if (event.type === 'governor.decided') return isThere((folder) => join(folder, DECISION));
   // The shards of a stage go when it is over.
   if (event.type === 'shard.finished')
@@ -337,10 +405,9 @@ async function lastDurable(directory: string, end: number): Promise<number> {
   for (const event of await readRunLog(directory)) {
     if (isDurable(directory, event)) from = event.seq + 1;
   }
-  for (const folder of ['.', ...(await readdir(directory))]) {
-    const parent = join(directory, folder, CHECKPOINTS);
-    if (!existsSync(parent)) continue;
-    const newest = await newestVerified(parent, 'step');
+  const names = await readdir(directory, { recursive: true });
+  for (const folder of names.filter((name) => basename(name) === CHECKPOINTS)) {
+    const newest = await newestVerified(join(directory, folder), 'step');
     if (!newest) continue;
     const { state } = JSON.parse(await readFile(join(newest.path, 'state.json'), 'utf8')) as { state: { seq: number } };
     from = Math.max(from, state.seq);
@@ -348,7 +415,8 @@ async function lastDurable(directory: string, end: number): Promise<number> {
   return Math.min(from, end);
 }
 
-function defaultDirectory({ model }: { readonly model: string }): string {
+/** Where a run of this model goes that is given no directory, by the time of the call. */
+export function defaultDirectory({ model }: { readonly model: string }): string {
   const stamp = new Date().toISOString().slice(0, 19).replace('T', '-').replaceAll(':', '');
   return join('runs', `${basename(resolve(model))}-${stamp}`);
 }

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import type { NewAdapter } from '../checkpoint/index.ts';
 import { DROPPED_BY_DEFAULT, REASONS } from '../pairs/index.ts';
 import { type LossName, type LossSettings, lossNames, type OptimizerSettings } from '../training/index.ts';
+import { oneOrMore, replayedBefore, replayWindow, valuesOf } from './schedules.ts';
 
 const seed = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
 const count = z.int().min(1);
@@ -41,6 +42,7 @@ const rows = {
   dev_size: z.int().min(0).optional().describe('Rows cut off for choices (default: 10 % of the rows, at most 100)'),
   test_size: z.int().min(0).optional().describe('Rows for the table (default: 10 % of the rows, at most 100)'),
   max_length: count.optional().describe('Longest prompt + answer in tokens (default: the context of the model)'),
+  max_prompt_length: count.optional().describe('Longest prompt in tokens (default: no limit of its own)'),
   seed: seed.default(0).describe('Seed of every random choice'),
 };
 
@@ -95,20 +97,25 @@ const machine = {
     .describe('Least time between two training checkpoints; 0 saves after every step'),
 };
 
+const temperature = z.number().min(0);
+const topK = z.int().min(0);
+const topP = z.number().gt(0).max(1);
+
 const sampling = {
   max_new_tokens: count.default(256).describe('Longest answer of the model in tokens'),
   generation_batch_size: count.default(64).describe('Answers written side by side: memory and speed, same answers'),
 };
 
-const optimization = (defaults: {
-  learning_rate: number;
+/** A game has a rate and a number of epochs for each iteration. */
+const optimization = <Rate extends z.ZodType, Epochs extends z.ZodType>(of: {
+  learning_rate: Rate;
+  num_train_epochs: Epochs;
   optimizer: 'adamw' | 'rmsprop';
-  num_train_epochs: number;
 }) => ({
-  learning_rate: positive.default(defaults.learning_rate).describe('Peak learning rate'),
-  num_train_epochs: count.default(defaults.num_train_epochs).describe('Passes over the rows'),
+  learning_rate: of.learning_rate.describe('Peak learning rate'),
+  num_train_epochs: of.num_train_epochs.describe('Passes over the rows'),
   batch_size: count.default(64).describe('Rows (pairs) per optimizer step'),
-  optimizer: z.enum(['adamw', 'rmsprop']).default(defaults.optimizer).describe('AdamW, or the RMSProp of torch'),
+  optimizer: z.enum(['adamw', 'rmsprop']).default(of.optimizer).describe('AdamW, or the RMSProp of torch'),
   adam_beta1: share.default(0.9).describe('AdamW: decay of the mean'),
   adam_beta2: share.default(0.999).describe('AdamW: decay of the square'),
   rmsprop_alpha: share.default(0.99).describe('RMSProp: decay of the square'),
@@ -118,6 +125,15 @@ const optimization = (defaults: {
   warmup_ratio: share.default(0.1).describe('Share of the steps over which the rate rises'),
   max_grad_norm: positive.default(1).describe('Gradients are clipped to this norm'),
 });
+
+/** A game has a β for each iteration. */
+const loss = <Beta extends z.ZodType>(beta: Beta) => ({
+  loss: z.enum(lossNames).default('logistic').describe('What is minimised; docs/losses.md has them all'),
+  beta: beta.describe('β of the loss (λ in the paper)'),
+});
+const mixIn = {
+  sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
+};
 
 /** Parameters of losses. None has a default in the schema, so that one given with a loss that lacks it is noticed. */
 const lossParameters = {
@@ -161,6 +177,27 @@ const parametersOf: { readonly [K in LossName]: readonly LossParameter[] } = {
   orpo: [],
   't-spin': ['history_weight'],
 };
+
+type LossInput = { readonly loss: LossName; readonly sft_weight: number } & {
+  readonly [Key in LossParameter]?: number | boolean | undefined;
+};
+
+function demandParameters(
+  { loss, sft_weight, ...settings }: LossInput,
+  { addIssue }: { addIssue: (issue: Issue) => void },
+): void {
+  for (const key of Object.keys(lossParameters) as LossParameter[]) {
+    if (settings[key] === undefined || parametersOf[loss].includes(key)) continue;
+    const having = lossNames.filter((name) => parametersOf[name].includes(key));
+    const message = `${key} is no parameter of the loss ${loss}, only of ${having.join(', ')}`;
+    addIssue({ code: 'custom', path: [key], message });
+  }
+  if (loss === 'orpo' && sft_weight === 0) {
+    const message =
+      'the loss orpo stands beside cross-entropy on the human answers: sft_weight must not be 0 (1 in its paper)';
+    addIssue({ code: 'custom', path: ['sft_weight'], message });
+  }
+}
 
 /** None but the rank has a default in the schema, so that one given without a rank is noticed. */
 const adapter = {
@@ -211,6 +248,19 @@ const scoring = {
   scorer: z.string().min(1).optional().describe('ES module whose default export scores an answer from 0 to 1'),
 };
 
+const sharding = {
+  shard_size: count.default(256).describe('Prompts per shard: what an interruption can cost'),
+};
+
+const dropping = {
+  drop: z
+    .array(z.enum(REASONS))
+    .default(DROPPED_BY_DEFAULT)
+    .describe('Reasons for which a pair is left out; pairs kept in spite of one are listed as well'),
+};
+
+const file = z.string().min(1);
+
 /** Where a game begins and ends: elsewhere it may have been begun, and may go on. */
 const entry = {
   iterations: count.default(1).describe('Iterations of the game'),
@@ -226,15 +276,33 @@ const entry = {
     .optional()
     .describe('Pairs of the first iteration, which then generates none: a pairs.jsonl, or rows of real and generated'),
   replay_pairs: z
-    .string()
-    .min(1)
+    .union([file, z.array(file).min(1)])
+    .transform((files) => (typeof files === 'string' ? [files] : files))
     .optional()
-    .describe('Pairs of the iteration before the first, to be replayed; same formats'),
+    .describe('Pairs of the iteration before the first, and of those before it, to be replayed; same formats'),
   stop_after: z
     .enum(['generate'])
     .optional()
     .describe('Stop when an iteration has its pairs; to be resumed, or trained elsewhere'),
 };
+
+/** Controls of a game, in the order of the table: recipes/baselines.ts. */
+const BASELINES = ['sft-steps', 'sft-flops', 'sft-temperature', 'sft-reweighted'] as const;
+export type BaselineName = (typeof BASELINES)[number];
+export type BaselineChoice = BaselineName | 'all';
+
+const baselines = z.array(z.enum([...BASELINES, 'all']));
+
+/** What `selfplay baselines` makes. */
+export const addedBaselinesSchema = z.strictObject({
+  only: baselines.default(['all']).describe('Which controls to make; those that are there stay'),
+});
+
+export type AddedBaselines = z.input<typeof addedBaselinesSchema>;
+
+/** Those that are asked for, each once, in their order. */
+export const baselinesOf = (chosen: readonly BaselineChoice[]): BaselineName[] =>
+  BASELINES.filter((name) => chosen.includes('all') || chosen.includes(name));
 
 export const spinSchema = z
   .strictObject({
@@ -242,17 +310,20 @@ export const spinSchema = z
     data: where.data.optional().describe(`${where.data.description}; one iteration with --pairs needs none`),
     lock,
     ...rows,
+    sample: oneOrMore(count).optional().describe('Play on a seeded random N rows of the train split'),
     ...contamination,
     ...entry,
     ...sampling,
-    temperature: z.number().min(0).default(1).describe('Temperature of the opponent; 1 is the opponent itself'),
-    top_k: z.int().min(0).default(0).describe('Sample from the k most probable tokens; 0 is off'),
-    top_p: z.number().gt(0).max(1).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
-    shard_size: count.default(256).describe('Prompts per shard: what an interruption can cost'),
-    loss: z.enum(lossNames).default('logistic').describe('What is minimised; docs/losses.md has them all'),
-    beta: positive.default(0.1).describe('β of the loss (λ in the paper)'),
+    samples_per_prompt: oneOrMore(count.max(0xffff))
+      .prefault(1)
+      .describe('Answers of the opponent to each prompt, each a pair with the human one'),
+    temperature: oneOrMore(temperature).prefault(1).describe('Temperature of the opponent; 1 is the opponent itself'),
+    top_k: oneOrMore(topK).prefault(0).describe('Sample from the k most probable tokens; 0 is off'),
+    top_p: oneOrMore(topP).prefault(1).describe('Sample from the smallest set with this probability; 1 is off'),
+    ...sharding,
+    ...loss(oneOrMore(positive).prefault(0.1)),
     ...lossParameters,
-    sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
+    ...mixIn,
     checker: z
       .string()
       .regex(/^(none|exact-match|number|.+\.m?js)$/)
@@ -262,11 +333,13 @@ export const spinSchema = z
         description:
           'Says which samples are equivalent to the human answer; a file is an ES module whose default export does',
       }),
-    drop: z
-      .array(z.enum(REASONS))
-      .default(DROPPED_BY_DEFAULT)
-      .describe('Reasons for which a pair is left out; pairs kept in spite of one are listed as well'),
-    replay: z.boolean().default(true).describe('Train on the pairs of the iteration before as well, as in the paper'),
+    ...dropping,
+    replay: replayWindow
+      .prefault(1)
+      .describe('Train on the pairs of so many earlier iterations as well; 1 as in the paper, 0 none'),
+    replay_weights: oneOrMore(z.number().min(0))
+      .optional()
+      .describe('Weight of their pairs, the last iteration’s first, where new ones have 1; 0 leaves out (default: 1)'),
     governor: z
       .boolean()
       .default(true)
@@ -276,7 +349,14 @@ export const spinSchema = z
       .boolean()
       .default(true)
       .describe('Before anything else look whether the game can go right, and what it will cost'),
-    ...optimization({ learning_rate: 5e-7, optimizer: 'rmsprop', num_train_epochs: 2 }),
+    baselines: baselines
+      .default([])
+      .describe('Controls for the same table, made behind the game; docs/baselines.md explains them'),
+    ...optimization({
+      learning_rate: oneOrMore(positive).prefault(5e-7),
+      optimizer: 'rmsprop',
+      num_train_epochs: oneOrMore(count).prefault(2),
+    }),
     ...adapter,
     ...scoring,
     ...machine,
@@ -304,19 +384,25 @@ export const spinSchema = z
     message: 'there is no iteration before iteration 0: replay_pairs needs a start_iteration of at least 1',
     path: ['replay_pairs'],
   })
-  .refine(({ replay, replay_pairs }) => replay || replay_pairs === undefined, {
-    message: 'replay_pairs are given, but replay is off',
-    path: ['replay_pairs'],
+  .superRefine((settings, { addIssue }) => {
+    const [given, needed] = [settings.replay_pairs?.length ?? 0, replayedBefore(settings)];
+    if (given === needed) return;
+    const message =
+      needed === 0
+        ? 'replay_pairs are given, but replay is off'
+        : given > needed
+          ? `replay_pairs has files for ${given} earlier iterations, of which only ${needed} are replayed: see replay`
+          : given === 0 && needed === 1
+            ? 'the pairs of the iteration before are missing, which the first iteration replays: give them with ' +
+              '--replay-pairs, or play without: --no-replay'
+            : `the pairs of ${needed} iterations before the first are replayed, and replay_pairs has files for ${given}: ` +
+              'give one for each, the last iteration’s first, or a smaller --replay';
+    addIssue({ code: 'custom', path: ['replay_pairs'], message });
   })
-  .refine(
-    ({ start_iteration, replay, replay_pairs }) => start_iteration === 0 || !replay || replay_pairs !== undefined,
-    {
-      message:
-        'the pairs of the iteration before are missing, which the first iteration replays: give them with ' +
-        '--replay-pairs, or play without: --no-replay',
-      path: ['replay_pairs'],
-    },
-  )
+  .refine(({ replay, replay_weights }) => replay_weights === undefined || valuesOf(replay).some((n) => n > 0), {
+    message: 'replay_weights are given, but replay is off',
+    path: ['replay_weights'],
+  })
   .refine(({ pairs, stop_after }) => pairs === undefined || stop_after === undefined, {
     message: 'with pairs from a file the first iteration generates nothing that it could stop after',
     path: ['stop_after'],
@@ -328,30 +414,15 @@ export const spinSchema = z
   })
   .refine(
     ({ loss, history_weight, start_iteration, replay_pairs }) =>
-      loss !== 't-spin' ||
-      history_weight === 0 ||
-      start_iteration === 0 ||
-      (start_iteration === 1 && replay_pairs !== undefined),
+      loss !== 't-spin' || history_weight === 0 || start_iteration <= (replay_pairs?.length ?? 0),
     {
       message:
-        'the loss t-spin compares with the answers of the SFT model, the pairs of iteration 0: start at 0, or at 1 with ' +
-        '--replay-pairs, or give --history-weight 0',
+        'the loss t-spin compares with the answers of the SFT model, the pairs of iteration 0: start at 0, or later with ' +
+        '--replay-pairs that reach back to them, or give --history-weight 0',
       path: ['loss'],
     },
   )
-  .superRefine(({ loss, sft_weight, ...settings }, { addIssue }) => {
-    for (const key of Object.keys(lossParameters) as LossParameter[]) {
-      if (settings[key] === undefined || parametersOf[loss].includes(key)) continue;
-      const having = lossNames.filter((name) => parametersOf[name].includes(key));
-      const message = `${key} is no parameter of the loss ${loss}, only of ${having.join(', ')}`;
-      addIssue({ code: 'custom', path: [key], message });
-    }
-    if (loss === 'orpo' && sft_weight === 0) {
-      const message =
-        'the loss orpo stands beside cross-entropy on the human answers: sft_weight must not be 0 (1 in its paper)';
-      addIssue({ code: 'custom', path: ['sft_weight'], message });
-    }
-  });
+  .superRefine(demandParameters);
 
 export const sftSchema = z
   .strictObject({
@@ -359,7 +430,11 @@ export const sftSchema = z
     lock,
     ...rows,
     ...contamination,
-    ...optimization({ learning_rate: 2e-5, optimizer: 'adamw', num_train_epochs: 1 }),
+    ...optimization({
+      learning_rate: positive.default(2e-5),
+      optimizer: 'adamw',
+      num_train_epochs: count.default(1),
+    }),
     ...adapter,
     evaluations: count
       .default(4)
@@ -371,6 +446,26 @@ export const sftSchema = z
     path: ['sample'],
   })
   .superRefine(demandRank);
+
+/** What the schemas of other files are made of. */
+export const parts = {
+  count,
+  positive,
+  where,
+  lock,
+  rows,
+  contamination,
+  loss,
+  lossParameters,
+  mixIn,
+  sharding,
+  dropping,
+  optimization,
+  adapter,
+  machine,
+  demandRank,
+  demandParameters,
+};
 
 export const mergeSchema = z.strictObject({
   model: z.string().min(1).describe('Directory of the adapter'),
@@ -388,9 +483,9 @@ export const generateSchema = z.strictObject({
   limit: count.optional().describe('Only the first N rows'),
   seed: rows.seed,
   ...sampling,
-  temperature: z.number().min(0).default(0).describe('0 takes the most probable token'),
-  top_k: z.int().min(0).default(0).describe('Sample from the k most probable tokens; 0 is off'),
-  top_p: z.number().gt(0).max(1).default(1).describe('Sample from the smallest set with this probability; 1 is off'),
+  temperature: temperature.default(0).describe('0 takes the most probable token'),
+  top_k: topK.default(0).describe('Sample from the k most probable tokens; 0 is off'),
+  top_p: topP.default(1).describe('Sample from the smallest set with this probability; 1 is off'),
   ...engine,
   threads: machine.threads,
   deterministic: machine.deterministic,
@@ -412,13 +507,27 @@ export const evalSchema = z.strictObject({
   micro_batch_tokens: machine.micro_batch_tokens,
 });
 
+/** A conversation with a model that a run has in the engine: as `selfplay generate` answers. */
+export const chatSchema = generateSchema.pick({
+  max_new_tokens: true,
+  temperature: true,
+  top_k: true,
+  top_p: true,
+  seed: true,
+});
+
 export type SpinSettings = z.output<typeof spinSchema>;
 export type SpinInput = z.input<typeof spinSchema>;
 export type SftSettings = z.output<typeof sftSchema>;
 export type SftInput = z.input<typeof sftSchema>;
 export type MergeSettings = z.output<typeof mergeSchema>;
+export type MergeInput = z.input<typeof mergeSchema>;
 export type GenerateSettings = z.output<typeof generateSchema>;
+export type GenerateInput = z.input<typeof generateSchema>;
 export type EvalSettings = z.output<typeof evalSchema>;
+export type EvalInput = z.input<typeof evalSchema>;
+export type ChatSettings = z.output<typeof chatSchema>;
+export type ChatInput = z.input<typeof chatSchema>;
 export type EngineSettings = Pick<SpinSettings, keyof typeof engine>;
 export type ResumeChanges = z.output<typeof resumeSchema>;
 
@@ -438,7 +547,10 @@ type OptimizerKey = 'optimizer' | 'adam_beta1' | 'adam_beta2' | 'rmsprop_alpha' 
  * The loss of iteration t. In iteration 0 T-SPIN's opponent is the initial model, whose answers cannot be told from its
  * own: as in its paper the term that compares them begins in iteration 1.
  */
-export function lossOf(settings: Pick<SpinSettings, 'loss' | LossParameter>, t: number): LossSettings {
+export function lossOf(
+  settings: Pick<SpinSettings, 'loss'> & Partial<Pick<SpinSettings, LossParameter>>,
+  t: number,
+): LossSettings {
   const { loss: name, label_smoothing, length_normalization: lengthNormalization = false } = settings;
   switch (name) {
     case 'hinge':

@@ -4,7 +4,6 @@
  */
 import { companionDirectory, saveModel } from '../checkpoint/index.ts';
 import { estimate, mean } from '../evaluation/index.ts';
-import type { Group } from '../pairs/index.ts';
 import { type ResultRow, type Results, readResults, resultRow, writeResults } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { openScorer } from '../training/index.ts';
@@ -15,7 +14,7 @@ import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
-import { prepareRows, type Row } from './rows.ts';
+import { asGroup, prepareRows, type Row } from './rows.ts';
 import { CONTAMINATION, type Run, startRun } from './run.ts';
 import type { SftSettings } from './settings.ts';
 
@@ -23,8 +22,6 @@ import type { SftSettings } from './settings.ts';
 export function fineTune(settings: SftSettings, context: RecipeContext): Promise<RunOutcome> {
   return startRun('sft', settings, context, tune);
 }
-
-const asGroup = ({ promptIds, responseIds }: Row): Group => ({ promptIds, responses: [{ ids: responseIds }] });
 
 /** Fine-tunes from where the directory stands. */
 export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
@@ -39,8 +36,9 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
     await run.emit({ type: 'run.finished', seconds });
     return { directory: run.directory, results, best, seconds };
   }
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model), run.templateTime);
   const loaded = await loadPlayer(engine, settings, settings.model);
+  const player = { loaded, tokenizer };
   const rows = await prepareRows(settings, tokenizer, loaded.model);
   if (rows.dev.length === 0) {
     throw usageError({
@@ -50,10 +48,11 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   }
   for (const note of rows.notes) await run.say(note);
   await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
-  const steps = stepsOf(rows.train.length, settings);
+  const { learning_rate: learningRate, num_train_epochs: epochs } = settings;
+  const steps = stepsOf(rows.train.length, epochs, settings);
   await run.say(
     `Fine-tuning ${settings.model} (${modelInWords(loaded)}) on ${rows.train.length} answers in ${steps} steps (${settings.optimizer}, learning rate ` +
-      `${settings.learning_rate}); the likelihood of ${rows.dev.length} dev answers decides which weights are kept.`,
+      `${learningRate}); the likelihood of ${rows.dev.length} dev answers decides which weights are kept.`,
   );
 
   const scorer = await openScorer(engine, loaded.model);
@@ -66,14 +65,16 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   const memory = { best: mean(await natsPerToken(rows.dev)), bestStep: 0 };
   await run.say(`Before: ${memory.best.toFixed(4)} nats per token of the dev answers.`);
 
-  const every = Math.max(1, Math.floor(steps / (settings.num_train_epochs * settings.evaluations)));
+  const every = Math.max(1, Math.floor(steps / (epochs * settings.evaluations)));
   const counts = { steps, tokens: 0 };
   await stage(run, { iteration: null, stage: 'train' }, async () => {
-    const done = await learn(run, loaded, {
+    const done = await learn(run, player, {
       iteration: null,
       folder: '.',
       groups: rows.train.map(asGroup),
       objective: { kind: 'sft' },
+      learningRate,
+      steps,
       memory,
       afterStep: async (step) => {
         if (step % every !== 0 && step !== steps) return;

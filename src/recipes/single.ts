@@ -1,11 +1,11 @@
 /** The two commands that need no run directory: answers of a model to prompts, and its held-out figures. */
 import { companionDirectory, demandBase, loadModel } from '../checkpoint/index.ts';
-import { readExamples, take } from '../data/index.ts';
+import { type Message, readExamples, take } from '../data/index.ts';
 import { type Engine, openEngine } from '../engine/index.ts';
 import { openGenerator } from '../generation/index.ts';
 import { type ResultRow, resultRow } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { checkWritable, writeFileAtomic } from '../util/index.ts';
+import { checkWritable, linkedDirectory, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
 import { itemsOf, judge, scorersFor } from './judge.ts';
@@ -20,15 +20,16 @@ async function withModel<T>(
   body: (engine: Engine, player: Player, rows: Row[]) => Promise<T>,
 ): Promise<T> {
   if (settings.out !== undefined) await checkWritable(settings.out);
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
-  await demandBase(settings.model);
+  const model = await linkedDirectory(settings.model);
+  const tokenizer = await loadTokenizer(await companionDirectory(model));
+  await demandBase(model);
   const dataset = await readExamples(settings.data, columnsOf(settings));
   const { limit, seed } = settings;
   const examples = take(dataset.examples, { seed, ...(limit === undefined ? {} : { limit }) });
   return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
     const { engine } = opened;
     context.say(engineSentence(frozen(opened)));
-    const loaded = await loadModel(engine, settings.model);
+    const loaded = await loadModel(engine, model);
     const encoded = encodeRows(examples, settings.data, tokenizer, loaded.model);
     refuseUnusable([encoded], settings.data);
     const { rows, skipped } = encoded;
@@ -42,11 +43,21 @@ const stopper =
   () =>
     stopIfAsked(signal);
 
-/** Answers of a model to the prompts of a file, one JSON object a line: {id, prompt, human, answer, finish}. */
+/** A prompt of a file with its human answer and that of a model. */
+export interface AnsweredPrompt {
+  readonly id: string;
+  readonly prompt: readonly Message[];
+  readonly human: string;
+  readonly answer: string;
+  /** `length`: cut at max_new_tokens or at the end of the context. */
+  readonly finish: 'end' | 'length';
+}
+
+/** Answers of a model to the prompts of a file, in its order; with `out` also in that file, a line of JSON each. */
 export async function generateAnswers(
   settings: GenerateSettings,
   context: RecipeContext,
-): Promise<{ rows: number; file: string | null }> {
+): Promise<{ answers: AnsweredPrompt[]; rows: number; file: string | null }> {
   return withModel(settings, context, async (engine, { loaded, tokenizer }, rows) => {
     const progress = context.progress('answering', rows.length, 'prompts');
     const sampling = { temperature: settings.temperature, topK: settings.top_k, topP: settings.top_p };
@@ -56,16 +67,20 @@ export async function generateAnswers(
     });
     const tools = { settings, context, checkSignal: stopper(context) };
     const address = { iteration: 0, seed: settings.seed };
-    const answers = await completions(tools, generator, tokenizer, rows, address, progress.advance);
+    const completed = await completions(tools, generator, tokenizer, rows, address, progress.advance);
     progress.done();
-    const lines = answers.map(({ text, finish }, i) => {
+    const answers = completed.map(({ text, finish }, i): AnsweredPrompt => {
       const { id, prompt, response } = rows[i]!;
-      return `${JSON.stringify({ id, prompt, human: response, answer: text, finish })}\n`;
+      return { id, prompt, human: response, answer: text, finish };
     });
-    if (settings.out === undefined) process.stdout.write(lines.join(''));
-    else await writeFileAtomic(settings.out, lines.join(''));
-    return { rows: rows.length, file: settings.out ?? null };
+    if (settings.out !== undefined) await writeFileAtomic(settings.out, answerLines(answers));
+    return { answers, rows: rows.length, file: settings.out ?? null };
   });
+}
+
+/** As JSON lines. */
+export function answerLines(answers: readonly AnsweredPrompt[]): string {
+  return answers.map((answer) => `${JSON.stringify(answer)}\n`).join('');
 }
 
 /** Held-out figures of one model: greedy and sampled answers under the scorers, likelihood of the human answers. */

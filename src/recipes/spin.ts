@@ -3,7 +3,8 @@
  *
  * Iteration t starts from θ_t, which is opponent, reference and starting point alike (θ_0 is the SFT model):
  *   1. the opponent answers the prompts of the SFT data;
- *   2. the pairs (human answer, its answer) of this and of the last iteration are scored under it;
+ *   2. the pairs (human answer, its answer) of this iteration and of those in the replay window are scored under it, if
+ *      the loss has a reference;
  *   3. the main player, starting from θ_t, learns to tell the two apart: the result is θ_{t+1};
  *   4. θ_{t+1} is judged on held-out rows, and becomes the next opponent, if the governor finds nothing against it.
  * Every step looks into the run directory first, so a resume is the same call again. A game may enter at any iteration,
@@ -12,48 +13,72 @@
 import { mkdir } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory, type LoadedModel, saveModel } from '../checkpoint/index.ts';
 import { type Checker, loadChecker } from '../evaluation/index.ts';
-import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/index.ts';
+import { comparisonSentence } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { startOf, usesInitial } from '../training/index.ts';
+import { startOf, usesReference } from '../training/index.ts';
 import { exists } from '../util/index.ts';
+import { demandRows, playBaselines } from './baselines.ts';
 import { compareEstimate, preflightRun } from './beforehand.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { enterPairs } from './entry.ts';
-import { type Attempt, canGovern, govern, openAttempt } from './governor.ts';
-import {
-  answerFigures,
-  figuresOf,
-  humanAgainstOwn,
-  type Judgement,
-  judge,
-  readJudgement,
-  scorersFor,
-  writeJudgement,
-} from './judge.ts';
+import { type Attempt, canGovern, FEWEST_ROWS, govern, openAttempt, shownNumber } from './governor.ts';
+import { groupsOf, type Replayed, replayedPairs } from './groups.ts';
+import { type JudgeRows, judgeModel, type Names } from './heldOut.ts';
+import { humanAgainstOwn, type Judgement, judge } from './judge.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
-import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
-import { CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
-import { lossOf, type SpinSettings } from './settings.ts';
+import { BEST, CONTAMINATION, iterationName, type Run, startRun, withSettings } from './run.ts';
+import { at, inWords, replayedBefore } from './schedules.ts';
+import { type BaselineName, baselinesOf, lossOf, type SpinSettings } from './settings.ts';
 
 /** Plays a new game. Throws Interrupted when the signal stopped it. */
 export function playSpin(settings: SpinSettings, context: RecipeContext): Promise<RunOutcome> {
   return startRun('run', settings, context, play);
 }
 
+/** What an iteration does with models; everything else in a game is their order, files and decisions. */
+export interface Moves {
+  /** Puts the model of a directory into the engine. */
+  readonly load: (dir: string) => Promise<LoadedModel>;
+  /** The opponent answers, the main player learns; false when there is no pair to learn from. */
+  readonly train: (opponent: Player, rows: Table, t: number, attempt: Attempt) => Promise<boolean>;
+  /** Saves what is in the engine, a successor of the loaded model. */
+  readonly save: (loaded: LoadedModel, dir: string) => Promise<void>;
+  readonly judge: JudgeRows;
+}
+
+const movesOf = (run: Run<'run'>): Moves => ({
+  load: (dir) => loadPlayer(run.engine, run.settings, dir),
+  train: (...lesson) => train(run, ...lesson),
+  save: (loaded, dir) => saveModel(run.engine, loaded, dir),
+  judge: (...about) => judge(run, ...about),
+});
+
+interface Play {
+  /** Controls that the run is to have from now on, if not those of its settings. */
+  readonly baselines: BaselineName[];
+  readonly moves: Moves;
+}
+
 /** Plays a game from where its directory stands. */
-export async function play(run: Run<'run'>): Promise<RunOutcome> {
+export async function play(
+  opened: Run<'run'>,
+  { baselines = baselinesOf(opened.settings.baselines), moves = movesOf(opened) }: Partial<Play> = {},
+): Promise<RunOutcome> {
   const begin = performance.now();
-  const { settings, engine } = run;
+  const { settings } = opened;
   // A checker that cannot be loaded stops the game before it has cost anything.
   const checker = await loadChecker(settings.checker);
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
-  let player: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model), opened.templateTime);
+  let player: Player = { tokenizer, loaded: await moves.load(settings.model) };
   const rows: Table = { ...(await prepareRows(settings, tokenizer, player.loaded.model)), checker };
+  demandRows(baselines, rows);
+  const isNews = baselines.join() !== baselinesOf(settings.baselines).join();
+  const run = isNews ? await withSettings(opened, { baselines }) : opened;
   await announce(run, rows, player.loaded);
   await enterPairs(run, player, rows);
   await preflightRun(run, player, rows);
@@ -61,7 +86,7 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   const first = settings.start_iteration;
   const given = { label: first === 0 ? 'SFT model' : 'given model', iteration: null };
   const standings: Standing[] = [
-    { ...given, model: settings.model, judgement: await judgeModel(run, player, rows, given) },
+    { ...given, model: settings.model, judgement: await judgeModel(run, player, rows, given, undefined, moves.judge) },
   ];
   await warnIfForeign(run, standings[0]!.judgement);
   let results = await tabulate(run, standings);
@@ -70,15 +95,22 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   for (let t = first; t < first + settings.iterations; t++) {
     waiting = await stopWithPairs(run, player, rows, t);
     if (waiting) break;
-    const played = await playIteration(run, player, rows, t, standings);
+    const played = await playIteration(run, moves, player, rows, t, standings);
     if (!played) break;
     player = played.player;
     standings.push({ ...namesOf(t), model: `${iterationName(t)}/model`, judgement: played.judgement });
     results = await tabulate(run, standings);
     if (played.isLast) break;
   }
+  if (!waiting) {
+    await compareEstimate(run);
+    const controls = await playBaselines({ run, tokenizer, rows, standings });
+    if (controls.length > 0) results = await tabulate(run, standings, controls);
+    for (const comparison of results.comparisons ?? []) {
+      await run.emit({ type: 'note', message: comparisonSentence(comparison) });
+    }
+  }
 
-  if (!waiting) await compareEstimate(run);
   const seconds = (performance.now() - begin) / 1000;
   await run.emit(
     waiting ? { type: 'run.interrupted', reason: 'stop_after generate' } : { type: 'run.finished', seconds },
@@ -88,14 +120,12 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   return {
     directory: run.directory,
     results,
-    best: { label: best.label, model },
+    best: { label: best.label, model, link: run.path(BEST) },
     seconds,
     ...(waiting ? { waiting } : {}),
   };
 }
 
-/** A model's row of the table: iteration null is the model that the game starts from. */
-type Names = Pick<Standing, 'label' | 'iteration'>;
 const namesOf = (t: number): Names => ({ label: `iteration ${t}`, iteration: t });
 
 /** The rows, and what takes a sample for equal to the human answer. */
@@ -108,14 +138,16 @@ type Table = Rows & { readonly checker: Checker | null };
 async function stopWithPairs(
   run: Run<'run'>,
   opponent: Player,
-  { train, checker }: Table,
+  { trainAt, checker }: Table,
   t: number,
 ): Promise<RunOutcome['waiting']> {
   const file = (of: number) => run.path(iterationName(of), 'pairs.jsonl');
-  const { stop_after, replay } = run.settings;
-  if (stop_after !== 'generate' || (await exists(file(t)))) return undefined;
-  await samplePairs(run, opponent, train, t, checker);
-  const replayed = t === 0 ? '' : replay ? ` --replay-pairs ${file(t - 1)}` : ' --no-replay';
+  const { settings } = run;
+  if (settings.stop_after !== 'generate' || (await exists(file(t)))) return undefined;
+  await samplePairs(run, opponent, trainAt(t), t, checker);
+  const reach = replayedBefore({ ...settings, start_iteration: t, iterations: 1 });
+  const files = Array.from({ length: reach }, (_, i) => file(t - 1 - i));
+  const replayed = t === 0 ? '' : reach > 0 ? ` --replay-pairs ${files.join(' ')}` : ' --no-replay';
   await run.say(
     `Iteration ${t} has its pairs, and the game stops as asked. Go on here: selfplay resume ${run.directory}; or train ` +
       `elsewhere, with the same settings: selfplay run --model ${opponent.loaded.dir} --start-iteration ${t} --pairs ` +
@@ -127,81 +159,92 @@ async function stopWithPairs(
 /** θ_{t+1} from θ_t, in as many attempts as the governor asks for; undefined when the game ends with θ_t. */
 async function playIteration(
   run: Run<'run'>,
+  moves: Moves,
   opponent: Player,
   rows: Table,
   t: number,
   standings: readonly Standing[],
 ): Promise<{ player: Player; judgement: Judgement; isLast: boolean } | undefined> {
-  const { engine, settings } = run;
   const folder = iterationName(t);
   const model = run.path(folder, 'model');
   const [base, before] = [standings[0]!.judgement, standings.at(-1)!.judgement];
-  const governed = settings.governor && canGovern(rows.dev);
+  const governed = run.settings.governor && canGovern(rows.dev);
   for (;;) {
     const attempt = await openAttempt(run, t);
     if (!attempt) return undefined;
     if (!(await exists(model))) {
-      if (attempt.number > 0) await loadPlayer(engine, settings, opponent.loaded.dir);
-      if (!(await train(run, opponent, rows, t, attempt))) return undefined;
-      await saveModel(engine, opponent.loaded, model);
+      if (attempt.number > 0) await moves.load(opponent.loaded.dir);
+      if (!(await moves.train(opponent, rows, t, attempt))) return undefined;
+      await moves.save(opponent.loaded, model);
     }
     await dropCheckpoints(run, folder);
-    const player = { tokenizer: opponent.tokenizer, loaded: await loadPlayer(engine, settings, model) };
+    const player = { tokenizer: opponent.tokenizer, loaded: await moves.load(model) };
     await sayLineage(run, player.loaded, model);
-    const judgement = await judgeModel(run, player, rows, namesOf(t), { before, base, beta: attempt.beta });
+    const opponents = { before, base, beta: attempt.beta };
+    const judgement = await judgeModel(run, player, rows, namesOf(t), opponents, moves.judge);
     if (!governed) return { player, judgement, isLast: false };
     const { verdict } = await govern(run, t, attempt, { now: judgement.dev, before: before.dev, rows: rows.dev });
     if (verdict !== 'roll-back') return { player, judgement, isLast: verdict !== 'continue' };
   }
 }
 
-/** The opponent answers, the main player learns; false when there is no pair to learn from. */
+/** See `Moves`. */
 async function train(run: Run<'run'>, player: Player, rows: Table, t: number, attempt: Attempt): Promise<boolean> {
   const { settings } = run;
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
-  const opponent = await hashModelDirectory(player.loaded.dir);
-  const fresh = await samplePairs(run, player, rows.train, t, rows.checker);
-  const replayed: Pair[] =
-    settings.replay && t > 0 ? await readPairs(run.path(iterationName(t - 1), 'pairs.jsonl')) : [];
-  const pairs = await scoreUnderOpponent(run, player, [...fresh, ...replayed], t, opponent);
+  const fresh = await samplePairs(run, player, rows.trainAt(t), t, rows.checker);
+  const replayed = await replayedPairs(run, t);
   const { beta, learningRate } = attempt;
   const loss = lossOf(settings, t);
-  const groups = usesInitial(loss) ? await triplets(run, pairs) : pairs.map((pair) => pairGroup(pair));
+  const pairs = [...fresh, ...replayed.flatMap(({ pairs }) => pairs)];
+  const scored = usesReference(loss)
+    ? await scoreUnderOpponent(run, player, pairs, t, await hashModelDirectory(player.loaded.dir))
+    : pairs;
+  const { groups, leftOut } = await groupsOf(run, scored, t);
+  if (leftOut > 0) await run.say(`${leftOut} pairs are left out because the SFT model's answer to their prompt was.`);
   if (groups.length === 0) {
     await run.say(`Iteration ${t}: no pair is left to learn from; the game ends here.`);
     return false;
   }
   const start = startOf(loss, beta);
+  const steps = stepsOf(groups.length, at(settings.num_train_epochs, t), settings);
   await run.say(
-    `Iteration ${t}: learning from ${groups.length} pairs${t > 0 ? ` (${replayed.length} of iteration ${t - 1})` : ''} ` +
-      `in ${stepsOf(groups.length, settings)} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${beta}, learning rate ${learningRate}.`,
+    `Iteration ${t}: learning from ${groups.length} pairs${replayedInWords(replayed)} ` +
+      `in ${steps} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${shownNumber(beta)}, ` +
+      `learning rate ${shownNumber(learningRate)}.`,
   );
   await stage(run, { iteration: t, stage: 'train' }, async () => ({
-    counts: await learn(run, player.loaded, {
+    counts: await learn(run, player, {
       iteration: t,
       folder,
       groups,
       objective: { kind: 'spin', beta, sftWeight: settings.sft_weight, loss },
       learningRate,
+      steps,
     }),
   }));
   return true;
 }
 
-/** Pairs with the initial model's answer to the same prompt. Where that did not take part in iteration 0, the pair does not now. */
-async function triplets(run: Run<'run'>, pairs: readonly ScoredPair[]): Promise<Group[]> {
-  const initial = new Map((await readPairs(run.path(iterationName(0), 'pairs.jsonl'))).map((p) => [p.id, p.generated]));
-  const kept = pairs.filter(({ id }) => initial.has(id));
-  const left = pairs.length - kept.length;
-  if (left > 0) await run.say(`${left} pairs are left out because the SFT model's answer to their prompt was.`);
-  return kept.map((pair) => pairGroup(pair, initial.get(pair.id)));
+/** " (36 of iteration 1, 12 of iteration 0 at weight 0.5)", or nothing. */
+function replayedInWords(replayed: readonly Replayed[]): string {
+  const parts = replayed.map(
+    ({ iteration, weight, pairs }) =>
+      `${pairs.length} of iteration ${iteration}${weight === 1 ? '' : ` at weight ${weight}`}`,
+  );
+  return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
 }
 
 /** Says in plain words what is about to happen, to which rows. */
 async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promise<void> {
   const { settings } = run;
   for (const note of rows.notes) await run.say(note);
+  if (settings.governor && !canGovern(rows.dev)) {
+    await run.say(
+      `The governor keeps out of this game: it needs ${FEWEST_ROWS} dev rows, and there are ${rows.dev.length}.`,
+    );
+  }
   if (settings.data !== undefined) {
     await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
   }
@@ -216,66 +259,10 @@ async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promi
   await run.say(
     `Playing ${iterations} iteration(s) of SPIN${first > 0 ? `, the first one iteration ${first},` : ''} with ` +
       `${settings.model} (${modelInWords(loaded)}) on ${from} ` +
-      `to tell the human answers from its own (β ${settings.beta}, ${settings.optimizer}, learning rate ` +
-      `${settings.learning_rate}, ${settings.num_train_epochs} epoch(s), ${settings.batch_size} pairs a step).`,
+      `to tell the human answers from its own (β ${inWords(settings.beta)}, ${settings.optimizer}, learning rate ` +
+      `${inWords(settings.learning_rate)}, epochs ${inWords(settings.num_train_epochs)}, ${settings.batch_size} pairs a step).`,
   );
 }
-
-/** The held-out figures of a model, made once. */
-async function judgeModel(
-  run: Run<'run'>,
-  player: Player,
-  { dev, test }: Rows,
-  { label, iteration: t }: Names,
-  opponents?: { readonly before: Judgement; readonly base: Judgement; readonly beta: number },
-): Promise<Judgement> {
-  const folder = t === null ? 'baseline' : iterationName(t);
-  const file = run.path(folder, 'evaluation.json');
-  const known = await readJudgement(file);
-  if (known) return known;
-  const scorers = await scorersFor([...dev, ...test], run.settings.scorer);
-  await mkdir(run.path(folder), { recursive: true });
-  const judgement = { dev: [], test: [] } as { dev: Judgement['dev']; test: Judgement['test'] };
-  await stage(run, { iteration: t, stage: 'evaluate' }, async () => {
-    for (const [split, rows] of [
-      ['dev', dev],
-      ['test', test],
-    ] as const) {
-      run.checkSignal();
-      judgement[split] = await judge(run, player, rows, scorers, {
-        label: `${label}: judged on ${split}`,
-        beta: opponents?.beta ?? run.settings.beta,
-        ...(opponents ? { before: opponents.before[split], base: opponents.base[split] } : {}),
-      });
-      if (rows.length > 0) await logJudgement(run, t, label, split, judgement[split], rows);
-    }
-    return { counts: { dev: dev.length, test: test.length } };
-  });
-  await writeJudgement(file, judgement);
-  return judgement;
-}
-
-async function logJudgement(
-  run: Run<'run'>,
-  iteration: number | null,
-  label: string,
-  split: keyof Judgement,
-  judged: Judgement['dev'],
-  rows: Rows['dev'],
-): Promise<void> {
-  const at = { iteration, stage: 'evaluate' } as const;
-  await run.emit({ ...at, type: 'evaluation', split, model: label, metrics: figuresOf(judged) });
-  const { identicalToHuman, truncated, meanLength, repetition } = answerFigures(judged, rows);
-  await run.emit({
-    ...at,
-    type: 'note',
-    message:
-      `${label} on ${split}: greedy answers of ${meanLength.toFixed(1)} tokens, ${percent(truncated)} cut, ` +
-      `${percent(identicalToHuman)} identical to the human answer, repetition ${percent(repetition)}`,
-  });
-}
-
-const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
 
 async function warnIfForeign(run: Run<'run'>, { dev, test }: Judgement): Promise<void> {
   if (dev.length + test.length === 0) return;

@@ -4,7 +4,15 @@
  */
 import { type Checker, lengthBias, lengthWarning, repetition } from '../evaluation/index.ts';
 import type { LanguageModel } from '../models/index.ts';
-import { type Candidate, censor, countsInWords, countVerdicts, judgePairs, type Verdict } from '../pairs/index.ts';
+import {
+  type Candidate,
+  censor,
+  countsInWords,
+  countVerdicts,
+  judgePairs,
+  packedLength,
+  type Verdict,
+} from '../pairs/index.ts';
 import {
   type FlaggedRecord,
   type PairRecord,
@@ -60,13 +68,14 @@ export function pairRecord(
 
 /** Judges the pairs of an iteration by the settings of this run, whatever their records said before. */
 export async function judgeEntries(
-  { drop, max_length }: Pick<Run<'run'>['settings'], 'drop' | 'max_length'>,
+  settings: Pick<Run<'run'>['settings'], 'drop' | 'max_length' | 'max_prompt_length'>,
   { contextLength }: Pick<LanguageModel, 'contextLength'>,
   checker: Checker | null,
   entries: readonly Entry[],
 ): Promise<JudgedEntry[]> {
   const candidates = await Promise.all(entries.map(({ record }) => candidateOf(record, checker)));
-  const verdicts = judgePairs(candidates, { maxLength: max_length ?? contextLength, contextLength, drop });
+  const { drop, max_length: maxLength = contextLength, max_prompt_length: maxPromptLength = contextLength } = settings;
+  const verdicts = judgePairs(candidates, { maxLength, maxPromptLength, contextLength, drop });
   return entries.map(({ line, record }, i) => {
     const { reasons, excluded } = verdicts[i]!;
     return { line, record: { ...record, excluded }, reasons };
@@ -86,12 +95,22 @@ async function candidateOf(record: PairRecord, checker: Checker | null): Promise
   };
 }
 
-/** Logs and says what became of the pairs, which `what` names, and what their lengths give away. */
+/** Tokens that go through the model while it writes the generated answers, of pairs that are left out as well. */
+export function writtenTokens(entries: readonly Entry[]): number {
+  const pairs = entries.map(({ record }) => pairOf(record));
+  return pairs.reduce(
+    (n, { promptIds, generated }) => n + packedLength({ promptIds, responses: [{ ids: generated }] }),
+    0,
+  );
+}
+
+/** Logs and says what became of the pairs, which `what` names, and what their lengths give away; `names` are the answers'. */
 export async function reportPairs(
-  run: Run<'run'>,
+  run: Run,
   at: { readonly iteration: number; readonly stage: 'generate' | 'prepare' },
   entries: readonly JudgedEntry[],
   what: string,
+  names?: Parameters<typeof lengthWarning>[1],
 ): Promise<void> {
   const { iteration: t } = at;
   const { dropped, kept } = countVerdicts(entries.map(({ record: { excluded }, reasons }) => ({ excluded, reasons })));
@@ -106,12 +125,12 @@ export async function reportPairs(
     `${what}; left out: ${countsInWords(dropped)}; kept although noted: ` +
       `${countsInWords(kept)} (${iterationName(t)}/${FLAGGED}).`,
   );
-  const warning = lengthWarning(lengths);
+  const warning = lengthWarning(lengths, names);
   if (warning !== null) await run.warn(`iteration ${t}: ${warning}`);
 }
 
 /** flagged.jsonl and, last, pairs.jsonl of an iteration. */
-export async function writeEntries(run: Run<'run'>, t: number, entries: readonly JudgedEntry[]): Promise<void> {
+export async function writeEntries(run: Run, t: number, entries: readonly JudgedEntry[]): Promise<void> {
   await writeFlagged(
     run.path(iterationName(t), FLAGGED),
     entries.flatMap((entry) => (entry.reasons.length === 0 ? [] : [flaggedRecord(entry)])),
@@ -125,5 +144,6 @@ export async function writeEntries(run: Run<'run'>, t: number, entries: readonly
 function flaggedRecord({ line, record: { id, prompt, responses, excluded }, reasons }: JudgedEntry): FlaggedRecord {
   const action = excluded === null ? 'kept' : 'dropped';
   const [humanTokens, generatedTokens] = responses.map(({ ids }) => ids.length) as [number, number];
-  return { v: 1, id, line, prompt, reasons, action, humanTokens, generatedTokens };
+  const { sample } = responses[1];
+  return { v: 1, id, sample, line, prompt, reasons, action, humanTokens, generatedTokens };
 }

@@ -12,6 +12,7 @@ import { FEWEST_ROWS } from './governor.ts';
 import { killPoints, type Program, playKilled, playWhole, startSeconds } from './kills.ts';
 import { type ComparedFile, compareGames, partOf } from './likeness.ts';
 import { miniatureOf } from './miniature.ts';
+import { LOCK } from './run.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** What came of a stage. */
@@ -125,7 +126,7 @@ async function verifyGame(
     const left = points.filter(({ part }) => missed.includes(part));
     died.push(
       ...(await shown(context, 'killed and resumed', settings, (onEvent) =>
-        playKilled(program, { config, out }, left, onEvent),
+        playKilled(program, { config, out, lock: join(whole, LOCK) }, left, onEvent),
       )),
     );
     compared.push(...(await compareGames(whole, out)));

@@ -1,18 +1,7 @@
 // Two result tables side by side: every figure of both, and the paired difference over the rows that both were tested on.
 import { pairedDifference } from '../evaluation/index.ts';
 import type { MetricResult, ResultRow, Results } from './results.ts';
-import { figureOf, signedFigure, unitsOf } from './table.ts';
-
-/** Difference b − a over the items that both scored. */
-interface Paired {
-  readonly difference: number;
-  /** Null for a single item. */
-  readonly standardError: number | null;
-  /** 95 % bootstrap interval. */
-  readonly low: number;
-  readonly high: number;
-  readonly n: number;
-}
+import { differenceText, figureOf, type Paired, unitsOf } from './table.ts';
 
 /** One figure of a row in both tables; null where a table lacks it, or where no item is in both. */
 export interface ComparedFigure {
@@ -36,12 +25,13 @@ export function compareResults(a: Results, b: Results): ComparedFigure[] {
       metric,
       a: left?.metrics[metric] ?? null,
       b: right?.metrics[metric] ?? null,
-      paired: pairedOf(metric, left, right),
+      paired: pairedFigure(metric, left, right),
     }));
   });
 }
 
-function pairedOf(metric: string, a: ResultRow | undefined, b: ResultRow | undefined): Paired | null {
+/** The difference of two rows in a figure, over the items that both scored; null when there are none. */
+export function pairedFigure(metric: string, a: ResultRow | undefined, b: ResultRow | undefined): Paired | null {
   const theirs = new Map(b?.items.map(({ id, scores }) => [id, scores[metric]]));
   const pairs = (a?.items ?? []).flatMap(({ id, scores }) => {
     const [before, after] = [scores[metric], theirs.get(id)];
@@ -63,7 +53,7 @@ export function comparisonTable(figures: readonly ComparedFigure[]): string {
     metric,
     a === null ? '–' : figureOf(metric, a.mean, a.standardError),
     b === null ? '–' : figureOf(metric, b.mean, b.standardError),
-    paired === null ? '–' : differenceOf(metric, paired),
+    paired === null ? '–' : differenceText(metric, paired),
   ]);
   return `${[
     alignedText([['', '', 'A', 'B', 'B − A'], ...lines]),
@@ -71,11 +61,6 @@ export function comparisonTable(figures: readonly ComparedFigure[]): string {
     ...unitsOf(new Set(figures.map(({ metric }) => metric))),
     'After ± stands a standard error. B − A: mean difference over the test rows that are in both, with its 95 % interval.',
   ].join('\n')}\n`;
-}
-
-function differenceOf(metric: string, { difference, standardError, low, high, n }: Paired): string {
-  const error = standardError === null ? '' : ` ± ${figureOf(metric, standardError)}`;
-  return `${signedFigure(metric, difference)}${error} (${signedFigure(metric, low)} to ${signedFigure(metric, high)}; ${n} rows)`;
 }
 
 /** Cells as lines, every column as wide as its widest cell. */

@@ -21,6 +21,8 @@ const common = {
   /** Which try at this iteration, from 0; null where `iteration` is. */
   attempt: count.nullable(),
   stage: z.enum(STAGES).nullable(),
+  /** The control whose work it is (recipes/baselines.ts); absent in the game itself. */
+  baseline: z.string().optional(),
 };
 
 /** What computes: an engine, the version of its library, where and how precisely. */
@@ -30,6 +32,7 @@ const engine = z.object({
   device: z.string(),
   dtype: z.string(),
   threads: count,
+  gpu: z.object({ model: z.string(), driver: z.string() }).optional(),
 });
 
 const lengths = z.object({ mean: z.number(), median: z.number() });
@@ -54,7 +57,7 @@ const events = {
   'shard.finished': { shard: count, shards: count, file: z.string(), seconds, counts },
   /**
    * Train rows whose prompts overlap with those of a held-out split or a named file (data/contamination.ts); without
-   * them the run goes on where `dropped`. Said again by a resume.
+   * them the run goes on where `dropped`.
    */
   contamination: { against: z.string(), prompts: count, overlapping: count, dropped: z.boolean() },
   /**

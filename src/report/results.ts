@@ -23,10 +23,28 @@ const row = z.object({
   label: z.string(),
   /** Null for a row that is no iteration. */
   iteration: z.int().nonnegative().nullable(),
+  /** Of a control: the label of the row that its differences are from, in place of the row above. */
+  against: z.string().optional(),
   /** Model directory, relative to the run directory where it lies inside. */
   model: z.string(),
   metrics: z.record(z.string(), metric),
   items: z.array(item),
+});
+
+/** The best iteration against the best control, either chosen on dev: `of` − `against` over the test items of both. */
+const comparison = z.object({
+  metric: z.string(),
+  of: z.string(),
+  against: z.string(),
+  difference: z.number(),
+  /** Null for a single item. */
+  standardError: z.number().nullable(),
+  /** 95 % bootstrap interval over the items. */
+  low: z.number(),
+  high: z.number(),
+  n: z.int().positive(),
+  /** Whether the interval lies on one side of 0, and on which, seen by whether more is better. */
+  verdict: z.enum(['better', 'worse', 'open']),
 });
 
 const results = z.object({
@@ -34,6 +52,8 @@ const results = z.object({
   rows: z.array(row),
   /** The row to use, and how it was chosen (never on the split that the table shows). */
   best: z.object({ label: z.string(), how: z.string() }).nullable(),
+  /** Of a game with controls. */
+  comparisons: z.array(comparison).optional(),
   /** What a reader needs to repeat the figures: split, counts, sampling, versions. */
   settings: z.record(z.string(), z.unknown()),
 });
@@ -41,6 +61,7 @@ const results = z.object({
 export type MetricResult = z.infer<typeof metric>;
 export type ItemScores = z.infer<typeof item>;
 export type ResultRow = z.infer<typeof row>;
+export type Comparison = z.infer<typeof comparison>;
 export type Results = z.infer<typeof results>;
 
 /**

@@ -1,11 +1,14 @@
 // events.jsonl: the append-only log of a run. One process writes, any number read while it grows.
 // Nothing in it is ever changed: a resume appends a marker, and readers leave out what the marker supersedes.
+import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAppender, readJsonLines } from '../formats/index.ts';
 import { failure } from '../util/index.ts';
 import { LASTING, type NewEvent, type RunEvent, runEvent } from './events.ts';
 
 const FILE = 'events.jsonl';
+/** What a tail reads at once: it bounds the memory that a long log takes. */
+const PIECE_BYTES = 1 << 20;
 
 export interface RunLog {
   /**
@@ -72,6 +75,35 @@ export async function readRunLog(dir: string): Promise<RunEvent[]> {
     kept.push(event);
   }
   return kept;
+}
+
+/**
+ * Follows the log of the run directory `dir` from its first event on, superseded ones included. Each call reads the next
+ * events that are there, about a megabyte at most: none when there are no more yet, or no log. A line that is only half
+ * written is left for a later call (a resume may cut it off).
+ */
+export function tailRunLog(dir: string): () => RunEvent[] {
+  const file = join(dir, FILE);
+  let position = 0;
+  return () => {
+    if (!existsSync(file)) return [];
+    const handle = openSync(file, 'r');
+    try {
+      const left = fstatSync(handle).size - position;
+      for (let size = PIECE_BYTES; left > 0; size *= 2) {
+        const bytes = Buffer.alloc(Math.min(size, left));
+        const count = readSync(handle, bytes, 0, bytes.length, position);
+        const end = bytes.subarray(0, count).lastIndexOf('\n') + 1;
+        if (end === 0 && size < left) continue; // a line longer than that
+        position += end;
+        const lines = bytes.subarray(0, end).toString('utf8').split('\n').slice(0, -1);
+        return lines.map((line) => JSON.parse(line) as RunEvent);
+      }
+      return [];
+    } finally {
+      closeSync(handle);
+    }
+  };
 }
 
 /** All events of the file, checked one by one, their seq rising. */

@@ -1,6 +1,6 @@
 // The final table, as text for a terminal and as Markdown: a row for the SFT model and for each iteration, each figure
 // with its difference from the row above and the standard error of that difference, as `35.1 (+2.1 ± 1.3)`.
-import type { MetricResult, Results } from './results.ts';
+import type { Comparison, MetricResult, Results } from './results.ts';
 
 interface Format {
   scale: number;
@@ -14,6 +14,9 @@ const PERCENT: Format = { scale: 100, digits: 1, unit: '%, differences in points
 /** Metrics that are not shares between 0 and 1. Every other metric, a user's scorer included, is shown in percent. */
 const FORMATS = new Map<string, Format>([
   ['nats/token', { scale: 1, digits: 3, unit: 'nats per token of the human answers, lower is better' }],
+  ['nats/token chosen', { scale: 1, digits: 3, unit: 'nats per token of the chosen answers' }],
+  ['nats/token rejected', { scale: 1, digits: 3, unit: 'nats per token of the rejected answers' }],
+  ['rewards/margins', { scale: 1, digits: 3, unit: 'nats times β, against the given model' }],
   ['length', { scale: 1, digits: 1, unit: 'tokens per answer' }],
   ['margin', { scale: 1, digits: 3, unit: 'nats times β' }],
 ]);
@@ -21,7 +24,7 @@ const FORMATS = new Map<string, Format>([
 const NO_FIGURE = '–';
 const BEST_MARK = '*';
 
-type Table = Pick<Results, 'rows' | 'best'>;
+type Table = Pick<Results, 'rows' | 'best' | 'comparisons'>;
 
 /** Names of the metrics in the order in which rows mention them. */
 function columnsOf({ rows }: Table): string[] {
@@ -48,6 +51,23 @@ export function figureOf(name: string, value: number, error: number | null = nul
 export function signedFigure(name: string, value: number): string {
   const { scale, digits } = formatOf(name);
   return signed(value * scale, digits);
+}
+
+/** Difference b − a over the items that both scored. */
+export interface Paired {
+  readonly difference: number;
+  /** Null for a single item. */
+  readonly standardError: number | null;
+  /** 95 % bootstrap interval. */
+  readonly low: number;
+  readonly high: number;
+  readonly n: number;
+}
+
+/** "+2.1 ± 1.3 (-0.4 to +4.6; 500 rows)": difference, standard error, 95 % interval. */
+export function differenceText(metric: string, { difference, standardError, low, high, n }: Paired): string {
+  const error = standardError === null ? '' : ` ± ${figureOf(metric, standardError)}`;
+  return `${signedFigure(metric, difference)}${error} (${signedFigure(metric, low)} to ${signedFigure(metric, high)}; ${n} rows)`;
 }
 
 /** The figure and what stands in brackets behind it: "35.1" and "(+2.1 ± 1.3)", or "(± 1.5)" without a row above. */
@@ -84,12 +104,25 @@ function legendOf(table: Table): string[] {
   const largest = Math.max(...counts);
   const items =
     counts.length === 0 ? '' : ` over ${smallest === largest ? largest : `${smallest} to ${largest}`} items`;
+  const controls = table.rows.find(({ against }) => against !== undefined);
+  const above = controls ? `the row above, of baselines from the ${controls.against}` : 'the row above';
   const lines = [
     ...unitsOf(columnsOf(table)),
-    `In brackets: difference from the row above ± its standard error${items}; ± alone is the figure's own.`,
+    `In brackets: difference from ${above} ± its standard error${items}; ± alone is the figure's own.`,
   ];
   if (table.best !== null) lines.push(`${BEST_MARK} best: ${table.best.how}.`);
-  return lines;
+  return [...lines, ...(table.comparisons ?? []).map(comparisonSentence)];
+}
+
+const VERDICTS = {
+  better: 'the game did better',
+  worse: 'the game did worse',
+  open: 'no evidence that the game did better or worse',
+} as const;
+
+/** The best iteration against the best control, in words. */
+export function comparisonSentence({ metric, of, against, verdict, ...paired }: Comparison): string {
+  return `${metric}, ${of} minus its best control on dev (${against}): ${differenceText(metric, paired)}: ${VERDICTS[verdict]}.`;
 }
 
 /** The table as aligned text with a legend below, ending in a line break. */

@@ -16,7 +16,7 @@ import { controlTextCheck } from './control.ts';
 import { buildEncoder, type Encoder } from './encoder.ts';
 import { highestId, readSettings, type TokenizerSettings } from './settings.ts';
 import { createStreamDecoder, type StreamDecoder } from './streamDecoder.ts';
-import { compileTemplate, type RenderTemplate } from './template.ts';
+import { compileTemplate, type RenderTemplate, readsClock } from './template.ts';
 import { readTokenizerJson } from './tokenizerJson.ts';
 
 /** Token ids of one example; `responseIds` ends with the only end id in it. */
@@ -63,8 +63,11 @@ export interface ChatTokenizer {
 const MAX_ROW_CHARACTERS = 1_000_000;
 const ANSWER_MARK = 'selfplay answer mark';
 
-/** Loads the tokenizer of a Hugging Face model directory; throws usage errors that name file and key. */
-export async function loadTokenizer(modelDir: string): Promise<ChatTokenizer> {
+/**
+ * Loads the tokenizer of a Hugging Face model directory; throws usage errors that name file and key.
+ * @param time for templates that write the date, in the form of `wallClock`; default: now
+ */
+export async function loadTokenizer(modelDir: string, time?: string): Promise<ChatTokenizer> {
   const dir = resolve(modelDir);
   const { definition, text } = await readTokenizerJson(dir);
   const settings = await readSettings(dir, definition);
@@ -74,21 +77,29 @@ export async function loadTokenizer(modelDir: string): Promise<ChatTokenizer> {
   const format =
     template === undefined
       ? plainFormat(encoder, settings)
-      : templateFormat(encoder, settings, compileTemplate(template.source, template.where), template.where);
+      : templateFormat(encoder, settings, compileTemplate(template.source, template.where, time), template.where);
   return assemble(basename(dir), hash, encoder, settings, format);
 }
 
-/**
- * SHA-256 (hex) of the two things that decide the ids of a conversation: tokenizer.json with the control and end tokens
- * that the files beside it name, and the chat template (null where there is none). Throws usage errors as `loadTokenizer`.
- */
-export async function hashTokenizer(modelDir: string): Promise<{ tokenizer: string; chatTemplate: string | null }> {
+/** What decides the ids of a conversation, besides its texts. */
+export interface TokenizerIdentity {
+  /** SHA-256 (hex) of tokenizer.json with the control and end tokens that the files beside it name. */
+  readonly tokenizer: string;
+  /** SHA-256 (hex) of the chat template; null where there is none. */
+  readonly chatTemplate: string | null;
+  /** Whether the template writes the time, or what depends on it. */
+  readonly readsClock: boolean;
+}
+
+/** Throws usage errors as `loadTokenizer`. */
+export async function hashTokenizer(modelDir: string): Promise<TokenizerIdentity> {
   const dir = resolve(modelDir);
   const { definition, text } = await readTokenizerJson(dir);
   const { named, endIds, template } = await readSettings(dir, definition);
   return {
     tokenizer: sha256Hex(JSON.stringify([text, named, [...endIds]])),
     chatTemplate: template === undefined ? null : sha256Hex(template.source),
+    readsClock: template !== undefined && readsClock(template.source),
   };
 }
 

@@ -1,5 +1,6 @@
 // tokens: tokenizer and chat template: Example -> token ids; training a tokenizer of one's own.
 export { type ChatTokenizer, type EncodedPair, hashTokenizer, loadTokenizer, type MaskPiece } from './chatTokenizer.ts';
 export type { StreamDecoder } from './streamDecoder.ts';
+export { wallClock } from './template.ts';
 export { type BpeTokenizerJson, trainBpe } from './trainBpe.ts';
 export { type TokenizerRoles, writeTokenizer } from './writeTokenizer.ts';

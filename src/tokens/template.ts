@@ -1,7 +1,8 @@
 // Renders chat templates (Jinja, as in transformers: trim_blocks and lstrip_blocks on) within limits, because a template comes
 // with a downloaded model: no access to JavaScript objects (the interpreter only reads its own values), bounded range(), steps
 // and output, and errors that name the template. The limits are far above what real templates need.
-// Notable choice: the date that strftime_now gives is fixed when the template is compiled, so that one run has one prompt.
+// Notable choice: the time that strftime_now gives is an argument, fixed when the template is compiled: a run has one prompt, and the
+// same one when it is resumed or repeated on another day.
 
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { failure, usageError } from '../util/index.ts';
@@ -16,8 +17,19 @@ const MAX_OUTPUT = 16_000_000;
 /** Renders a compiled template with the variables given; throws a failure that names the template and the reason. */
 export type RenderTemplate = (variables: Readonly<Record<string, unknown>>) => string;
 
-/** Compiles a template; `where` names its file in errors. Throws a usage error if it is not valid Jinja. */
-export function compileTemplate(source: string, where: string): RenderTemplate {
+/** The time on the clock here, as strftime_now gives it: 2026-11-28T09:30:00, without a zone. */
+export function wallClock(now = new Date()): string {
+  return new Date(now.getTime() - now.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+}
+
+/** Whether what a template writes depends on the time. */
+export const readsClock = (source: string): boolean => /\bstrftime_now\b/.test(source);
+
+/**
+ * Compiles a template; `where` names its file in errors. Throws a usage error if it is not valid Jinja.
+ * @param time what strftime_now gives, in the form of `wallClock`
+ */
+export function compileTemplate(source: string, where: string, time = wallClock()): RenderTemplate {
   if (source.length > MAX_SOURCE) {
     throw usageError({ what: `chat template of ${source.length} characters; at most ${MAX_SOURCE}`, where });
   }
@@ -28,7 +40,8 @@ export function compileTemplate(source: string, where: string): RenderTemplate {
     throw usageError({ what: `chat template is not valid Jinja: ${reasonOf(error)}`, where, cause: error });
   }
   refuseObjectInternals(program, where);
-  const globals = templateGlobals(new Date());
+  // As if the clock were one of UTC: then no zone moves it.
+  const globals = templateGlobals(new Date(`${time}Z`));
   return (variables) => {
     try {
       const environment = new Environment();
@@ -114,22 +127,23 @@ function boundedRange(first: unknown, second?: unknown, step: unknown = 1): numb
   return Array.from({ length }, (_, index) => (start as number) + index * (step as number));
 }
 
-/** The strftime directives that chat templates use, in English and local time; others stay as they are. */
+/** The strftime directives that chat templates use, in English; others stay as they are. The date's UTC is the time to write. */
 function formatDate(date: Date, format: string): string {
   const two = (value: number): string => String(value).padStart(2, '0');
-  const name = (options: Intl.DateTimeFormatOptions): string => new Intl.DateTimeFormat('en-US', options).format(date);
+  const name = (options: Intl.DateTimeFormatOptions): string =>
+    new Intl.DateTimeFormat('en-US', { ...options, timeZone: 'UTC' }).format(date);
   const directives: Record<string, () => string> = {
-    Y: () => String(date.getFullYear()),
-    y: () => two(date.getFullYear() % 100),
-    m: () => two(date.getMonth() + 1),
-    d: () => two(date.getDate()),
+    Y: () => String(date.getUTCFullYear()),
+    y: () => two(date.getUTCFullYear() % 100),
+    m: () => two(date.getUTCMonth() + 1),
+    d: () => two(date.getUTCDate()),
     b: () => name({ month: 'short' }),
     B: () => name({ month: 'long' }),
     a: () => name({ weekday: 'short' }),
     A: () => name({ weekday: 'long' }),
-    H: () => two(date.getHours()),
-    M: () => two(date.getMinutes()),
-    S: () => two(date.getSeconds()),
+    H: () => two(date.getUTCHours()),
+    M: () => two(date.getUTCMinutes()),
+    S: () => two(date.getUTCSeconds()),
     '%': () => '%',
   };
   return format.replace(/%([YymdbBaAHMS%])/g, (_, letter: string) => (directives[letter] as () => string)());

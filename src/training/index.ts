@@ -1,6 +1,15 @@
-/** Losses, optimizers, schedules, one step. */
+/** Losses, optimizers, schedules, one step, and what it costs. */
 export { type Agreement, type Halves, halvesOf, listsOf, noiseScale, openAgreement } from './agreement.ts';
-export { type LossName, type LossSettings, lossNames, mixedReference, startOf, usesInitial } from './losses.ts';
+export { flopsOf, flopsPerLearned, parameterCount } from './flops.ts';
+export {
+  type LossName,
+  type LossSettings,
+  lossNames,
+  mixedReference,
+  startOf,
+  usesInitial,
+  usesReference,
+} from './losses.ts';
 export type { OptimizerSettings } from './optimizer.ts';
 export { gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';
 export { learningRateAt, type Schedule } from './schedule.ts';

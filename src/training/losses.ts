@@ -27,7 +27,7 @@ export interface PairInputs {
   readonly initial?: Value;
   /** Name of the dimension N. */
   readonly responses: string;
-  /** [1,1] 1 / pairs of the whole batch */
+  /** [P,1] of each pair its weight / pairs of the whole batch */
   readonly pairWeight: Value;
 }
 
@@ -225,16 +225,19 @@ export const lossNames = Object.keys(losses) as [LossName, ...LossName[]];
 /** Whether pairs are triplets: y, y', and y₀ of the initial model. */
 export const usesInitial = (loss: LossSettings): boolean => loss.name === 't-spin' && loss.historyWeight > 0;
 
+/** Whether the loss reads log-probs of both answers under a reference. */
+export const usesReference = (loss: LossSettings): boolean => startOf(loss, 1) !== null;
+
 /** ℓ(0), see `Loss`. */
 export const startOf = ({ name }: LossSettings, beta: number): number | null => losses[name].start(beta);
 
 /**
- * Mean over the pairs of the whole batch.
+ * Mean over the pairs of the whole batch, each times its weight: Σ w_p·ℓ_p / P.
  * @returns loss [1,1]; rewards of the real and the generated answers, [P,1] each
  */
 export function pairLoss(b: GraphBuilder, x: PairInputs, beta: number, settings: LossSettings) {
   const { losses: perPair, ...rewards } = (losses[settings.name] as Loss<LossName>).ofPairs(b, x, beta, settings);
-  return { loss: b.mul(b.sumTo(perPair, [1, 1]), x.pairWeight), ...rewards };
+  return { loss: b.sumTo(b.mul(perPair, x.pairWeight), [1, 1]), ...rewards };
 }
 
 /**

@@ -10,7 +10,8 @@ import type { Group, PackedTokens } from '../pairs/index.ts';
 import { crossEntropy, type LossSettings, pairLoss, sumPerResponse, usesInitial } from './losses.ts';
 
 /**
- * What is minimised: a loss of pairs plus `sftWeight` times the cross-entropy of the real answers, or that alone.
+ * What is minimised: a loss of pairs plus `sftWeight` times the cross-entropy of the real answers, in both each pair times
+ * its weight; or the cross-entropy alone.
  * The loss is SPIN's own if none is named.
  */
 export type Objective =
@@ -80,7 +81,7 @@ export function trainGraph(model: LanguageModel, objective: Objective): Graph {
         generated: b.input('generated', ['pairs'], 'i32'),
         ...(usesInitial(settings) ? { initial: b.input('initial', ['pairs'], 'i32') } : {}),
         responses: 'responses',
-        pairWeight: b.input('pairWeight', [1, 1]),
+        pairWeight: b.input('pairWeight', ['pairs', 1]),
       },
       objective.beta,
       settings,
@@ -124,17 +125,22 @@ export function trainInputs(
 ): Record<string, Tensor> {
   const common = { ...scoreInputs(packed), ...(dropoutKeys ? { dropoutKeys: ints(dropoutKeys) } : {}) };
   if (objective.kind === 'sft') {
-    const tokenWeights = new Float32Array(packed.rows.length).fill(1 / totals.realTokens);
+    const tokenWeights = Float32Array.from(
+      packed.responseOf,
+      (response) => packed.weights[response]! / totals.realTokens,
+    );
     return { ...common, tokenWeights: floats(tokenWeights) };
   }
   const triplets = usesInitial(lossOf(objective));
   const perPair = triplets ? 3 : 2;
-  const every = (which: number) =>
-    ints(Int32Array.from({ length: packed.responses / perPair }, (_, p) => perPair * p + which));
+  const pairs = packed.responses / perPair;
+  const every = (which: number) => ints(Int32Array.from({ length: pairs }, (_, p) => perPair * p + which));
   const lengths = new Int32Array(packed.responses);
   for (const response of packed.responseOf) lengths[response]!++;
-  const weight = objective.sftWeight / totals.realTokens;
-  const tokenWeights = Float32Array.from(packed.responseOf, (response) => (response % perPair === 0 ? weight : 0));
+  const perToken = objective.sftWeight / totals.realTokens;
+  const tokenWeights = Float32Array.from(packed.responseOf, (response) =>
+    response % perPair === 0 ? perToken * packed.weights[response]! : 0,
+  );
   return {
     ...common,
     ...(objective.sftWeight > 0 ? { tokenWeights: floats(tokenWeights) } : {}),
@@ -145,6 +151,9 @@ export function trainInputs(
     real: every(0),
     generated: every(1),
     ...(triplets ? { initial: every(2) } : {}),
-    pairWeight: floats(Float32Array.of(1 / totals.pairs), [1, 1]),
+    pairWeight: floats(
+      Float32Array.from({ length: pairs }, (_, p) => packed.weights[perPair * p]! / totals.pairs),
+      [pairs, 1],
+    ),
   };
 }

@@ -21,7 +21,7 @@ export interface ManifestFile {
 }
 
 /** A unique hidden name beside `path`; `tmp` is unfinished, `old` is a replaced directory on its way out. */
-function besides(path: string, role: 'tmp' | 'old'): string {
+export function besides(path: string, role: 'tmp' | 'old'): string {
   const { pid, start } = currentProcess();
   const unique = randomBytes(6).toString('hex');
   return join(dirname(path), `.${basename(path)}.selfplay-${role}-${pid}-${start}-${unique}`);
@@ -143,7 +143,7 @@ export async function hashFile(path: string, io: Io = diskIo, sync = false): Pro
 }
 
 /** Brings the names in a directory to the disk. Windows cannot open directories and orders renames itself. */
-async function syncDirectory(path: string, io: Io): Promise<void> {
+export async function syncDirectory(path: string, io: Io): Promise<void> {
   if (process.platform === 'win32') return;
   await withFile(io, path, 'r', (file) => file.sync());
 }

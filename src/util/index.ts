@@ -24,6 +24,7 @@ export {
 } from './errors.ts';
 export { diskIo, exists, type Io, type IoEntry, type IoFile, withFile, writeAll } from './io.ts';
 export { canonicalJson, sha256Hex } from './json.ts';
+export { linkDirectory, linkedDirectory } from './link.ts';
 export { lockDirectory } from './lock.ts';
 export {
   hash32,

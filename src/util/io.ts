@@ -1,7 +1,7 @@
 // Every write that must survive a crash goes through this layer, so that a test can fail operation N for every N.
 // `Io` mirrors the system calls one to one (a write may be short); everything above it is in atomic.ts.
 
-import { mkdir, open, readdir, rename, rm, stat, truncate } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat, symlink, truncate } from 'node:fs/promises';
 
 /** Largest single write: below the 2 GiB that one system call can move. */
 const MAX_WRITE = 1 << 30;
@@ -28,6 +28,8 @@ export interface Io {
   /** r: read; r+: read and write; wx: create, fails if present; a: append, creating. */
   open(path: string, flags: 'r' | 'r+' | 'wx' | 'a'): Promise<IoFile>;
   rename(from: string, to: string): Promise<void>;
+  /** Creates a symbolic link to a directory; nothing may lie at `path`. */
+  symlink(target: string, path: string): Promise<void>;
   /** Cuts a file off after `size` bytes. */
   truncate(path: string, size: number): Promise<void>;
   /** Creates one directory; its parent must exist and it must not. */
@@ -51,6 +53,7 @@ export const diskIo: Io = {
     };
   },
   rename,
+  symlink: (target, path) => symlink(target, path, 'dir'),
   truncate: (path, size) => truncate(path, size),
   mkdir: (path) => mkdir(path),
   rm: (path) => rm(path, { recursive: true, force: true }),

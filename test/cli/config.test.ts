@@ -62,7 +62,7 @@ describe('config file', () => {
     const text = '{\n\t"$schema": "x.json",\n\t"model_name_or_path": "m",\n\t"data": "d",\n\t"replay": false\n}\n';
     const { settings, status } = await run({ 'selfplay.config.json': text });
     expect(status).toBe(0);
-    expect(settings).toMatchObject({ model: 'm', replay: false });
+    expect(settings).toMatchObject({ model: 'm', replay: 0 });
   });
 
   it('an empty file and a byte order mark are no problem', async () => {
@@ -75,7 +75,7 @@ describe('config file', () => {
   it('reports everything wrong together, flags and file, each with its place', async () => {
     const yaml =
       'model: 3\nlearning_rate: -0.1\n\nbatchsize: 8\nbeta: "0.1"\noptimizer: sgd\nreplay: maybe\nwarmup_ratio: .nan\n' +
-      'evaluations: 2\nconstructor: 1\ntop_p: [1]\nbatch_size: 0\n';
+      'evaluations: 2\nconstructor: 1\ntop_p: [2]\nbatch_size: 0\n';
     const { status, stdout, stderr } = await run(
       { 'c.yaml': yaml },
       '--config',
@@ -93,10 +93,10 @@ describe('config file', () => {
         '  c.yaml:1:model: model must be a text that is not empty, got 3\n' +
         '  --limit: limit must be a whole number of at least 1, got 1.5\n' +
         '  --seed: seed must be a whole number of at least 0, got "x"\n' +
-        '  c.yaml:11:top_p: top_p must be a number of more than 0 and at most 1, got [1]\n' +
-        '  c.yaml:5:beta: beta must be a number of more than 0, got "0.1"\n' +
-        '  c.yaml:7:replay: replay must be true or false, got "maybe"\n' +
-        '  c.yaml:2:learning_rate: learning_rate must be a number of more than 0, got -0.1\n' +
+        '  c.yaml:11:top_p: top_p must be a number of more than 0 and at most 1, or a list of such, got [2]\n' +
+        '  c.yaml:5:beta: beta must be a number of more than 0, or a list of such, got "0.1"\n' +
+        '  c.yaml:7:replay: replay must be a whole number of at least 0, or a list of such, got "maybe"\n' +
+        '  c.yaml:2:learning_rate: learning_rate must be a number of more than 0, or a list of such, got -0.1\n' +
         '  c.yaml:12:batch_size: batch_size must be a whole number of at least 1, got 0\n' +
         '  c.yaml:6:optimizer: optimizer must be one of adamw, rmsprop, got "sgd"\n' +
         '  c.yaml:8:warmup_ratio: warmup_ratio must be a number of at least 0 and at most 1, got NaN\n' +
@@ -111,7 +111,7 @@ describe('config file', () => {
     expect(neither.stderr).toBe(
       'error: 3 settings need correction\n' +
         '  --model: model is missing (add --model: Model directory in Hugging Face layout: config.json, tokenizer.json, weights; or an adapter of PEFT)\n' +
-        '  c.yaml:1:beta: beta must be a number of more than 0, got 0\n' +
+        '  c.yaml:1:beta: beta must be a number of more than 0, or a list of such, got 0\n' +
         '  --data: data is missing: give the data that the model was fine-tuned on, or pairs\n' +
         HELP,
     );
@@ -152,7 +152,7 @@ describe('config file', () => {
     [
       'one wrong value',
       `${base}beta: 0\n`,
-      `beta must be a number of more than 0, got 0\n  where: c.yaml:3:beta\n${HELP}`,
+      `beta must be a number of more than 0, or a list of such, got 0\n  where: c.yaml:3:beta\n${HELP}`,
     ],
     [
       'infinity',
@@ -257,6 +257,126 @@ describe('config file', () => {
   });
 });
 
+describe('values by iteration', () => {
+  it.each<[string, string, string]>([
+    ['an empty list', 'beta: []', 'beta must be a number of more than 0, or a list of such, got []'],
+    [
+      'a list with a text',
+      'beta: [0.1, "5"]',
+      'beta must be a number of more than 0, or a list of such, got [0.1,"5"]',
+    ],
+    ['a list in a list', 'beta: [[0.1]]', 'beta must be a number of more than 0, or a list of such, got [[0.1]]'],
+    [
+      'one value of many out of range',
+      'temperature: [1, 0.5, -0.5]',
+      'temperature must be a number of at least 0, or a list of such, got [1,0.5,-0.5]',
+    ],
+    ['a fraction of a sample', 'sample: [8, 0.5]', 'sample must be a whole number of at least 1, or a list'],
+    ['a list where one value serves all iterations', 'batch_size: [8, 16]', 'batch_size must be a whole number of at'],
+    ['weights without a window', 'replay: 0\nreplay_weights: [0.5]', 'replay_weights are given, but replay is off'],
+    ['a weight below 0', 'replay_weights: -1', 'replay_weights must be a number of at least 0, or a list of such, got'],
+    ['a limit beside samples', 'limit: 8\nsample: [8, 4]', 'limit and sample exclude each other'],
+  ])('%s is refused', async (_, line, message) => {
+    const { status, stderr } = await run({ 'c.yaml': `model: m\ndata: d\n${line}\n` }, '--config', 'c.yaml');
+    expect(stderr).toContain(`error: ${message}`);
+    expect(stderr).toMatch(/\n {2}where: c\.yaml:[34]:/);
+    expect(status).toBe(2);
+  });
+
+  it('are as short as they can be: equal schedules are equal settings', async () => {
+    const yaml = 'model: m\ndata: d\nbeta: [0.1, 5, 5.0]\nlearning_rate: [1e-6]\nreplay: [true]\n';
+    expect((await run({ 'c.yaml': yaml }, '--config', 'c.yaml')).stderr).toContain('replay must be');
+    const { settings } = await run({ 'c.yaml': yaml.replace('[true]', '[2, 2]') }, '--config', 'c.yaml');
+    expect(settings).toMatchObject({ beta: [0.1, 5], learning_rate: 1e-6, replay: 2 });
+  });
+
+  it('ask for the pairs of every earlier iteration that a later start replays', async () => {
+    const late = ['--model', 'm', '--data', 'd', '--start-iteration', '3', '--replay', '2'];
+    const missing = async (...more: string[]) => (await run({}, ...late, ...more)).stderr;
+    expect(await missing()).toContain(
+      'the pairs of 2 iterations before the first are replayed, and replay_pairs has files for 0',
+    );
+    expect(await missing('--replay-pairs', 'a')).toContain('replay_pairs has files for 1: give one for each');
+    expect(await missing('--replay-pairs', 'a', 'b', 'c')).toContain(
+      'replay_pairs has files for 3 earlier iterations, of which only 2',
+    );
+    expect((await run({}, ...late, '--replay-pairs', 'a', 'b')).settings?.replay_pairs).toEqual(['a', 'b']);
+    // The second iteration looks back over the first: two from its window of three.
+    expect(await missing('--replay', '0,0,0,1,3', '--iterations', '2', '--replay-pairs', 'a', 'b')).not.toContain(
+      'error',
+    );
+    const t2 = ['--model', 'm', '--data', 'd', '--start-iteration', '2', '--loss', 't-spin', '--replay', '2'];
+    expect((await run({}, ...t2, '--replay-pairs', 'a', 'b')).stderr).not.toContain('error');
+  });
+});
+
+describe('presets', () => {
+  const given = ['--model', 'm', '--data', 'd'];
+
+  it('the paper as a whole', async () => {
+    const { settings } = await run({}, ...given, '--preset', 'paper');
+    expect(settings).toMatchObject({
+      iterations: 4,
+      sample: 50_000,
+      max_new_tokens: 256,
+      max_length: 1024,
+      max_prompt_length: 512,
+      batch_size: 64,
+      optimizer: 'rmsprop',
+      rmsprop_alpha: 0.99,
+      optimizer_epsilon: 1e-8,
+      learning_rate: [5e-7, 5e-7, 1e-7],
+      beta: [0.1, 0.1, 0.1, 5],
+      num_train_epochs: 2,
+      warmup_ratio: 0.1,
+      lr_scheduler_type: 'linear',
+      max_grad_norm: 1,
+      replay: 1,
+      temperature: 1,
+      top_k: 0,
+      top_p: 1,
+      loss: 'logistic',
+      governor: false,
+      drop: [],
+    });
+  });
+
+  it('stand below the user: a flag, a file, and a limit in place of a sample', async () => {
+    const file = { 'c.yaml': 'preset: paper\nmodel: m\ndata: d\nbeta: 0.5\nlimit: 8\n' };
+    const { settings } = await run(file, '--config', 'c.yaml', '--iterations', '2');
+    expect(settings).toMatchObject({ beta: 0.5, limit: 8, iterations: 2, num_train_epochs: 2, max_length: 1024 });
+    expect(settings?.sample).toBeUndefined();
+    expect((await run(file, '--config', 'c.yaml', '--preset', 'default')).settings).toEqual(
+      (await run({}, ...given, '--beta', '0.5', '--limit', '8')).settings,
+    );
+  });
+
+  it('default changes nothing', async () => {
+    const [named, plain] = [await run({}, ...given, '--preset', 'default'), await run({}, ...given)];
+    expect(named.settings).toEqual(plain.settings);
+  });
+
+  it('are shown by config print, and are the same settings when read again', async () => {
+    const printed = await cli(['config', 'print', '--preset', 'paper', ...given], { directory: root });
+    expect(printed.stdout).toContain('\nbeta: [0.1,0.1,0.1,5]\n');
+    expect(printed.stdout).not.toContain('preset');
+    const again = await run({ 'c.yaml': printed.stdout }, '--config', 'c.yaml');
+    expect(again.settings).toEqual((await run({}, ...given, '--preset', 'paper')).settings);
+  });
+
+  it('that are none are refused, and other commands have none', async () => {
+    const wrong = await run({ 'c.yaml': 'model: m\npreset: papers\n' }, '--config', 'c.yaml');
+    expect(wrong.stderr).toContain(
+      'error: preset must be one of default, paper, got "papers"\n  where: c.yaml:2:preset\n',
+    );
+    expect((await run({}, ...given, '--preset', 'x')).stderr).toContain('got "x"\n  where: --preset\n');
+    const rule = await run({}, ...given, '--preset', 'paper', '--loss', 'hinge', '--label-smoothing', '0.1');
+    expect(rule.stderr).toContain('label_smoothing is no parameter of the loss hinge');
+    const sft = await cli(['sft', '--config', 'c.yaml'], { directory: directoryWith({ 'c.yaml': 'preset: paper\n' }) });
+    expect(sft.stderr).toContain('unknown key preset');
+  });
+});
+
 describe('config print and schema', () => {
   it('what is printed is a config file with the same settings', async () => {
     const flags = [
@@ -302,12 +422,13 @@ describe('config print and schema', () => {
     expect(status).toBe(0);
     expect(schema.required).toBeUndefined();
     expect(schema.additionalProperties).toBe(false);
+    const positive = { type: 'number', exclusiveMinimum: 0 };
     expect(schema.properties.beta).toEqual({
       default: 0.1,
       description: 'β of the loss (λ in the paper)',
-      type: 'number',
-      exclusiveMinimum: 0,
+      anyOf: [positive, { type: 'array', items: positive, minItems: 1 }],
     });
+    expect(schema.properties.preset.enum).toEqual(['default', 'paper']);
     expect(schema.properties.model_name_or_path.type).toBe('string');
   });
 });

@@ -1,7 +1,7 @@
 import { tmpdir } from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { combinationsOn, type Diagnosis, diagnosisText, hintsOn } from '../../src/cli/doctor.ts';
 import { type EngineFacts, installSize } from '../../src/engine/index.ts';
+import { combinationsOn, type Diagnosis, diagnosisText, hintsOn } from '../../src/recipes/doctor.ts';
 import { tempDir } from '../util/temp.ts';
 import { cli } from './fakes.ts';
 

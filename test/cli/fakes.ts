@@ -41,7 +41,7 @@ export function outcome(): recipes.RunOutcome {
   return {
     directory: 'runs/one',
     results: results(),
-    best: { label: 'iteration 0', model: 'runs/one/iteration-0/model' },
+    best: { label: 'iteration 0', model: 'runs/one/iteration-0/model', link: 'runs/one/best' },
     seconds: 75,
   };
 }
@@ -82,6 +82,8 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
     ...recipes,
     playSpin: uncalled,
     fineTune: uncalled,
+    trainOnPairs: uncalled,
+    addBaselines: uncalled,
     resumeRun: uncalled,
     compareRuns: uncalled,
     verifyResume: uncalled,

@@ -3,6 +3,8 @@ import { closest } from '../../src/cli/closest.ts';
 import { flagsOf, givenFlags, groupedKeys } from '../../src/cli/flags.ts';
 import { settingsOf } from '../../src/cli/settings.ts';
 import {
+  addedBaselinesSchema,
+  dpoSchema,
   evalSchema,
   generateSchema,
   type SftSettings,
@@ -12,7 +14,14 @@ import {
 } from '../../src/recipes/index.ts';
 import { cli, outcome } from './fakes.ts';
 
-const schemas = { run: spinSchema, sft: sftSchema, generate: generateSchema, eval: evalSchema };
+const schemas = {
+  run: spinSchema,
+  sft: sftSchema,
+  dpo: dpoSchema,
+  generate: generateSchema,
+  eval: evalSchema,
+  baselines: addedBaselinesSchema,
+};
 const GIVEN = ['--model', 'm', '--data', 'd.jsonl'];
 
 /** The settings that `selfplay run` passes on for these flags. */
@@ -55,8 +64,17 @@ describe('flags from the schemas', () => {
     });
     expect(settings.get('model')).toMatchObject({ required: true, allowed: 'a text that is not empty' });
     expect(settings.get('max_new_tokens')).toMatchObject({ required: false, allowed: 'a whole number of at least 1' });
-    expect(settings.get('top_p')?.allowed).toBe('a number of more than 0 and at most 1');
-    expect(settings.get('replay')).toMatchObject({ kind: 'boolean', default: true });
+    expect(settings.get('adam_beta1')?.allowed).toBe('a number of at least 0 and at most 1');
+    expect(settings.get('top_p')).toMatchObject({
+      kind: 'number',
+      list: true,
+      off: false,
+      default: 1,
+      allowed: 'a number of more than 0 and at most 1, or a list of such',
+    });
+    expect(settings.get('replay')).toMatchObject({ kind: 'integer', list: true, off: true, default: 1 });
+    expect(settings.get('replay_pairs')).toMatchObject({ kind: 'array', list: false });
+    expect(settings.get('governor')).toMatchObject({ kind: 'boolean', list: false, off: true, default: true });
   });
 
   it('turns text into numbers only where the setting is one and the text reads as one', () => {
@@ -87,8 +105,50 @@ describe('flags from the schemas', () => {
       '--limit',
       '64',
     );
-    expect(settings).toMatchObject({ learning_rate: 1e-5, replay: false, lr_scheduler_type: 'cosine', limit: 64 });
-    expect((await settingsFor('--no-replay', '--replay')).replay).toBe(true);
+    expect(settings).toMatchObject({ learning_rate: 1e-5, replay: 0, lr_scheduler_type: 'cosine', limit: 64 });
+    expect((await settingsFor('--no-replay', '--replay', '2')).replay).toBe(2);
+    expect((await settingsFor('--no-governor', '--governor')).governor).toBe(true);
+  });
+
+  it('takes values by iteration with commas, and says so', async () => {
+    const settings = await settingsFor(
+      ...['--beta', '0.1,5.0', '--learning-rate', '5e-7, 5e-7,1e-7', '--num-train-epochs', '2,1'],
+      ...['--temperature', '1,0.7', '--top-k', '0,50', '--top-p', '1,.9', '--sample', '64,32'],
+      ...['--samples-per-prompt', '1,4', '--replay', '0,1,2', '--replay-weights', '0.5,.25'],
+    );
+    expect(settings).toMatchObject({
+      beta: [0.1, 5],
+      learning_rate: [5e-7, 5e-7, 1e-7],
+      num_train_epochs: [2, 1],
+      temperature: [1, 0.7],
+      top_k: [0, 50],
+      top_p: [1, 0.9],
+      sample: [64, 32],
+      samples_per_prompt: [1, 4],
+      replay: [0, 1, 2],
+      replay_weights: [0.5, 0.25],
+    });
+    const help = (await cli(['run', '--help'])).stdout.replaceAll(/\s+/g, ' ');
+    expect(help).toContain('--beta <x,...> β of the loss');
+    expect(help).toContain('--[no-]replay <n,...> Train on the pairs');
+    expect(help).toContain(
+      '--preset <choice> Table of settings that apply where nothing else is given (default, paper)',
+    );
+  });
+
+  it.each([
+    ['--beta', '0.1,', '"0.1,"'],
+    ['--beta', '0.1,x', '"0.1,x"'],
+    ['--beta', '0.1,0', '[0.1,0]'],
+    ['--beta', ',', '","'],
+    ['--num-train-epochs', '2,1.5', '[2,1.5]'],
+    ['--replay', '-1', '-1'],
+    ['--batch-size', '8,16', '"8,16"'],
+  ])('refuses %s %s', async (flag, value, got) => {
+    const { status, stderr } = await cli(['run', ...GIVEN, `${flag}=${value}`]);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^error: \w+ must be a (whole )?number of /);
+    expect(stderr).toContain(`got ${got}\n  where: ${flag}\n`);
   });
 
   it('says which forms a device has, and takes no other', async () => {
@@ -120,8 +180,16 @@ describe('flags from the schemas', () => {
     expect(status).toBe(2);
     expect(stderr).toContain('drop must be a list, each one of identical, equivalent');
     const help = (await cli(['run', '--help'])).stdout.replaceAll(/\s+/g, ' ');
-    expect(help).toContain('duplicate-prompt; default: identical, equivalent, over-long)');
+    expect(help).toContain('duplicate-prompt; default: identical, equivalent, over-long, duplicate-sample)');
     expect(help).toContain('default: none)');
+  });
+
+  it('takes a list of names also with commas, and says which are known', async () => {
+    expect((await settingsFor('--baselines', 'sft-steps,sft-flops')).baselines).toEqual(['sft-steps', 'sft-flops']);
+    expect((await settingsFor('--baselines', 'all')).baselines).toEqual(['all']);
+    const { status, stderr } = await cli(['run', ...GIVEN, '--baselines', 'sft-steps,sft-step']);
+    expect(status).toBe(2);
+    expect(stderr).toContain('each one of sft-steps, sft-flops, sft-temperature, sft-reweighted, all, got');
   });
 
   it('takes a checker by name or a module, and nothing else', async () => {
@@ -168,9 +236,9 @@ describe('help', () => {
       'Example',
     ]);
     const line = (flag: string) => stdout.split('\n').find((text) => text.trimStart().startsWith(flag));
-    expect(line('--learning-rate <x>')).toMatch(/Peak learning rate \(default: 5e-7\)$/);
+    expect(line('--learning-rate <x,...>')).toMatch(/Peak learning rate \(default: 5e-7\)$/);
     expect(line('--optimizer <choice>')).toContain('adamw, rmsprop; default: rmsprop');
-    expect(line('--[no-]replay')).toBeDefined();
+    expect(line('--[no-]replay <n,...>')).toBeDefined();
     expect(line('--no-replay')).toBeUndefined();
     expect(line('--json')).toBeDefined();
   });

@@ -57,7 +57,9 @@ describe('selfplay as a process', () => {
 
   it('wrong settings exit with 2', async () => {
     const { status, stdout, stderr } = await run(MAIN, ['run', '--model', 'm', '--data', 'd', '--beta', '0']);
-    expect(stderr).toContain('error: beta must be a number of more than 0, got 0\n  where: --beta\n');
+    expect(stderr).toContain(
+      'error: beta must be a number of more than 0, or a list of such, got 0\n  where: --beta\n',
+    );
     expect([status, stdout]).toEqual([2, '']);
   });
 

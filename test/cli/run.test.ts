@@ -1,6 +1,8 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import {
+  type AnsweredPrompt,
+  type DpoSettings,
   Interrupted,
   type RecipeContext,
   type ResumeProof,
@@ -35,7 +37,7 @@ describe('selfplay run', () => {
     expect(stderr).toMatch(/^I play with 2 rows\.\nanswering: 2 rows in /);
     expect(stderr).toMatch(
       new RegExp(
-        '\n\nBest model: iteration 0, in runs/one/iteration-0/model\n' +
+        '\n\nBest model: iteration 0, in runs/one/iteration-0/model; runs/one/best leads there\n' +
           'Use it:\n' +
           '  selfplay generate --model runs/one/iteration-0/model --data PROMPTS.jsonl\n' +
           '  selfplay eval --model runs/one/iteration-0/model --data HELD_OUT.jsonl\n' +
@@ -133,6 +135,35 @@ describe('the other commands', () => {
     expect((await cli(['resume', 'runs/one', '--beta', '1'])).status).toBe(2);
   });
 
+  it('baselines hands over the directory and which ones, all by default', async () => {
+    const seen: unknown[] = [];
+    const addBaselines = async (directory: string, wanted: unknown) => {
+      seen.push([directory, wanted]);
+      return outcome();
+    };
+    expect((await cli(['baselines', 'runs/one'], { recipes: { addBaselines } })).status).toBe(0);
+    await cli(['baselines', 'runs/one', '--only', 'sft-steps,sft-reweighted'], { recipes: { addBaselines } });
+    expect(seen).toEqual([
+      ['runs/one', ['all']],
+      ['runs/one', ['sft-steps', 'sft-reweighted']],
+    ]);
+    expect((await cli(['baselines', 'runs/one', '--only', 'dpo'])).status).toBe(2);
+  });
+
+  it('dpo has the losses of the game, without those settings that need an earlier model', async () => {
+    let seen: DpoSettings | undefined;
+    const trainOnPairs = async (settings: DpoSettings) => {
+      seen = settings;
+      return outcome();
+    };
+    const given = ['dpo', '--model', 'm', '--data', 'd.jsonl'];
+    expect((await cli([...given, '--loss', 'ipo'], { recipes: { trainOnPairs } })).status).toBe(0);
+    expect(seen).toMatchObject({ loss: 'ipo', beta: 0.1, num_train_epochs: 1, learning_rate: 5e-7 });
+    const { status, stderr } = await cli([...given, '--loss', 'ipo', '--label-smoothing', '0.1']);
+    expect([status, stderr]).toEqual([2, expect.stringContaining('label_smoothing is no parameter of the loss ipo')]);
+    expect((await cli([...given, '--reference-alpha', '0.2'])).status).toBe(2);
+  });
+
   it('verify-resume hands over the settings of run, and exits with 1 unless everything is proven to be equal', async () => {
     const seen: unknown[] = [];
     const proof = {
@@ -226,15 +257,25 @@ describe('the other commands', () => {
     expect(stderr).toContain("error: missing required argument 'run'");
   });
 
-  it('generate adds nothing to answers on stdout', async () => {
-    const generateAnswers = async () => ({ rows: 2, file: null });
-    const { status, stdout } = await cli(['generate', ...GIVEN, '--json'], { recipes: { generateAnswers } });
-    expect(status).toBe(0);
-    expect(stdout).toBe('');
+  const answers: AnsweredPrompt[] = [
+    { id: 'a', prompt: [{ role: 'user', content: '1+1' }], human: '2', answer: '3', finish: 'end' },
+    { id: 'b', prompt: [{ role: 'user', content: '1+2' }], human: '3', answer: 'three', finish: 'length' },
+  ];
+
+  it('generate prints the answers as JSON lines and nothing else, with --json and without', async () => {
+    const generateAnswers = async () => ({ answers, rows: 2, file: null });
+    for (const more of [[], ['--json']]) {
+      const { status, stdout } = await cli(['generate', ...GIVEN, ...more], { recipes: { generateAnswers } });
+      expect(status).toBe(0);
+      expect(stdout).toBe(
+        '{"id":"a","prompt":[{"role":"user","content":"1+1"}],"human":"2","answer":"3","finish":"end"}\n' +
+          '{"id":"b","prompt":[{"role":"user","content":"1+2"}],"human":"3","answer":"three","finish":"length"}\n',
+      );
+    }
   });
 
   it('generate with a file names it', async () => {
-    const generateAnswers = async () => ({ rows: 2, file: 'a.jsonl' });
+    const generateAnswers = async () => ({ answers, rows: 2, file: 'a.jsonl' });
     const { stdout, stderr } = await cli(['generate', ...GIVEN], { recipes: { generateAnswers } });
     expect([stdout, stderr]).toEqual(['', '2 answers are in a.jsonl\n']);
   });

@@ -22,6 +22,7 @@ export function conformance(name: string, makeEngine: MakeEngine, rounding = 0):
       expect(info.name).toBe(name);
       expect(info.version).not.toBe('');
       expect(info.threads).toBeGreaterThanOrEqual(1);
+      expect(info.gpu !== undefined).toBe(info.device.startsWith('cuda'));
     });
     opsConformance(makeEngine, rounding);
     sampleConformance(makeEngine);

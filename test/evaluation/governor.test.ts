@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { decide, type Readings, type RuleName, rules } from '../../src/evaluation/governor.ts';
 
 const at = (mean: number, standardError: number | null = 0.01, n = 400) => ({ mean, standardError, n });
-const answers = { length: 40, repetition: 0.05, identical: 0.1, truncated: 0.02 };
+const answers = { length: 40, repetition: 0.05, identical: 0.1, truncated: 0.02, identicalSamples: 0.1 };
 
 /** An iteration that nothing speaks against. */
 const good: Readings = {
@@ -42,7 +42,14 @@ const cases: [RuleName, string, Partial<Readings>, Partial<Readings>][] = [
   // 0.32 − 1.645 · 0.01 > 0.3, 0.31 − 0.01645 < 0.3
   ['drift', 'human answers', { humanDrift: at(-0.32) }, { humanDrift: at(-0.31) }],
   ['distance', 'KL', { klToOpponent: at(0.52) }, { klToOpponent: at(0.51) }],
-  ['memorised', 'recites', answering({ identical: 0.5 }), answering({ identical: 0.49 })],
+  ['memorised', 'recites', answering({ identicalSamples: 0.5 }), answering({ identicalSamples: 0.49 })],
+  // As many as before are no news; greedy answers may all be right.
+  [
+    'memorised',
+    'more than before',
+    { before: { ...answers, identicalSamples: 0.6 }, ...answering({ identicalSamples: 0.61 }) },
+    { before: { ...answers, identicalSamples: 0.6 }, ...answering({ identicalSamples: 0.6, identical: 1 }) },
+  ],
   // 0.53 − 1.645 · 0.023 = 0.492 ≤ 0.5; 0.54 gives 0.502.
   ['indistinguishable', 'guesses', { accuracy: at(0.53, 0.023) }, { accuracy: at(0.54, 0.023) }],
 ];

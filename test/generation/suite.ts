@@ -357,14 +357,17 @@ export function generationSuite(
       const requests = tinyRequests(10);
       const progress: { rows: number; tokens: number }[] = [];
       const early: string[] = [];
+      const sampled = new Map<string, number[]>();
       const pending = generator.generate(requests, {
         ...base,
         onProgress: (at) => progress.push(at),
+        onToken: (token, id) => sampled.set(id, [...(sampled.get(id) ?? []), token]),
         onCompletion: ({ id }) => void early.push(id),
       });
       await expect(generator.generate(requests, base)).rejects.toThrow(/generating already/);
       const rows = await pending;
       const tokens = rows.reduce((sum, { ids }) => sum + ids.length, 0);
+      for (const { id, ids } of rows) expect(sampled.get(id)).toEqual([...ids]);
       expect(progress.at(-1)).toEqual({ rows: 10, tokens });
       expect(progress.map((at) => at.tokens)).toEqual(
         [...new Set(progress.map((at) => at.tokens))].sort((a, b) => a - b),

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 
 const FOLDERS = [
   ...['util', 'formats', 'hub', 'data', 'tokens', 'graph', 'autodiff', 'engine', 'models', 'checkpoint'],
-  ...['generation', 'pairs', 'training', 'evaluation', 'report', 'recipes', 'dashboard', 'cli'],
+  ...['generation', 'pairs', 'training', 'evaluation', 'report', 'recipes', 'library', 'dashboard', 'cli'],
 ];
 
 /** The folder of a path below src/; '' for a file that lies in src/ itself (index.ts, the library's entry). */

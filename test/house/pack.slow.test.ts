@@ -76,7 +76,7 @@ describe('the tarball', () => {
       console.log(JSON.stringify({ names: Object.keys(library), loaded, version: library.VERSION }));
     })`;
     const result = JSON.parse(run(project, process.execPath, '-e', script)) as Record<string, unknown>;
-    expect(result).toMatchObject({ names: expect.arrayContaining(['playSpin', 'SelfplayError']), loaded: [], version });
+    expect(result).toMatchObject({ names: expect.arrayContaining(['spin', 'SelfplayError']), loaded: [], version });
   });
 
   it('has a command that knows its version, its schema and its machine', () => {

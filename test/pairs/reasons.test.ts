@@ -38,6 +38,37 @@ const judge = (candidates: readonly Candidate[], drop: readonly Reason[] = DROPP
   judgePairs(candidates, { maxLength: MAX_LENGTH, contextLength: 2 * MAX_LENGTH, drop });
 const found = (one: Candidate) => judge([one])[0]!.reasons;
 
+describe('samples of a row', () => {
+  const samples = (...answers: number[]) =>
+    answers.map((id, sample) => candidate({ pair: { sample, generated: ints(id, END) } }));
+
+  it('are duplicates of an earlier one that takes part, by their ids', () => {
+    expect(judge(samples(6, 7, 6, 6)).map(({ excluded }) => excluded)).toEqual([
+      null,
+      null,
+      'duplicate-sample',
+      'duplicate-sample',
+    ]);
+    expect(judge(samples(6, 6), []).map(({ reasons: all, excluded }) => [...all, excluded])).toEqual([
+      [null],
+      ['duplicate-sample', null],
+    ]);
+  });
+
+  it('are none where the earlier one is left out, or of another row', () => {
+    expect(judge(samples(5, 5)).map(({ reasons: all }) => all)).toEqual([['identical'], ['identical']]);
+    const other = candidate({ pair: { id: 'b', promptIds: ints(1), generated: ints(6, END) } });
+    expect(judge([...samples(6), other]).map(({ reasons: all }) => all)).toEqual([[], []]);
+  });
+
+  it('a prompt alone can be over-long', () => {
+    const bounds = { maxLength: MAX_LENGTH, contextLength: MAX_LENGTH, drop: DROPPED_BY_DEFAULT };
+    const excluded = (maxPromptLength: number) =>
+      judgePairs([candidate()], { ...bounds, maxPromptLength })[0]!.excluded;
+    expect([excluded(3), excluded(2)]).toEqual([null, 'over-long']);
+  });
+});
+
 describe('each reason', () => {
   it('does not hold for an ordinary pair', () => {
     expect(judge([candidate()])).toEqual([{ reasons: [], excluded: null }]);
@@ -102,13 +133,15 @@ describe('each reason', () => {
       'duplicate-prompt',
     ]);
     // Two samples of one row are no duplicates.
-    expect(judge([row('a'), row('a', { sample: 1 })]).map((verdict) => verdict.reasons)).toEqual([[], []]);
+    expect(
+      judge([row('a'), row('a', { sample: 1, generated: ints(7, END) })]).map((verdict) => verdict.reasons),
+    ).toEqual([[], []]);
   });
 });
 
 describe('what follows', () => {
   it('by default drops what it has always dropped, and answers without content', () => {
-    expect(DROPPED_BY_DEFAULT).toEqual(['identical', 'equivalent', 'over-long']);
+    expect(DROPPED_BY_DEFAULT).toEqual(['identical', 'equivalent', 'over-long', 'duplicate-sample']);
     for (const reason of REASONS) expect(reasons[reason].because, reason).toMatch(/^[a-z].{20}/);
   });
 
@@ -121,12 +154,13 @@ describe('what follows', () => {
     });
     const both = judge([
       candidate({ pair: { id: 'first', promptIds: new Int32Array(8), real: ints(END), generated: ints(6) } }),
+      candidate({ pair: { generated: ints(5, END), real: ints(6, END) } }),
       all,
     ]);
-    expect(both[1]).toEqual({ reasons: REASONS, excluded: 'identical' });
+    expect(both[2]).toEqual({ reasons: REASONS, excluded: 'identical' });
     expect(judge([all], ['over-long', 'truncated', 'empty'])[0]!.excluded).toBe('empty');
     expect(judge([all], ['truncated'])[0]!.excluded).toBe('truncated');
-    expect(judge([all], [])[0]).toMatchObject({ reasons: REASONS.slice(0, -1), excluded: null });
+    expect(judge([all], [])[0]).toMatchObject({ reasons: REASONS.slice(0, -2), excluded: null });
   });
 
   it('drops what is longer than the context of the model, though it should keep it', () => {
@@ -152,7 +186,7 @@ describe('what follows', () => {
       dropped: { identical: 2, empty: 1 },
       kept: { truncated: 2, 'duplicate-prompt': 1 },
     });
-    expect(countsInWords(counts.dropped)).toBe('2 identical to the human answer, 1 empty');
+    expect(countsInWords(counts.dropped)).toBe('2 identical to the other answer, 1 empty');
     expect(countsInWords(counts.kept)).toBe('2 truncated, 1 with the prompt of an earlier pair');
     expect(countsInWords({})).toBe('none');
   });

@@ -8,6 +8,8 @@ export interface Disguise {
   readonly info?: Partial<EngineInfo>;
   /** Called before every micro-batch of training with its tokens; may throw. */
   readonly beforeTraining?: (tokens: number) => void;
+  /** Called before every micro-batch of training with the weights of its pairs. */
+  readonly onWeights?: (weights: ArrayLike<number> & Iterable<number>) => void;
   /** Log-probs off by up to 0.1 nat, depending on everything that is computed together, as in reduced precision. */
   readonly rough?: boolean;
 }
@@ -20,7 +22,7 @@ function roughness({ ids }: Inputs): (row: number) => number {
 }
 
 /** Programs that train have a weight per pair, those that score have targets and none. */
-export async function disguised({ info = {}, beforeTraining, rough = false }: Disguise): Promise<Engine> {
+export async function disguised({ info = {}, beforeTraining, onWeights, rough = false }: Disguise): Promise<Engine> {
   const engine = await onnxEngine({ threads: 1 });
   return {
     ...engine,
@@ -32,6 +34,7 @@ export async function disguised({ info = {}, beforeTraining, rough = false }: Di
         run: async (inputs) => {
           const trains = 'pairWeight' in inputs;
           if (trains) beforeTraining?.(inputs['ids']!.data.length);
+          if (trains) onWeights?.(inputs['pairWeight']!.data);
           const isSft = 'tokenWeights' in inputs && !trains;
           if (!rough || !('targets' in inputs) || isSft) return program.run(inputs);
           const off = roughness(inputs);

@@ -130,7 +130,22 @@ describe('the engine of a run', () => {
       });
     }
     expect(await readFile(join(out, 'events.jsonl'), 'utf8')).toBe(before);
-    await finish(out, { info: torch });
+    // A run of an earlier version does not know its GPU, if it had one.
+    await finish(out, { info: { ...torch, gpu: { model: 'NVIDIA H200', driver: '570.86.15' } } });
+  });
+
+  it('is not the same on a GPU of another model', async () => {
+    const out = fresh();
+    const on = (model: string) => ({ ...torch, device: 'cuda', gpu: { model, driver: '570.86.15' } });
+    await play(out, { info: on('NVIDIA H200') }, { settings: {}, stopAt: 1 });
+    expect((await manifestOf(out)).engine.gpu).toEqual({ model: 'NVIDIA H200', driver: '570.86.15' });
+    const { error } = await play(out, { info: on('NVIDIA L4') });
+    expect(error).toMatchObject({
+      kind: 'usage',
+      what:
+        'the run computes with torch 2.15.0 on cuda (NVIDIA H200) in f32, here is torch 2.15.0 on cuda (NVIDIA L4) in f32: ' +
+        'the outcome would not be the same',
+    });
   });
 
   it('changes when the user says so: checkpoints serve every engine, and the history is kept', async () => {

@@ -106,6 +106,20 @@ describe('--start-iteration', () => {
   });
 });
 
+describe('a window over two earlier iterations', () => {
+  it('is entered with a file for each, bit for bit as the undivided game', async () => {
+    const window = { replay: 2, replay_weights: [0.5, 0.25], num_train_epochs: 1 };
+    const { out } = await play({ ...window, iterations: 3 });
+    const entry = { start_iteration: 2, iterations: 1, replay_pairs: [pairsOf(out, 1), pairsOf(out, 0)] };
+    const later = { ...window, ...entry, model: join(out, 'iteration-1/model') };
+    const last = await play(later);
+    expect((await weights(last.out, 2)).equals(await weights(out, 2))).toBe(true);
+    const stopped = await play({ ...later, stop_after: 'generate' });
+    const said = `--pairs ${pairsOf(stopped.out, 2)} --replay-pairs ${pairsOf(stopped.out, 1)} ${pairsOf(stopped.out, 0)}`;
+    expect(stopped.said.join('\n')).toContain(said);
+  });
+});
+
 describe('a loss that looks back to the SFT model', () => {
   it('has its answers from the replayed pairs of iteration 0, bit for bit', async () => {
     const loss = { loss: 't-spin', beta: 1 } as const;
@@ -251,7 +265,7 @@ describe('--pairs', () => {
     expect(records.slice(-2).map(({ responses }) => responses[1].sample)).toEqual([0, 1]);
     expect(records.at(-1)!.id).toBe(records.at(-2)!.id);
     expect(said.join('\n')).toContain(
-      `${pairs}: 48 pairs of iteration 0; left out: 1 identical to the human answer, 1 equivalent by the checker, ` +
+      `${pairs}: 48 pairs of iteration 0; left out: 1 identical to the other answer, 1 equivalent by the checker, ` +
         '1 over-long; kept although noted: none (iteration-0/flagged.jsonl).',
     );
     expect(said.join('\n')).toContain(`skipped ${pairs}:48: the answer is empty`);

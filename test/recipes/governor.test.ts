@@ -36,7 +36,7 @@ describe('the governor in a game', () => {
     // Hardly moved: near the opponent, which at iteration 0 is the base as well.
     expect(Math.abs(decided!.metrics['klToOpponent']!.mean)).toBeLessThan(0.01);
     expect(decided!.metrics['klToBase']).toEqual(decided!.metrics['klToOpponent']);
-    expect(said.join('\n')).toContain('Iteration 0: the game may go on: ');
+    expect(said.join('\n')).toContain('Iteration 0: it counts, the last of this game: ');
     expect(existsSync(join(out, 'rejected'))).toBe(false);
   });
 

@@ -25,6 +25,7 @@ describe('a game that is killed', () => {
     ['in the middle of saving the model', 'path iteration-1/.model.'],
     ['when an iteration begins to be judged', 'event stage.started/evaluate/0/'],
     ['in the middle of writing the table', 'path .results.json'],
+    ['when the link to the best model has just been replaced', 'named /best'],
     ['when it has just finished', 'event run.finished/null/null/'],
   ])('%s', (_, where) => killed('run', [where]));
 

@@ -7,7 +7,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import type { ResumeChanges, SftInput, SpinInput } from '../../src/recipes/index.ts';
+import type { DpoInput, ResumeChanges, SftInput, SpinInput } from '../../src/recipes/index.ts';
 import { compareGames } from '../../src/recipes/likeness.ts';
 import { type RunEvent, readRunLog } from '../../src/report/index.ts';
 import { makeTinyGame } from './tiny-game.ts';
@@ -15,12 +15,13 @@ import { makeTinyGame } from './tiny-game.ts';
 const child = new URL('./play-child.ts', import.meta.url).pathname;
 const root = new URL('../..', import.meta.url).pathname;
 let home: string;
-let settings: Partial<SpinInput & SftInput> = {};
+let settings: Partial<SpinInput & SftInput & DpoInput> = {};
+type Command = 'run' | 'sft' | 'dpo';
 let count = 0;
 
 /** Runs the child to its end; returns the signal that ended it, or its exit status. */
 async function play(
-  command: 'run' | 'sft' | 'resume',
+  command: Command | 'resume',
   out: string,
   where = '-',
   changes: ResumeChanges = {},
@@ -42,13 +43,16 @@ async function play(
 /**
  * To be called once by a group of tests.
  * @param changes settings of all its runs
+ * @param commands what is going to be killed
  */
-export async function playUndisturbed(changes: typeof settings = {}): Promise<void> {
+export async function playUndisturbed(
+  changes: typeof settings = {},
+  commands: readonly Command[] = ['run', 'sft'],
+): Promise<void> {
   settings = changes;
   home = await mkdtemp(join(tmpdir(), 'selfplay-kill-'));
   await makeTinyGame(home);
-  await play('run', join(home, 'whole-run'));
-  await play('sft', join(home, 'whole-sft'));
+  for (const command of commands) await play(command, join(home, `whole-${command}`));
 }
 
 /** Directory of the undisturbed run. */
@@ -57,7 +61,7 @@ export const wholeRun = () => join(home, 'whole-run');
 export const removeAll = () => rm(home, { recursive: true, force: true });
 
 /** Kills a run (and each resume but the last) at the places in turn; see play-child.ts. */
-export async function killed(command: 'run' | 'sft', places: readonly string[]): Promise<void> {
+export async function killed(command: Command, places: readonly string[]): Promise<void> {
   const out = join(home, `killed-${count++}`);
   for (const [i, where] of places.entries()) {
     expect(await play(i === 0 ? command : 'resume', out, where), where).toBe('SIGKILL');

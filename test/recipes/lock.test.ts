@@ -103,10 +103,15 @@ describe('lock.json', () => {
     expect(found).toMatchObject({
       v: 1,
       command: 'run',
-      model: { revision: null, tokenizer: expect.stringMatching(HASH), chat_template: expect.stringMatching(HASH) },
+      model: {
+        revision: null,
+        tokenizer: expect.stringMatching(HASH),
+        chat_template: expect.stringMatching(HASH),
+        template_time: null,
+      },
       data: { data: expect.stringMatching(HASH), eval_data: null, scorer: null },
       seed: 0,
-      sampler: { temperature: 1, top_k: 0, top_p: 1, max_new_tokens: 6 },
+      sampler: { temperature: 1, top_k: 0, top_p: 1, max_new_tokens: 6, samples_per_prompt: 1 },
       engine: { name: 'onnx', version: '1.30.0', device: 'cpu', dtype: 'f32', threads: 1 },
       processor: { architecture: process.arch, model: expect.any(String), instructions: expect.any(String) },
       versions: { selfplay: VERSION, node: process.versions.node },
@@ -125,7 +130,7 @@ describe('lock.json', () => {
       'checkpoint_seconds',
       'preflight',
     ];
-    const sampler = ['temperature', 'top_k', 'top_p', 'max_new_tokens'];
+    const sampler = ['temperature', 'top_k', 'top_p', 'max_new_tokens', 'samples_per_prompt'];
     expect([...Object.keys(found.settings), ...elsewhere, ...sampler].sort()).toEqual(Object.keys(settings).sort());
   });
 
@@ -225,7 +230,7 @@ describe('a difference from the lock is refused by name:', () => {
     expect(await refused(swapped)).toEqual([hashes('data.pairs'), hashes('data.replay_pairs')]);
     expect(await refused({ ...entry, lock: own, replay_pairs: undefined, replay: false, start_iteration: 2 })).toEqual([
       expect.stringMatching(new RegExp(`^data.replay_pairs: locked ${SHORT}, here none$`)),
-      'settings.replay: locked true, here false',
+      'settings.replay: locked 1, here 0',
       'settings.start_iteration: locked 1, here 2',
     ]);
     const stopped = tinySettings(game, fresh(), { ...one, lock, stop_after: 'generate' });
@@ -279,6 +284,14 @@ describe('a difference from the lock is refused by name:', () => {
       'engine.name: locked onnx, here torch',
       'engine.threads: locked 1, here 7',
       'engine.version: locked 1.30.0, here 2.15.0',
+    ]);
+  });
+
+  it('model and driver of a GPU', async () => {
+    const gpu = { model: 'NVIDIA H200', driver: '570.86.15' };
+    expect(await refused({}, { info: { gpu } })).toEqual([
+      'engine.gpu: locked none, here NVIDIA H200',
+      'engine.gpu_driver: locked none, here 570.86.15',
     ]);
   });
 

@@ -87,13 +87,19 @@ describe('a game', () => {
     expect(said.join('\n')).toContain(`${loss} loss (ℓ(0) = ${start.toPrecision(4)}), β ${BETA}`);
   });
 
-  it.each(['simpo', 'orpo'] as const)('with %s, which has no reference, is played to its end', async (loss) => {
-    const { context, events } = listener();
-    await playSpin(settings(loss, { loss, sft_weight: 1, iterations: 1 }), context);
-    const [first, second] = stepsOf(events, 0);
-    expect(first!['rewards/real']).toBeLessThan(0); // β times a mean log-prob
-    expect(Number.isFinite(second!.loss)).toBe(true);
-  });
+  it.each(['simpo', 'orpo', 't-spin'] as const)(
+    'with %s, which has no reference, is played to its end, and nothing is scored under the opponent',
+    async (loss) => {
+      const { context, events } = listener();
+      await playSpin(settings(loss, { loss, sft_weight: 1, iterations: 1 }), context);
+      const stages = events.flatMap((e) => (e.type === 'stage.finished' && e.iteration === 0 ? [e.stage] : []));
+      expect(stages).toEqual(['generate', 'train', 'evaluate']);
+      expect(await readdir(join(home, loss, 'iteration-0/logprobs'))).toEqual(['sampler.safetensors']);
+      const [first, second] = stepsOf(events, 0);
+      expect(first!['rewards/real']).toBeLessThan(0); // β times a mean log-prob
+      expect(Number.isFinite(second!.loss)).toBe(true);
+    },
+  );
 });
 
 describe('the mixed reference of α-SPIN', () => {

@@ -1,13 +1,13 @@
-// A process that plays the tiny game, to be killed: tsx play-child.ts run|sft|resume GAME OUT WHERE
+// A process that plays the tiny game, to be killed: tsx play-child.ts run|sft|dpo|resume GAME OUT WHERE
 // WHERE is "event TYPE/STAGE/ITERATION/NUMBER", "path PART" or "named PART": the process kills itself with SIGKILL when that
 // event has been written, in the middle of the first write to a new file whose path contains PART, or when a file has
 // just got a name that does; "-" plays to the end. The variable PLAY_SETTINGS holds settings as JSON, RESUME_CHANGES what a resume changes.
 
 import { join } from 'node:path';
-import { fineTune, playSpin, resumeRun } from '../../src/recipes/index.ts';
+import { fineTune, playSpin, resumeRun, trainOnPairs } from '../../src/recipes/index.ts';
 import type { RunEvent } from '../../src/report/index.ts';
 import { diskIo } from '../../src/util/index.ts';
-import { listener, tinySettings, tinySft } from './tiny-game.ts';
+import { listener, tinyDpo, tinySettings, tinySft } from './tiny-game.ts';
 
 const [command, home, out, where] = process.argv.slice(2) as [string, string, string, string];
 const game = { model: join(home, 'model'), data: join(home, 'data.jsonl'), rows: [] };
@@ -51,4 +51,5 @@ const { context } = listener((event) => {
 const changes = JSON.parse(process.env['PLAY_SETTINGS'] ?? '{}');
 if (command === 'run') await playSpin(tinySettings(game, out, changes), context);
 else if (command === 'sft') await fineTune(tinySft(game, out, changes), context);
+else if (command === 'dpo') await trainOnPairs(tinyDpo(game, out, changes), context);
 else await resumeRun(out, context, JSON.parse(process.env['RESUME_CHANGES'] ?? '{}'));

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { evalSchema, evaluateModel, generateAnswers, generateSchema } from '../../src/recipes/index.ts';
+import { diskIo, linkDirectory } from '../../src/util/index.ts';
 import { listener, makeTinyGame, type TinyGame } from './tiny-game.ts';
 
 let home: string;
@@ -50,6 +51,16 @@ describe('generateAnswers', () => {
     expect(sampled).not.toEqual(answers);
     expect(await answersOf('warm2.jsonl', { temperature: 1, seed: 9, generation_batch_size: 5 })).toEqual(sampled);
     expect(await answersOf('limit.jsonl', { limit: 7 })).toEqual(answers.slice(0, 7));
+  });
+
+  it('takes the link to the best model of a run, or the file in its place', async () => {
+    const answers = await answersOf('directory.jsonl', { limit: 3 });
+    const best = join(home, 'best');
+    await linkDirectory(best, game.model);
+    expect(await answersOf('link.jsonl', { limit: 3, model: best })).toEqual(answers);
+    const noLinks = { ...diskIo, symlink: () => Promise.reject(new Error('no links here')) };
+    await linkDirectory(best, game.model, noLinks);
+    expect(await answersOf('file.jsonl', { limit: 3, model: best })).toEqual(answers);
   });
 
   it('finds out first whether the answers can be written, and leaves nothing', async () => {

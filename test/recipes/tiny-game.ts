@@ -2,10 +2,12 @@
 // with which two iterations take seconds.
 
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createModel, saveModel } from '../../src/checkpoint/index.ts';
 import { onnxEngine } from '../../src/engine/index.ts';
 import {
+  type DpoInput,
+  dpoSchema,
   type RecipeContext,
   type SftInput,
   type SpinInput,
@@ -40,12 +42,8 @@ const rows = Array.from({ length: 48 }, (_, i) => ({ a: 1 + (i % 6), b: 1 + Math
   }),
 );
 
-/** Writes data, tokenizer and a model that was trained for `steps` steps on the data. */
-export async function makeTinyGame(directory: string, steps = 40): Promise<TinyGame> {
-  await mkdir(directory, { recursive: true });
-  const data = join(directory, 'data.jsonl');
-  await writeFile(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-  const tokenizerDir = join(directory, 'tokenizer');
+/** Writes a tokenizer that was trained on these rows. */
+export async function writeTinyTokenizer(tokenizerDir: string, rows: TinyGame['rows']): Promise<void> {
   const special = ['<|user|>', '<|assistant|>', '<|end|>'];
   const texts = rows.map(({ question, answer }) => `${question}\n${answer}`);
   await writeTokenizer(tokenizerDir, trainBpe(texts, { vocabSize: 260, special }), {
@@ -53,6 +51,17 @@ export async function makeTinyGame(directory: string, steps = 40): Promise<TinyG
     eos: '<|end|>',
     pad: '<|end|>',
   });
+}
+
+/** Writes data, tokenizer and a model that was trained for `steps` steps on the data. */
+export async function makeTinyGame(directory: string, steps = 40): Promise<TinyGame> {
+  await mkdir(directory, { recursive: true });
+  const data = join(directory, 'data.jsonl');
+  const lines = (list: readonly object[]) => list.map((row) => `${JSON.stringify(row)}\n`).join('');
+  await writeFile(data, lines(rows));
+  await writeFile(labelledFile({ data }), lines(labelledRows({ rows })));
+  const tokenizerDir = join(directory, 'tokenizer');
+  await writeTinyTokenizer(tokenizerDir, rows);
   const config = {
     model_type: 'llama',
     architectures: ['LlamaForCausalLM'],
@@ -135,6 +144,35 @@ export function tinySft(game: TinyGame, out: string, changes: Partial<SftInput> 
     threads: 1,
     ...changes,
   } satisfies SftInput);
+}
+
+/** Labelled pairs on the questions of the game: the right number against one that is too large by 1 to 3. */
+export function labelledRows({ rows }: Pick<TinyGame, 'rows'>) {
+  return rows.map(({ question, answer }, i) => {
+    const right = Number(/\d+/.exec(answer)![0]);
+    return { prompt: question, chosen: `${right}`, rejected: `${right + 1 + (i % 3)}` };
+  });
+}
+
+/** Where `makeTinyGame` writes the labelled pairs. */
+const labelledFile = ({ data }: Pick<TinyGame, 'data'>) => join(dirname(data), 'labelled.jsonl');
+
+export function tinyDpo(game: TinyGame, out: string, changes: Partial<DpoInput> = {}) {
+  return dpoSchema.parse({
+    model: game.model,
+    data: labelledFile(game),
+    out,
+    num_train_epochs: 2,
+    batch_size: 12,
+    learning_rate: 3e-3,
+    test_size: 12,
+    shard_size: 13,
+    checkpoint_seconds: 0,
+    micro_batch_tokens: 100,
+    engine: 'onnx',
+    threads: 1,
+    ...changes,
+  } satisfies DpoInput);
 }
 
 /** A context that keeps what it is told. */

@@ -3,7 +3,7 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type NewEvent, openRunLog, type RunEvent, readRunLog } from '../../src/report/index.ts';
+import { type NewEvent, openRunLog, type RunEvent, readRunLog, tailRunLog } from '../../src/report/index.ts';
 
 let dir: string;
 let file: string;
@@ -183,5 +183,31 @@ describe('readRunLog', () => {
     await write([step(1)]);
     appendFileSync(file, '{"v":1,"seq":1,"ti');
     expect(story(await readRunLog(dir))).toEqual([1]);
+  });
+});
+
+describe('the tail of a log', () => {
+  it('gives each event once, when its line is whole', async () => {
+    const read = tailRunLog(dir);
+    expect(read()).toEqual([]);
+    await write([step(1), step(2)]);
+    expect(story(read())).toEqual([1, 2]);
+    const [, second] = readFileSync(file, 'utf8').split('\n');
+    appendFileSync(file, second!.slice(0, 20));
+    expect(read()).toEqual([]);
+    appendFileSync(file, `${second!.slice(20)}\n`);
+    expect(story(read())).toEqual([2]);
+    expect(read()).toEqual([]);
+  });
+
+  it('reads a long log piece by piece, and a line that is longer than a piece', async () => {
+    const long: NewEvent = { ...outside, type: 'note', message: 'é'.repeat(2 ** 21) };
+    await write([...Array.from({ length: 9000 }, () => step(1)), long, step(2)]);
+    const read = tailRunLog(dir);
+    const pieces: RunEvent[][] = [];
+    for (let piece = read(); piece.length > 0; piece = read()) pieces.push(piece);
+    expect(pieces.length).toBeGreaterThan(3);
+    expect(pieces.flat().map(({ seq }) => seq)).toEqual(Array.from({ length: 9002 }, (_, i) => i));
+    expect(pieces.flat()[9000]).toMatchObject(long);
   });
 });

@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../src/tokens/index.ts';
-import { compileTemplate } from '../../src/tokens/template.ts';
+import { compileTemplate, readsClock, wallClock } from '../../src/tokens/template.ts';
 import { SelfplayError } from '../../src/util/index.ts';
 import { type DirectoryParts, tokenizerDirectory } from './support.ts';
 
@@ -189,6 +189,16 @@ describe('templates', () => {
       'x',
     );
     expect(render({ messages: [], tools: null, bos_token: '<s>' })).toBe('no tools <s>4012[4, 2]');
+  });
+
+  it('gives strftime_now the time that it is told, whatever the clock and the zone here', () => {
+    const source = "{{ strftime_now('%d %b %Y, %A %H:%M:%S, %B %y %m %a 100%%') }}";
+    const text = '02 Mar 2025, Sunday 23:05:09, March 25 03 Sun 100%';
+    expect(compileTemplate(source, 'x', '2025-03-02T23:05:09')({})).toBe(text);
+    // An hour that summer time leaves out in some zones.
+    expect(compileTemplate("{{ strftime_now('%H:%M') }}", 'x', '2025-03-30T02:30:00')({})).toBe('02:30');
+    expect(wallClock(new Date(2026, 10, 28, 9, 5, 7))).toBe('2026-11-28T09:05:07');
+    expect([source, "{{ messages[0]['content'] }}"].map(readsClock)).toEqual([true, false]);
   });
 
   it('does not look for message fields in the prototype', () => {

@@ -49,7 +49,7 @@ function declare(b: GraphBuilder, settings: LossSettings, beta: number) {
       generated: b.input('generated', ['pairs'], 'i32'),
       ...(usesInitial(settings) ? { initial: b.input('initial', ['pairs'], 'i32') } : {}),
       responses: 'responses',
-      pairWeight: b.input('pairWeight', [1, 1]),
+      pairWeight: b.input('pairWeight', ['pairs', 1]),
     },
     beta,
     settings,
@@ -80,7 +80,12 @@ function valuesOf(pairs: readonly Answers[]) {
 }
 
 /** Mean loss, rewards, and dL/d(log p) of every token, on the engine. */
-async function run(settings: LossSettings, beta: number, pairs: readonly Answers[], weight = 1 / pairs.length) {
+async function run(
+  settings: LossSettings,
+  beta: number,
+  pairs: readonly Answers[],
+  weights: readonly number[] = pairs.map(() => 1 / pairs.length),
+) {
   const b = graphBuilder();
   const { logProbs, ...outputs } = declare(b, settings, beta);
   for (const [name, value] of Object.entries(outputs)) b.output(name, value);
@@ -92,7 +97,7 @@ async function run(settings: LossSettings, beta: number, pairs: readonly Answers
   const results = await program.run({
     ...Object.fromEntries(Object.entries(float).map(([name, values]) => [name, floats(Float32Array.from(values))])),
     ...Object.fromEntries(Object.entries(int).map(([name, values]) => [name, ints(values)])),
-    pairWeight: floats(Float32Array.of(weight), [1, 1]),
+    pairWeight: floats(Float32Array.from(weights), [pairs.length, 1]),
   });
   await program.dispose();
   const list = (name: string) => [...(results[name]!.data as Float32Array)];
@@ -157,7 +162,7 @@ describe('values derived by hand', () => {
 
   it('logistic: grows with a negative margin, and carries the weight of its pair', async () => {
     // Margin 0.1·(−1 − 1) = −0.2; ln(1 + e^0.2) = 0.798138869382; a quarter of it.
-    const got = await run(logistic, 0.1, [[down, [[-1, -2]]]], 0.25);
+    const got = await run(logistic, 0.1, [[down, [[-1, -2]]]], [0.25]);
     expect(got.loss).toBeCloseTo(0.798138869382 / 4, 6);
   });
 
@@ -268,6 +273,20 @@ describe('values derived by hand', () => {
   });
 });
 
+describe('pairs with weights', () => {
+  it('are summed w·ℓ, here hinges of margins 1.5 and −1.5 at β 1/2', async () => {
+    const hinge: LossSettings = { name: 'hinge', ...plain };
+    // Margins of log-ratios ½ − (−1) = 1.5 and −1.5, times ½: 1 − 0.75 = 0.25 and 1 + 0.75 = 1.75.
+    const { loss, real, gradient } = await run(hinge, 0.5, [good, bad], [0.6, 0.4]);
+    expect(loss).toBeCloseTo(0.6 * 0.25 + 0.4 * 1.75, 6);
+    expect(real[0]).toBeCloseTo(0.25, 6);
+    expect(real[1]).toBeCloseTo(-0.5, 6);
+    // −w·β for each token of a human answer, +w·β for one of a generated answer.
+    const slopes = [-0.3, -0.3, 0.3, -0.2, 0.2, 0.2];
+    for (const [i, slope] of slopes.entries()) expect(gradient[i]).toBeCloseTo(slope, 6);
+  });
+});
+
 describe('ℓ(0)', () => {
   const start: Record<LossName, number | null> = {
     logistic: Math.LN2,
@@ -365,7 +384,7 @@ describe('gradients', () => {
         const { loss, logProbs } = declare(b, settings, 0.7);
         return { loss, wrt: { logProbs } };
       },
-      { ...Object.fromEntries(values), pairWeight: array([1 / 3], [1, 1]) },
+      { ...Object.fromEntries(values), pairWeight: array([0.5, 0.3, 0.2], [3, 1]) },
     );
   });
 });

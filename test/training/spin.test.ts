@@ -121,6 +121,34 @@ describe('packing and micro-batches', () => {
     expect(mixed.margins).toEqual(alone.margins);
   });
 
+  it('a pair counts as often as its weight says, in the loss and in the SFT mix-in', async () => {
+    const weights = [2, 0.5, 1, 0.25, 1.25];
+    const mixed = { ...spin, sftWeight: 0.3 };
+    const weighted = tinyPairs.map((group, i) => ({ ...group, weight: weights[i]! }));
+    const got = await gradientOf(engine, mixed, weighted, { budget: 25 });
+    // Alone a pair has 1/1 and its tokens' mean; of the batch it has w/5 and w·(its tokens)/(all tokens).
+    const tokens = tinyPairs.map(({ responses }) => responses[0]!.ids.length);
+    const all = tokens.reduce((sum, n) => sum + n, 0);
+    const expected = { loss: 0, gradients: new Map<string, Float32Array>(), margins: [] };
+    for (const [i, pair] of tinyPairs.entries()) {
+      const parts = [
+        [weights[i]! / tinyPairs.length, await gradientOf(engine, spin, [pair])],
+        [(weights[i]! * 0.3 * tokens[i]!) / all, await gradientOf(engine, { kind: 'sft' }, [tinyHumans[i]!])],
+      ] as const;
+      for (const [share, { loss, gradients }] of parts) {
+        expected.loss += share * loss;
+        for (const [name, gradient] of gradients) {
+          const sum = expected.gradients.get(name) ?? new Float32Array(gradient.length);
+          expected.gradients.set(
+            name,
+            sum.map((x, k) => x + share * gradient[k]!),
+          );
+        }
+      }
+    }
+    expectSame(got, expected);
+  });
+
   it('normalises SFT by the tokens of the whole batch, and SPIN by its pairs', async () => {
     const scorer = await openScorer(engine, tinyModel);
     const scores = (await scorer.score(tinyHumans, 1000)).flatMap(([logProbs]) => [...logProbs!]);

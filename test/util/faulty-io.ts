@@ -43,6 +43,7 @@ export function faultyIo(failAt: number, options: { crash?: boolean; shortWrites
   const io: Io = {
     open: (path, flags) => step(async () => wrap(await diskIo.open(path, flags))),
     rename: (from, to) => step(() => diskIo.rename(from, to)),
+    symlink: (target, path) => step(() => diskIo.symlink(target, path)),
     truncate: (path, size) => step(() => diskIo.truncate(path, size)),
     mkdir: (path) => step(() => diskIo.mkdir(path)),
     rm: (path) => step(() => diskIo.rm(path)),

@@ -37,7 +37,7 @@ export async function torchEngine({
     name: 'torch',
     worker: new URL('./worker.ts', import.meta.url),
     settings,
-    info: (hello) => ({ name: 'torch', version: hello.version, device, dtype, threads: hello.threads }),
+    info: ({ version, threads, gpu }) => ({ name: 'torch', version, device, dtype, threads, ...(gpu ? { gpu } : {}) }),
     prepare: (graph, freeze) => {
       const plan = planGraph(graph, freeze);
       return { plan, held: plan.frozen };

@@ -14,7 +14,7 @@ import {
   type Value,
   verifyGraph,
 } from '../../graph/index.ts';
-import { KEEPS, READS_LOW, SINKS } from './kernels.ts';
+import { KEEPS, READS_LOW, SINKS } from './kernel.ts';
 
 /** A value by its number, or a source by its name. */
 export type Ref =

@@ -4,7 +4,7 @@ import { failure } from '../../util/index.ts';
 import type { Tensor as HostTensor } from '../contract.ts';
 import { KernelError } from './binding.ts';
 import type { Kept } from './head.ts';
-import type { Indices, Kernels, Operand, RunContext } from './kernels.ts';
+import type { Indices, Kernels, Operand, RunContext } from './kernel.ts';
 import type { KernelStep, Plan, Ref } from './plan.ts';
 import type { Sink } from './sink.ts';
 import type { States } from './states.ts';

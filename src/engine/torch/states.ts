@@ -7,7 +7,7 @@ import type { EffectOp, OpAttributes } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
 import type { StateOptions } from '../contract.ts';
 import type { Aten } from './aten.ts';
-import type { Indices, Operand, RunContext, StateOperand } from './kernels.ts';
+import type { Indices, Operand, RunContext, StateOperand } from './kernel.ts';
 import type { Sink } from './sink.ts';
 import { type Device, sizeOf, stridesOf, type Tensor, type TorchDtype } from './tensors.ts';
 

@@ -30,6 +30,8 @@ export interface Device {
   readonly name: DeviceName;
   /** The kernels' prefix: "cpu", "cuda", "mps". */
   readonly kind: string;
+  /** Which GPU, as torch counts. */
+  readonly index: number;
   /** Of the arithmetic on the CPU. */
   readonly threads: number;
   /** Runs `body`; every tensor made within that it does not return is released, also when it throws. */
@@ -275,6 +277,7 @@ export async function openDevice(
     recorder,
     name,
     kind,
+    index,
     threads: library.threads,
     scoped,
     collected: (body) => {

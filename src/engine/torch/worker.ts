@@ -2,13 +2,15 @@
 import { workerData } from 'node:worker_threads';
 import { failure } from '../../util/index.ts';
 import type { ComputeDtype, DeviceName } from '../choose.ts';
+import type { Gpu } from '../contract.ts';
 import { serve } from '../serve.ts';
 import { atenOn } from './aten.ts';
+import { gpuAt } from './gpu.ts';
 import { kernelsOn } from './kernels.ts';
 import type { Plan } from './plan.ts';
 import { openProgram, type Program, translated } from './program.ts';
 import { statesOn } from './states.ts';
-import { openDevice } from './tensors.ts';
+import { type Device, openDevice } from './tensors.ts';
 
 /** What the worker is started with. */
 export interface WorkerSettings {
@@ -25,6 +27,7 @@ export interface WorkerSettings {
 export interface Hello {
   readonly version: string;
   readonly threads: number;
+  readonly gpu: Gpu | undefined;
 }
 
 const { directory, file, device: name, dtype: asked, threads, deterministic } = workerData as WorkerSettings;
@@ -45,7 +48,7 @@ await serve<Plan, Hello>(async () => {
     }
   };
   return {
-    hello: { version: device.library.version, threads: device.threads },
+    hello: { version: device.library.version, threads: device.threads, gpu: await gpuOf(device) },
     handlers: {
       createState: ({ name, shape, options }) =>
         void doing(`state "${name}"`, () => states.create(name, shape, options)),
@@ -71,3 +74,9 @@ await serve<Plan, Hello>(async () => {
     },
   };
 });
+
+async function gpuOf({ kind, index }: Device): Promise<Gpu | undefined> {
+  if (kind !== 'cuda') return undefined;
+  const { default: koffi } = await import('koffi');
+  return gpuAt(index, (library) => koffi.load(library));
+}

@@ -58,7 +58,10 @@ export interface Diagnosis {
   readonly hints: readonly string[];
 }
 
-/** Looks and measures. A broken engine is a finding, not an error. */
+/**
+ * Looks and measures. A broken engine is a finding, not an error.
+ * @param directory where runs would be written
+ */
 export async function diagnose(directory: string, env: Env): Promise<Diagnosis> {
   const { bavail, bsize } = await statfs(directory);
   const limit = process.constrainedMemory();

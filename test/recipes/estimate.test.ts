@@ -1,18 +1,19 @@
-// What a game costs, by hand; and how an estimate is held against what a run took.
+// What a game will take, by hand; and how an estimate is held against what a run took.
 
 import { describe, expect, it } from 'vitest';
 import type { LoadedModel } from '../../src/checkpoint/index.ts';
 import { comparison } from '../../src/recipes/beforehand.ts';
-import { bytesNeeded, bytesOnDisk, secondsOf, totalSeconds } from '../../src/recipes/costs.ts';
+import { bytesNeeded, bytesOnDisk, secondsOf, totalSeconds } from '../../src/recipes/estimate.ts';
 import type { RunEvent } from '../../src/report/index.ts';
 
-const work = { train: 100, heldOut: 10, kept: 0.8, prompt: 20, human: 30, own: 10 };
+const work = { pairsAt: () => 100, heldOut: 10, kept: 0.8, prompt: 20, human: 30, own: 10 };
 const pace = { open: 2, read: 0.001, write: 0.01, learn: 0.005, step: 0.5 };
 const settings = {
   iterations: 2,
   start_iteration: 0,
   pairs: undefined,
-  replay: true,
+  replay: 1,
+  loss: 'logistic' as const,
   max_new_tokens: 25,
   num_train_epochs: 2,
   batch_size: 32,
@@ -38,6 +39,30 @@ describe('seconds', () => {
     expect([first!.generate, second!.generate]).toEqual([0, expect.closeTo(12, 10)]);
     expect(first!.reference).toBeCloseTo(8.8, 10);
   });
+
+  it('of a game whose settings differ between iterations', () => {
+    const schedules = {
+      ...settings,
+      iterations: 3,
+      replay: [0, 0, 2],
+      replay_weights: [1, 0],
+      num_train_epochs: [1, 3],
+    };
+    const growing = { ...work, pairsAt: (t: number) => [100, 200, 50][t]! };
+    const { iterations } = secondsOf(schedules, growing, pace);
+    expect(iterations.map(({ generate }) => generate)).toEqual([12, 24, 6].map((s) => expect.closeTo(s, 10)));
+    // Pairs: 80; 160; 40 and the 160 of iteration 1, as those of iteration 0 have no weight. 55 tokens each.
+    expect(iterations.map(({ reference }) => reference)).toEqual([4.4, 8.8, 11].map((s) => expect.closeTo(s, 10)));
+    // One epoch of 3 steps, then three of 5 and of 7.
+    expect(iterations.map(({ train }) => train)).toEqual(
+      [2 + 22 + 1.5, 2 + 3 * 44 + 7.5, 2 + 3 * 55 + 10.5].map((s) => expect.closeTo(s, 10)),
+    );
+  });
+
+  it('of a loss without a reference: nothing is scored', () => {
+    const { iterations } = secondsOf({ ...settings, loss: 'simpo' }, work, pace);
+    expect(iterations.map(({ reference }) => reference)).toEqual([0, 0]);
+  });
 });
 
 describe('bytes', () => {
@@ -56,10 +81,16 @@ describe('bytes', () => {
   });
 
   it('of a run directory', () => {
-    const given = { optimizer: 'rmsprop', iterations: 2, governor: true, max_attempts: 3 } as const;
+    const given = {
+      optimizer: 'rmsprop' as const,
+      ...{ iterations: 2, start_iteration: 0, governor: true, max_attempts: 3, baselines: [] },
+    };
     // Tokens: 2 · 100 · 60 + 3 · 10 · 50 = 13,500.
     expect(bytesNeeded(whole, given, work)).toBe((2 + 2) * 4000 + 2 * 8000 + 24 * 13_500);
     expect(bytesNeeded(whole, { ...given, governor: false }, work)).toBe(2 * 4000 + 2 * 8000 + 24 * 13_500);
+    // Two that continue leave a model, one that is reweighted a model for each iteration; all four are judged.
+    const controls = { ...given, governor: false, baselines: ['all' as const] };
+    expect(bytesNeeded(whole, controls, work)).toBe((2 + 4) * 4000 + 2 * 8000 + 24 * (13_500 + 4 * 10 * 50));
   });
 });
 
@@ -74,7 +105,7 @@ describe('an estimate against what it took', () => {
     }) as unknown as RunEvent;
   const iteration = { generate: 10, reference: 20, train: 40, evaluate: 5 };
 
-  it('counts finished stages, every attempt, and what each process spent on them', () => {
+  it('counts finished stages of the game, every attempt, and what each process spent on them', () => {
     const events = [
       at(0, null, null, 'run.started'),
       at(1, null, 'evaluate', 'stage.started'),
@@ -91,6 +122,8 @@ describe('an estimate against what it took', () => {
       at(5064, 0, 'train', 'stage.finished', 1),
       at(5064, 0, 'evaluate', 'stage.started', 1),
       at(5065, 0, 'evaluate', 'note', 1),
+      { ...at(5070, 0, 'train', 'stage.started'), baseline: 'sft-reweighted' },
+      { ...at(5090, 0, 'train', 'stage.finished'), baseline: 'sft-reweighted' },
     ];
     // Estimated 4 + 10 + 40 + 40; took 6 + (2 + 3) + 30 + 30.
     expect(comparison({ seconds: 0, evaluate: 4, iterations: [iteration] }, events, 0)).toEqual({

@@ -1,0 +1,69 @@
+/** The commands that need no hand on them, as functions: settings in, what they found out. */
+import { extname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  type Diagnosis,
+  diagnose,
+  type EvalInput,
+  evalSchema,
+  evaluateModel,
+  type GenerateInput,
+  generateAnswers,
+  generateSchema,
+  type MergeInput,
+  type MergeOutcome,
+  mergeModel,
+  mergeSchema,
+  type PreflightReport,
+  preflightGame,
+  type ResumeProof,
+  type SpinInput,
+  spinSchema,
+  verifyResume as verify,
+} from '../recipes/index.ts';
+import { checked, contextOf, type Options } from './options.ts';
+
+/** Answers of a model to the prompts of a file, as `selfplay generate`. Only with `out` they are written to a file. */
+export async function generate(
+  settings: GenerateInput,
+  options: Options = {},
+): Promise<Awaited<ReturnType<typeof generateAnswers>>> {
+  return generateAnswers(checked(generateSchema, settings), contextOf(options));
+}
+
+/** Held-out figures of a model, as `selfplay eval`. */
+export async function evaluate(
+  settings: EvalInput,
+  options: Options = {},
+): Promise<Awaited<ReturnType<typeof evaluateModel>>> {
+  return evaluateModel(checked(evalSchema, settings), contextOf(options));
+}
+
+/** A whole model from an adapter and its base, as `selfplay merge`. Throws where their logits differ; nothing is left then. */
+export async function merge(settings: MergeInput, options: Options = {}): Promise<MergeOutcome> {
+  return mergeModel(checked(mergeSchema, settings), contextOf(options));
+}
+
+/** What can be known of a game before it takes time, as `selfplay preflight`. Checks that fail are in the report. */
+export async function preflight(settings: SpinInput, options: Options = {}): Promise<PreflightReport> {
+  return preflightGame(checked(spinSchema, settings), contextOf(options));
+}
+
+/**
+ * Proves that a small game with these settings survives being killed, as `selfplay verify-resume`.
+ * @param keep keep both games also when they are equal
+ */
+export async function verifyResume(
+  settings: SpinInput,
+  { keep = false, ...options }: Options & { readonly keep?: boolean } = {},
+): Promise<ResumeProof> {
+  // What it kills are processes of the command line.
+  const main = fileURLToPath(new URL(`../cli/main${extname(import.meta.url)}`, import.meta.url));
+  const command = [process.execPath, ...process.execArgv, main] as const;
+  return verify(checked(spinSchema, settings), { command, keep }, contextOf(options));
+}
+
+/** What this machine has, and how fast it computes, as `selfplay doctor`. @param directory where runs would be written */
+export function doctor(directory = '.'): Promise<Diagnosis> {
+  return diagnose(directory, process.env);
+}
