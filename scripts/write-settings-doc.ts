@@ -4,7 +4,15 @@
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { dpoSchema, evalSchema, generateSchema, resumeSchema, sftSchema, spinSchema } from '../src/index.ts';
+import {
+  dpoSchema,
+  evalSchema,
+  generateSchema,
+  resumeSchema,
+  sftSchema,
+  spinSchema,
+  trialSchema,
+} from '../src/index.ts';
 import { REASONS, reasons } from '../src/pairs/index.ts';
 
 interface Property {
@@ -60,6 +68,12 @@ ${table(spinSchema)}
 The reasons that \`drop\` may list, in the order in which a pair is counted under them (docs/pairs.md explains):
 
 ${reasonTable()}
+
+## selfplay probe
+
+Those of \`selfplay run\`, and these (docs/preflight.md):
+
+${table(trialSchema)}
 
 ## selfplay sft
 

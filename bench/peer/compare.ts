@@ -49,6 +49,7 @@ async function ours(): Promise<Measured> {
     num_train_epochs: 1,
     batch_size: 8,
     threads: 2,
+    preflight: false,
     engine: values.engine as 'onnx' | 'torch',
     dtype: values.dtype as 'f32' | 'bf16',
   });

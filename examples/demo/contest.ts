@@ -71,6 +71,7 @@ const start = join(directory, 'sft', 'model');
 const settings = spinSchema.parse({
   ...held,
   ...spin,
+  preflight: false,
   baselines: ['all'],
   threads,
   scorer,

@@ -1,6 +1,6 @@
 // The commands that work on models: what each does in words, and what it says when it is done.
 import type { z } from 'zod';
-import type { RecipeContext, RunOutcome, VerifyOptions } from '../recipes/index.ts';
+import type { Paint, RecipeContext, RunOutcome, VerifyOptions } from '../recipes/index.ts';
 import { formatDuration, textTable } from '../report/index.ts';
 import { checkSettings, type Given } from './check.ts';
 import type { Recipes } from './recipes.ts';
@@ -36,13 +36,16 @@ export interface RecipeCommand {
 export function recipeCommands(recipes: Recipes): RecipeCommand[] {
   return [
     recipe('run', recipes.spinSchema, async (settings, context) =>
-      runOutcome(await recipes.playSpin(settings, context)),
+      runOutcome(await recipes.playSpin(settings, context), recipes),
     ),
     recipe('sft', recipes.sftSchema, async (settings, context) =>
-      runOutcome(await recipes.fineTune(settings, context), settings.data),
+      runOutcome(await recipes.fineTune(settings, context), recipes, settings.data),
+    ),
+    recipe('probe', recipes.probeSchema, async (settings, context) =>
+      runOutcome(await recipes.probe(settings, context), recipes),
     ),
     recipe('dpo', recipes.dpoSchema, async (settings, context) =>
-      runOutcome(await recipes.trainOnPairs(settings, context)),
+      runOutcome(await recipes.trainOnPairs(settings, context), recipes),
     ),
     recipe('generate', recipes.generateSchema, async (settings, context) => {
       const { answers, rows, file } = await recipes.generateAnswers(settings, context);
@@ -62,25 +65,27 @@ export function recipeCommands(recipes: Recipes): RecipeCommand[] {
 }
 
 /** `selfplay resume`: what it can change, and the work on the run in a directory. */
-export function resumeCommand({ resumeSchema: schema, resumeRun }: Recipes) {
+export function resumeCommand(recipes: Recipes) {
+  const { resumeSchema: schema, resumeRun } = recipes;
   const settings = settingsOf(schema);
   return {
     settings,
     prepare(directory: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
       const changes = checkSettings({ command: 'resume', schema, settings, commandsWith }, given);
-      return async (context: RecipeContext) => runOutcome(await resumeRun(directory, context, changes));
+      return async (context: RecipeContext) => runOutcome(await resumeRun(directory, context, changes), recipes);
     },
   };
 }
 
 /** `selfplay baselines`: which ones, and the work on the run in a directory. */
-export function baselinesCommand({ addedBaselinesSchema: schema, addBaselines }: Recipes) {
+export function baselinesCommand(recipes: Recipes) {
+  const { addedBaselinesSchema: schema, addBaselines } = recipes;
   const settings = settingsOf(schema);
   return {
     settings,
     prepare(directory: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
       const { only } = checkSettings({ command: 'baselines', schema, settings, commandsWith }, given);
-      return async (context: RecipeContext) => runOutcome(await addBaselines(directory, only, context));
+      return async (context: RecipeContext) => runOutcome(await addBaselines(directory, only, context), recipes);
     },
   };
 }
@@ -118,6 +123,15 @@ export function verifyCommand({ spinSchema, verifyResume, proofText }: Recipes, 
   });
 }
 
+/** `selfplay preflight`: the settings of `selfplay run`, and what speaks for and against a game with them. */
+export function preflightCommand({ spinSchema, preflightGame, preflightText }: Recipes, paint?: Paint): RecipeCommand {
+  return recipe('run', spinSchema, async (settings, context) => {
+    const report = await preflightGame(settings, context);
+    const failed = report.checks.some(({ result }) => result === 'failure');
+    return { json: report, text: preflightText(report, paint), sentences: [], status: failed ? 1 : 0 };
+  });
+}
+
 function recipe<Schema extends z.ZodType>(
   name: RecipeCommand['name'],
   schema: Schema,
@@ -138,8 +152,17 @@ function recipe<Schema extends z.ZodType>(
  * The table of a run, and what to do with the model.
  * @param data the data that a fine-tuned model should now play with, as far as known
  */
-function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
-  const { best, directory, results, seconds, waiting } = outcome;
+function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText'>, data = 'DATA.jsonl'): Outcome {
+  const { best, directory, results, seconds, waiting, probe } = outcome;
+  const where = `Everything about the run is in ${directory} (${formatDuration(seconds)})`;
+  if (probe) {
+    const { report, config } = probe;
+    const rest = report.untried.length > 0 ? [`Try the others as well: selfplay resume ${quoted(directory)}`] : [];
+    const use = report.choice
+      ? [`Use it, beside your other settings: selfplay run --config ${quoted(config)} --model DIR --data FILE`]
+      : [];
+    return { json: report, text: probeText(report), sentences: [...use, ...rest, where] };
+  }
   const model = quoted(best.model);
   const played = results.rows.some(({ iteration }) => iteration !== null);
   const next = played
@@ -160,7 +183,7 @@ function runOutcome(outcome: RunOutcome, data = 'DATA.jsonl'): Outcome {
             played ? 'Use it:' : 'Play SPIN with it:',
             ...next,
           ]),
-      `Everything about the run is in ${directory} (${formatDuration(seconds)})`,
+      where,
     ],
   };
 }

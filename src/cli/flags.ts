@@ -7,6 +7,7 @@ import type { Setting } from './settings.ts';
 /** Headings in the order of `--help`, with their settings in the order in which they are listed. */
 const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
   ['What to give', ['model', 'data', 'out', 'lock', 'only']],
+  ['What to try', ['rates', 'betas', 'losses', 'rows', 'minutes']],
   [
     'Rows',
     [
@@ -45,6 +46,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'replay_weights',
       'governor',
       'max_attempts',
+      'preflight',
       'baselines',
       'checker',
       'drop',

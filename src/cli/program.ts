@@ -6,6 +6,7 @@ import type { Given } from './check.ts';
 import {
   baselinesCommand,
   mergeCommand,
+  preflightCommand,
   type RecipeCommand,
   recipeCommands,
   resumeCommand,
@@ -19,13 +20,14 @@ import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
 import { PRESET, PRESET_DESCRIPTION, withPreset } from './presets.ts';
 import type { Recipes } from './recipes.ts';
-import type { OutputOptions, Terminal } from './terminal.ts';
+import { type OutputOptions, paintFor, type Terminal } from './terminal.ts';
 import {
   BASELINES_WORDS,
   COMPARE_WORDS,
   CONFIG_WORDS,
   DOCTOR_WORDS,
   MERGE_WORDS,
+  PREFLIGHT_WORDS,
   RECIPE_WORDS,
   RESUME_WORDS,
   VERIFY_WORDS,
@@ -81,7 +83,11 @@ export async function runCli(
     });
   const recipes = argv[0] === undefined || argv[0].startsWith('-') ? undefined : await load();
   const commands = recipes === undefined ? [] : recipeCommands(recipes);
-  const commandsWith = (key: string) => commands.filter(({ settings }) => settings.has(key)).map(({ name }) => name);
+  // What probe has from run is run's.
+  const commandsWith = (key: string) => {
+    const names = commands.filter(({ settings }) => settings.has(key)).map(({ name }) => name);
+    return names.includes('run') ? names.filter((name) => name !== 'probe') : names;
+  };
 
   const perform = async (words: Words, output: OutputOptions, prepare: (terminal: Terminal) => Promise<Work>) => {
     status = await performWork({ io, words, output, recipes }, prepare);
@@ -130,6 +136,21 @@ export async function runCli(
         const proving = verifyCommand(recipes!, { command: io.command, keep: options['keep'] === true });
         return proving.prepare(await givenBy(run, options, io, terminal, recipes!), commandsWith);
       });
+    });
+  }
+
+  const preflight = declare(program, PREFLIGHT_WORDS);
+  if (run !== undefined) {
+    addSettings(preflight, run, recipes!);
+    addOutput(preflight);
+    preflight.action(() => {
+      const options: Record<string, unknown> = preflight.opts();
+      return perform(PREFLIGHT_WORDS, options, async (terminal) =>
+        preflightCommand(recipes!, paintFor(io)).prepare(
+          await givenBy(run, options, io, terminal, recipes!),
+          commandsWith,
+        ),
+      );
     });
   }
 
@@ -199,12 +220,15 @@ function declare(parent: Command, { name, summary, description, usage, example }
     .addHelpText('after', `\nExample:\n  ${example}`);
 }
 
+/** A game and what looks into one: there is a config file of its own, and there are presets. */
+const concernsGame = ({ name }: RecipeCommand) => name === 'run' || name === 'probe';
+
 function addSettings(command: Command, recipe: RecipeCommand, { presets }: Recipes): void {
   for (const flag of flagsOf(recipe.name, recipe.settings)) command.addOption(flag);
-  const usual = recipe.name === 'run' ? ' (default: selfplay.config.yaml or .json here, if there is one)' : '';
+  const usual = concernsGame(recipe) ? ' (default: selfplay.config.yaml or .json here, if there is one)' : '';
   const description = `YAML or JSON with settings under their names, learning_rate: 1e-6; flags win${usual}`;
   command.addOption(new Option('--config <file>', description).helpGroup(GIVE));
-  if (recipe.name !== 'run') return;
+  if (!concernsGame(recipe)) return;
   const named = `${PRESET_DESCRIPTION} (${Object.keys(presets).join(', ')})`;
   command.addOption(new Option(`--${PRESET} <choice>`, named).helpGroup(GIVE));
 }
@@ -228,12 +252,12 @@ async function givenBy(
   const preset = options[PRESET];
   if (preset !== undefined) flags.set(PRESET, { value: preset, where: `--${PRESET}` });
   const named = options['config'] as string | undefined;
-  const file = named ?? (recipe.name === 'run' ? defaultConfig(io.directory) : undefined);
+  const file = named ?? (concernsGame(recipe) ? defaultConfig(io.directory) : undefined);
   if (named === undefined && file !== undefined) {
     terminal.say(`Settings come from ${file}, where flags do not say otherwise.`);
   }
   const given = new Map([...(file === undefined ? [] : await readConfig(file, io.directory)), ...flags]);
-  return recipe.name === 'run' ? withPreset(given, recipes) : given;
+  return concernsGame(recipe) ? withPreset(given, recipes) : given;
 }
 
 function widthOf({ isTTY, columns }: { isTTY?: boolean; columns?: number }): number {

@@ -1,5 +1,6 @@
 // What the user sees while a command works: sentences, progress and events on stderr, results on stdout.
 import { styleText } from 'node:util';
+import type { Paint } from '../recipes/index.ts';
 import { type Progress, progress, type RunEvent } from '../report/index.ts';
 import { describeError } from '../util/index.ts';
 import type { CliIo } from './io.ts';
@@ -28,6 +29,14 @@ export interface Terminal {
 
 const CLEAR_LINE = '\r\u001b[K';
 const SILENT: Progress = { advance: () => undefined, done: () => undefined };
+
+const STYLES = { prompt: 'dim', response: 'green', end: ['black', 'bgYellow'] } as const;
+
+/** How rows look on stdout: in colour on a terminal, and not with NO_COLOR; undefined without colour. */
+export function paintFor({ stdout, env }: Pick<CliIo, 'stdout' | 'env'>): Paint | undefined {
+  if (stdout.isTTY !== true || env['TERM'] === 'dumb' || (env['NO_COLOR'] ?? '') !== '') return undefined;
+  return (part, text) => styleText([STYLES[part]].flat(), text, { validateStream: false });
+}
 
 /** The terminal of one command. Colour only on a terminal, and not with NO_COLOR. */
 export function terminalOf(io: CliIo, { json = false, quiet = false, verbose = false }: OutputOptions): Terminal {

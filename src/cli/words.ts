@@ -48,6 +48,17 @@ export const RECIPE_WORDS = [
     saves: true,
   },
   {
+    name: 'probe',
+    summary: 'try learning rates and values of β on a few hundred rows, and say which to use',
+    description:
+      'Plays one short iteration with every learning rate, β and loss of a small grid, from the same model on the same pairs, ' +
+      'ranks what comes of it on the dev rows, and ends with the lines of a config file to use. Test rows are never looked at. ' +
+      'Takes the settings of `selfplay run`; --minutes bounds it.',
+    usage: '--model DIR --data FILE [options]',
+    example: 'selfplay probe --model ./my-model --data train.jsonl --rates 1e-6,1e-5 --betas 0.1,1 --minutes 20',
+    saves: true,
+  },
+  {
     name: 'generate',
     summary: 'answer the prompts of a file',
     description:
@@ -114,6 +125,19 @@ export const VERIFY_WORDS = {
     'first file that is not, and keeps both games.',
   usage: '--model DIR --data FILE [options]',
   example: 'selfplay verify-resume --config spin.yaml',
+  saves: false,
+} as const satisfies Words;
+
+export const PREFLIGHT_WORDS = {
+  name: 'preflight',
+  summary: 'look whether a game with these settings can go right, before it takes any time',
+  description:
+    'Takes the flags and the config file of `selfplay run`, draws a few pairs and learns from them at rate 0: what is trained on, ' +
+    'whether the first step is what it must be, whether there is a direction to go, what fits into memory and onto the disk, and how ' +
+    'long it will take. Whatever fails says what to change. Exit status 0: nothing fails; 1: something does. `selfplay run` does the ' +
+    'same before it begins, unless --no-preflight.',
+  usage: '--model DIR --data FILE [options]',
+  example: 'selfplay preflight --config spin.yaml',
   saves: false,
 } as const satisfies Words;
 

@@ -20,6 +20,8 @@ export {
   type ScorerName,
   scorers,
 } from './metrics.ts';
+export { type Check, type CheckName, checkOf, type PreflightFacts } from './preflight.ts';
+export { type Ranked, rankTrials } from './ranking.ts';
 export type { BootstrapOptions } from './resampling.ts';
 export {
   type Discordance,

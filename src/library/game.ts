@@ -9,7 +9,10 @@ import {
   dpoSchema,
   fineTune,
   Interrupted,
+  type ProbeInput,
   playSpin,
+  probe as probeGame,
+  probeSchema,
   type RecipeContext,
   type ResumeChanges,
   type RunOutcome,
@@ -64,6 +67,13 @@ export function dpo(settings: DpoInput, options: Options = {}): Game {
   return open(out, options, (context) => trainOnPairs({ ...given, out }, context));
 }
 
+/** Tries learning rates, values of β and losses, as `selfplay probe`. Throws a usage error for wrong settings. */
+export function probe(settings: ProbeInput, options: Options = {}): Game {
+  const given = checked(probeSchema, settings);
+  const out = given.out ?? defaultDirectory(given);
+  return open(out, options, (context) => probeGame({ ...given, out }, context));
+}
+
 /**
  * Adds controls to a finished game, as `selfplay baselines`.
  * @param only the controls that it is to have; default: all
@@ -74,7 +84,7 @@ export function baselines(directory: string, only: AddedBaselines = {}, options:
 }
 
 /**
- * Goes on with a run of `spin`, `sft` or `dpo`, as `selfplay resume`.
+ * Goes on with a run of `spin`, `sft`, `dpo` or `probe`, as `selfplay resume`.
  * @param changes another engine than the run's
  */
 export function resume(directory: string, changes: ResumeChanges = {}, options: Options = {}): Game {

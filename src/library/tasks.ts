@@ -14,6 +14,8 @@ import {
   type MergeOutcome,
   mergeModel,
   mergeSchema,
+  type PreflightReport,
+  preflightGame,
   type ResumeProof,
   type SpinInput,
   spinSchema,
@@ -40,6 +42,11 @@ export async function evaluate(
 /** A whole model from an adapter and its base, as `selfplay merge`. Throws where their logits differ; nothing is left then. */
 export async function merge(settings: MergeInput, options: Options = {}): Promise<MergeOutcome> {
   return mergeModel(checked(mergeSchema, settings), contextOf(options));
+}
+
+/** What can be known of a game before it takes time, as `selfplay preflight`. Checks that fail are in the report. */
+export async function preflight(settings: SpinInput, options: Options = {}): Promise<PreflightReport> {
+  return preflightGame(checked(spinSchema, settings), contextOf(options));
 }
 
 /**

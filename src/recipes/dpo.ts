@@ -53,7 +53,7 @@ export function trainOnPairs(settings: DpoSettings, context: RecipeContext): Pro
 export async function prefer(run: Run<'dpo'>): Promise<RunOutcome> {
   const begin = performance.now();
   const { settings, engine } = run;
-  const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
+  const tokenizer = await loadTokenizer(await companionDirectory(settings.model), run.templateTime);
   const start: Player = { tokenizer, loaded: await loadPlayer(engine, settings, settings.model) };
   const heldOut = await preparePairs(run, start);
   const before = await score(run, start, heldOut, null);

@@ -88,7 +88,7 @@ export async function enterPairs(
   }
 }
 
-async function readPairFile(
+export async function readPairFile(
   file: string,
   t: number,
   player: Player,

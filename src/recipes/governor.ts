@@ -117,7 +117,7 @@ function changesOf(now: readonly Judged[], before: readonly Judged[]): Record<st
 }
 
 /** What the dev rows say about θ_{t+1} (now) and θ_t (before). */
-function readingsOf(now: readonly Judged[], before: readonly Judged[], rows: readonly Row[]): Readings {
+export function readingsOf(now: readonly Judged[], before: readonly Judged[], rows: readonly Row[]): Readings {
   const { name, better } = taskFigure(now)!;
   const changes = changesOf(now, before);
   const nats = changes['nats/token']!;

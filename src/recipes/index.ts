@@ -1,4 +1,5 @@
-/** The recipes, each read from top to bottom: spin, sft, dpo, baselines, generate, evaluate. */
+/** The recipes, each read from top to bottom: spin, sft, dpo, baselines, preflight, probe, generate, evaluate. */
+export { type Paint, preflightGame, preflightText } from './beforehand.ts';
 export { type Chat, type ChatAnswer, type ChatRequest, openChat } from './chat.ts';
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
@@ -8,7 +9,11 @@ export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { type MergeOutcome, mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
+export type { PreflightReport } from './preflight.ts';
 export { presetBelow, presets } from './presets.ts';
+export { probe } from './probe.ts';
+export { type ProbeReport, probeText } from './probeReport.ts';
+export { type ProbeInput, type ProbeSettings, probeSchema, trialSchema } from './probeSettings.ts';
 export type { Place, Seat } from './rest.ts';
 export { addBaselines, resumeRun } from './resume.ts';
 export { defaultDirectory } from './run.ts';

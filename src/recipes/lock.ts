@@ -19,7 +19,7 @@ const nullableHash = z.string().nullable();
 
 const lockSchema = z.strictObject({
   v: z.literal(1),
-  command: z.enum(['run', 'sft', 'dpo']),
+  command: z.enum(['run', 'sft', 'dpo', 'probe']),
   model: z.strictObject({
     /** Commit of the Hugging Face repository, where the directory tells: for finding it again, not compared by itself. */
     revision: z.string().nullable(),
@@ -64,7 +64,7 @@ const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens', 'samples_per
 const ELSEWHERE = new Set([
   ...['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'contamination', 'out', 'lock'],
   ...['seed', 'engine', 'device', 'dtype', 'threads', ...SAMPLER],
-  ...['stop_after', 'checkpoint_seconds', 'baselines'],
+  ...['stop_after', 'checkpoint_seconds', 'preflight', 'baselines', 'minutes'],
 ]);
 
 /**
@@ -138,7 +138,7 @@ export async function lockOf(
     command,
     ...inputs,
     seed: settings.seed,
-    sampler: command === 'run' ? given((key) => SAMPLER.includes(key)) : null,
+    sampler: command !== 'sft' ? given((key) => SAMPLER.includes(key)) : null,
     settings: given((key) => !ELSEWHERE.has(key)),
     engine: { ...engine, ...(gpu ? { gpu: gpu.model, gpu_driver: gpu.driver } : {}) },
     processor: { ...(await processor()) },

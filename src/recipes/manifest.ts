@@ -8,11 +8,17 @@ import type { z } from 'zod';
 import { failure, usageError, writeFileAtomic } from '../util/index.ts';
 import type { EarlierEngine, FrozenEngine } from './engines.ts';
 import type { Hashes } from './hashes.ts';
+import { type ProbeSettings, probeSchema } from './probeSettings.ts';
 import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
 import { type DpoSettings, dpoSchema } from './settings-dpo.ts';
 
 /** The settings of the commands that have a run directory. */
-export type Settings = { readonly run: SpinSettings; readonly sft: SftSettings; readonly dpo: DpoSettings };
+export interface Settings {
+  readonly run: SpinSettings;
+  readonly sft: SftSettings;
+  readonly dpo: DpoSettings;
+  readonly probe: ProbeSettings;
+}
 export type RunCommand = keyof Settings;
 
 export interface Manifest<C extends RunCommand = RunCommand> {
@@ -35,6 +41,7 @@ const schemas: { readonly [C in RunCommand]: z.ZodType<Settings[C]> } = {
   run: spinSchema,
   sft: sftSchema,
   dpo: dpoSchema,
+  probe: probeSchema,
 };
 
 export const MANIFEST = 'manifest.json';

@@ -6,16 +6,15 @@
 import { companionDirectory } from '../checkpoint/index.ts';
 import { openEngine } from '../engine/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { parameterCount } from '../training/index.ts';
 import { linkedDirectory, usageError } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
 import { withEngine } from './engines.ts';
+import { bytesOnDisk, type Pace, secondsOf, totalSeconds } from './estimate.ts';
 import { FEWEST_ROWS } from './governor.ts';
-import { stepsOf } from './learn.ts';
-import { measurePace, type Pace } from './pace.ts';
+import { measurePace } from './pace.ts';
 import { loadPlayer } from './player.ts';
 import { prepareRows, type Row, type Rows } from './rows.ts';
-import { at, replayedIn, type Schedule, valuesOf } from './schedules.ts';
+import { at, type Schedule, valuesOf } from './schedules.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** Seconds that it may take, where fewer train rows can bring it below that. */
@@ -81,10 +80,9 @@ export async function miniatureOf(given: SpinSettings, start: number, context: R
     const choices = TRAIN_ROWS.map((n) => choiceOf(n, FEWEST_ROWS));
     let choice = choices.find(({ seconds }) => seconds <= AIM) ?? choices.at(-1)!;
     if (choice.seconds > MOST) choice = choiceOf(TRAIN_ROWS.at(-1)!, FEW_DEV_ROWS);
-    const weights = 4 * parameterCount(loaded.model);
-    // Either game keeps its models; the one that is played has two checkpoints for a moment, of weights and moments.
-    const checkpoint = weights * (settings.optimizer === 'adamw' ? 3 : 2);
-    return { ...choice, bytes: 2 * (ITERATIONS * weights + checkpoint) };
+    // Either game keeps its models; the one that is played has two checkpoints for a moment.
+    const { model, checkpoint } = bytesOnDisk(loaded, settings);
+    return { ...choice, bytes: 2 * (ITERATIONS * model + checkpoint) };
   });
 }
 
@@ -96,6 +94,7 @@ function cutTo(settings: SpinSettings, { test, train }: Rows, n: number, dev: nu
   const atMost = (most: number, schedule: Schedule) => valuesOf(schedule).map((value) => Math.min(value, most));
   return {
     ...settings,
+    preflight: false,
     iterations: ITERATIONS,
     limit: n,
     dev_size: dev,
@@ -118,25 +117,17 @@ const meanOf = (rows: readonly Row[], of: (row: Row) => number) =>
 /** Seconds for a game without interruption and one with. What a resume computes again is half a stage of judging. */
 function secondsFor(cut: SpinSettings, { train, dev, test }: Rows, pace: Pace): number {
   const rows = [...train, ...dev, ...test];
-  const [prompt, answer] = [
-    meanOf(rows, ({ promptIds }) => promptIds.length),
-    meanOf(rows, ({ responseIds }) => responseIds.length),
-  ];
-  const [n, heldOut, fresh] = [cut.limit!, cut.dev_size! + cut.test_size!, cut.max_new_tokens];
-  // Greedy and sampled answers; then human and own answer, the opponent's and the first model's are scored.
-  const judging = heldOut * ((3 * prompt + answer + 3 * fresh) * pace.read + 2 * fresh * pace.write);
-  const iterations = Array.from({ length: ITERATIONS }, (_, t) => {
-    const epochs = at(cut.num_train_epochs, t);
-    const samples = n * at(cut.samples_per_prompt, t);
-    const pairs = replayedIn(cut, t).reduce(
-      (sum, { iteration }) => sum + n * at(cut.samples_per_prompt, iteration),
-      samples,
-    );
-    const tokens = pairs * (prompt + 2 * fresh);
-    const generation = samples * (prompt * pace.read + fresh * pace.write);
-    const training = epochs * tokens * pace.learn + stepsOf(pairs, epochs, cut) * pace.save;
-    return generation + tokens * pace.read + training + judging;
-  });
-  const game = judging + iterations.reduce((a, b) => a + b, 0) + ITERATIONS * pace.open;
-  return 2 * game + RESUMES * pace.open + ((ITERATIONS + 1) * judging) / 2;
+  const game = secondsOf(
+    cut,
+    {
+      pairsAt: (t) => cut.limit! * at(cut.samples_per_prompt, t),
+      heldOut: cut.dev_size! + cut.test_size!,
+      kept: 1,
+      prompt: meanOf(rows, ({ promptIds }) => promptIds.length),
+      human: meanOf(rows, ({ responseIds }) => responseIds.length),
+      own: cut.max_new_tokens,
+    },
+    pace,
+  );
+  return 2 * totalSeconds(game) + RESUMES * pace.open + ((ITERATIONS + 1) * game.evaluate) / 2;
 }

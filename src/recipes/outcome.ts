@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { pairedFigure, type ResultRow, type Results, resultRow, writeResults } from '../report/index.ts';
 import { linkDirectory } from '../util/index.ts';
 import { figuresOf, itemsOf, type Judged, type Judgement, sampledName } from './judge.ts';
+import type { ProbeReport } from './probeReport.ts';
 import { BEST, type Run } from './run.ts';
 
 export interface RunOutcome {
@@ -13,6 +14,8 @@ export interface RunOutcome {
   readonly seconds: number;
   /** Where the game was told to stop: an iteration that has its pairs and waits to be trained. */
   readonly waiting?: { readonly iteration: number; readonly pairs: string };
+  /** Of a probe, which has neither a table nor another model: what it found, and the config file with the lines to use. */
+  readonly probe?: { readonly report: ProbeReport; readonly config: string };
 }
 
 /** A model of the run with its held-out figures. */

@@ -8,28 +8,17 @@ import { gameSampling, openGenerator } from '../generation/index.ts';
 import { packedLength } from '../pairs/index.ts';
 import { openTrainer } from '../training/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
+import type { Pace } from './estimate.ts';
 import { trainerTensors } from './learn.ts';
 import type { Player } from './opponent.ts';
 import type { Row } from './rows.ts';
 import { at } from './schedules.ts';
 import { optimizerOf, type SpinSettings } from './settings.ts';
 
-/** In seconds. */
-export interface Pace {
-  /** The programs of generation and training, to compile. */
-  readonly open: number;
-  /** A token: to be read, written, trained on. */
-  readonly read: number;
-  readonly write: number;
-  readonly learn: number;
-  /** A checkpoint, to be written. */
-  readonly save: number;
-}
-
 /** Rows that are measured. */
 const ROWS = 8;
 
-/** Measures with a model that is in the engine; it is not the same afterwards. */
+/** Measures with a model that is in the engine; it is not the same afterwards. A step is to be followed by a checkpoint. */
 export async function measurePace(
   engine: Engine,
   { loaded: { model }, tokenizer }: Player,
@@ -74,7 +63,7 @@ export async function measurePace(
       read: prefillSeconds / promptTokens,
       write: decodeSeconds / generatedTokens,
       learn,
-      save: lap(),
+      step: lap(),
     };
   } finally {
     await trainer.dispose();

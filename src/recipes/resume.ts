@@ -4,12 +4,13 @@ import type { RecipeContext } from './context.ts';
 import { prefer } from './dpo.ts';
 import { readManifest } from './manifest.ts';
 import type { RunOutcome } from './outcome.ts';
+import { tryAll } from './probe.ts';
 import { type Run, reopenRun } from './run.ts';
 import { type BaselineChoice, baselinesOf, type ResumeChanges } from './settings.ts';
 import { tune } from './sft.ts';
 import { play } from './spin.ts';
 
-const bodies = { run: (run: Run<'run'>) => play(run), sft: tune, dpo: prefer };
+const bodies = { run: (run: Run<'run'>) => play(run), sft: tune, dpo: prefer, probe: tryAll };
 
 /**
  * Throws a usage error when the directory holds no run, when its model or data have changed, or when its engine is not

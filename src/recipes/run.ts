@@ -79,6 +79,8 @@ export const LOCK = 'lock.json';
 const LOG = 'events.jsonl';
 /** Lists the train rows whose prompts overlap with held-out ones; not there when none do. */
 export const CONTAMINATION = 'contamination.jsonl';
+/** What the preflight found; without it there was none, or it did not let the game begin. */
+export const PREFLIGHT = 'preflight.json';
 
 /** Leads to the model that is the best so far by the dev split. */
 export const BEST = 'best';
@@ -92,6 +94,9 @@ export const iterationName = (t: number) => `iteration-${t}`;
 /** Where attempts at iterations lie that do not count. */
 export const REJECTED = 'rejected';
 export const rejectedName = (t: number, attempt: number) => join(REJECTED, `${iterationName(t)}-attempt-${attempt}`);
+
+/** Where trial n of a probe lies, which is attempt n at its iteration 0. */
+export const trialName = (n: number) => `trial-${n}`;
 
 export const stageKey = ({
   iteration,
@@ -187,7 +192,7 @@ export async function startRun<C extends RunCommand, T>(
 /** After bad input: a run that made nothing yet leaves nothing, so that the same command works once it is mended. */
 async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<void> {
   const names = await readdir(directory);
-  if (!names.every((name) => [MANIFEST, LOCK, LOG, CONTAMINATION].includes(name))) return;
+  if (!names.every((name) => [MANIFEST, LOCK, LOG, CONTAMINATION, PREFLIGHT].includes(name))) return;
   for (const name of names) await rm(join(directory, name));
   if (isNew) await rmdir(directory);
 }
@@ -371,14 +376,15 @@ const BASELINE_LEAVES: Leaves = {
   evaluate: (folder) => join(folder, 'evaluation.json'),
 };
 
-/** Where the event's stage may have left something: an attempt that was rolled back has moved. */
+/** Where the event's stage may have left something: an attempt that was rolled back has moved; a trial is one as well. */
 function foldersOf({ baseline, iteration: t, attempt }: RunEvent): string[] {
   if (baseline !== undefined) return [join(BASELINES, baseline, t === null ? '.' : iterationName(t))];
-  return t === null ? ['.'] : [iterationName(t), rejectedName(t, attempt ?? 0)];
+  return t === null ? ['.'] : [iterationName(t), rejectedName(t, attempt ?? 0), trialName(attempt ?? 0)];
 }
 
 function isDurable(directory: string, event: RunEvent): boolean {
   if (event.type === 'run.started') return true;
+  if (event.type === 'preflight') return existsSync(join(directory, PREFLIGHT));
   const isThere = (nameIn: (folder: string, t: number | null) => string) =>
     foldersOf(event).some((folder) => existsSync(join(directory, nameIn(folder, event.iteration))));
   const leaves = event.baseline === undefined ? LEAVES : BASELINE_LEAVES;

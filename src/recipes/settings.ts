@@ -345,6 +345,10 @@ export const spinSchema = z
       .default(true)
       .describe('After each iteration let the dev split decide whether it counts and the game goes on'),
     max_attempts: count.default(3).describe('Attempts at an iteration that the governor rolls back'),
+    preflight: z
+      .boolean()
+      .default(true)
+      .describe('Before anything else look whether the game can go right, and what it will cost'),
     baselines: baselines
       .default([])
       .describe('Controls for the same table, made behind the game; docs/baselines.md explains them'),

@@ -18,6 +18,7 @@ import { loadTokenizer } from '../tokens/index.ts';
 import { startOf, usesReference } from '../training/index.ts';
 import { exists } from '../util/index.ts';
 import { demandRows, playBaselines } from './baselines.ts';
+import { compareEstimate, preflightRun } from './beforehand.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import { enterPairs } from './entry.ts';
@@ -80,6 +81,7 @@ export async function play(
   const run = isNews ? await withSettings(opened, { baselines }) : opened;
   await announce(run, rows, player.loaded);
   await enterPairs(run, player, rows);
+  await preflightRun(run, player, rows);
 
   const first = settings.start_iteration;
   const given = { label: first === 0 ? 'SFT model' : 'given model', iteration: null };
@@ -101,6 +103,7 @@ export async function play(
     if (played.isLast) break;
   }
   if (!waiting) {
+    await compareEstimate(run);
     const controls = await playBaselines({ run, tokenizer, rows, standings });
     if (controls.length > 0) results = await tabulate(run, standings, controls);
     for (const comparison of results.comparisons ?? []) {

@@ -118,6 +118,22 @@ const events = {
     metrics: z.record(z.string(), estimate),
     answers: z.object({ before: counts, after: counts }),
   },
+  /** What the preflight found, and the seconds that it estimated for the game; null where training was not possible. */
+  preflight: {
+    checks: z.array(
+      z.object({
+        name: z.string(),
+        result: z.enum(['ok', 'warning', 'failure']),
+        found: z.string(),
+        figures: z.record(z.string(), z.number()),
+        fix: z.string().nullable(),
+      }),
+    ),
+    estimated: seconds.nullable(),
+    seconds,
+  },
+  /** At the end: seconds that the preflight estimated for the stages that were played, and that they took. */
+  'estimate.compared': { estimated: seconds, took: seconds },
   note: { message: z.string() },
   warning: { message: z.string() },
 };
@@ -143,6 +159,8 @@ export const runEvent = z.discriminatedUnion('type', [
   event('engine.changed'),
   event('evaluation'),
   event('governor.decided'),
+  event('preflight'),
+  event('estimate.compared'),
   event('note'),
   event('warning'),
 ]);

@@ -48,7 +48,7 @@ export function figureOf(name: string, value: number, error: number | null = nul
 }
 
 /** A difference in the unit of its metric, with its sign: "+2.1". */
-function signedFigure(name: string, value: number): string {
+export function signedFigure(name: string, value: number): string {
   const { scale, digits } = formatOf(name);
   return signed(value * scale, digits);
 }

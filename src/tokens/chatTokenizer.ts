@@ -25,10 +25,10 @@ export interface EncodedPair {
   readonly responseIds: Int32Array;
 }
 
-/** A stretch of an example's text and the side of the response mask it is on. */
+/** A stretch of an example's text: the prompt, or what is trained on, which is the response and the end token after it. */
 export interface MaskPiece {
   readonly text: string;
-  readonly part: 'prompt' | 'response';
+  readonly part: 'prompt' | 'response' | 'end';
 }
 
 /** A loaded tokenizer. All functions are synchronous and have no effects. */
@@ -53,8 +53,8 @@ export interface ChatTokenizer {
   encodePrompt(prompt: readonly Message[]): Int32Array;
   /** Ids of prompt and answer. Throws for a row that must be skipped (see the top). */
   encodePair(example: Pick<Example, 'prompt' | 'response'>): EncodedPair;
-  /** The example as the model sees it, control tokens included, cut into prompt and response. */
-  describeMask(example: Pick<Example, 'prompt' | 'response'>): MaskPiece[];
+  /** Ids as text, control tokens included, cut into prompt, response and, where it is there, the end token. */
+  describeMask(ids: EncodedPair): MaskPiece[];
   /** A decoder for ids that arrive one by one. */
   streamDecoder(): StreamDecoder;
 }
@@ -155,12 +155,14 @@ function assemble(
       return Int32Array.from(format.promptIds(prompt));
     },
     encodePair,
-    describeMask: (example) => {
-      const { promptIds, responseIds } = encodePair(example);
-      return [
-        { text: encoder.decode(promptIds, true), part: 'prompt' },
-        { text: encoder.decode(responseIds, true), part: 'response' },
-      ];
+    describeMask: ({ promptIds, responseIds }) => {
+      const length = responseIds.length - (endIds.has(responseIds.at(-1)!) ? 1 : 0);
+      const parts = [
+        [promptIds, 'prompt'],
+        [responseIds.subarray(0, length), 'response'],
+        [responseIds.subarray(length), 'end'],
+      ] as const;
+      return parts.flatMap(([ids, part]) => (ids.length === 0 ? [] : [{ text: encoder.decode(ids, true), part }]));
     },
     streamDecoder: () => createStreamDecoder(encoder, (id) => controls.has(id)),
   };

@@ -1,4 +1,5 @@
 /** Losses, optimizers, schedules, one step, and what it costs. */
+export { type Agreement, type Halves, halvesOf, listsOf, noiseScale, openAgreement } from './agreement.ts';
 export { flopsOf, flopsPerLearned, parameterCount } from './flops.ts';
 export {
   type LossName,

@@ -6,7 +6,7 @@ import { gradients } from '../autodiff/index.ts';
 import { floats, ints, type Tensor } from '../engine/index.ts';
 import { type Graph, type GraphBuilder, graphBuilder, type Value } from '../graph/index.ts';
 import { type LanguageModel, trainable } from '../models/index.ts';
-import type { PackedTokens } from '../pairs/index.ts';
+import type { Group, PackedTokens } from '../pairs/index.ts';
 import { crossEntropy, type LossSettings, pairLoss, sumPerResponse, usesInitial } from './losses.ts';
 
 /**
@@ -107,6 +107,11 @@ export interface BatchTotals {
   /** Tokens of real answers. */
   readonly realTokens: number;
 }
+
+export const totalsOf = (batch: readonly Group[]): BatchTotals => ({
+  pairs: batch.length,
+  realTokens: batch.reduce((n, { responses }) => n + responses[0]!.ids.length, 0),
+});
 
 /**
  * Inputs of `trainGraph`, with the tokens' keys for a model with dropout. The responses of pairs follow each other as `pairGroup` packs them: real,

@@ -5,7 +5,7 @@ import { type Group, type PackedTokens, packedLength, packGroups, splitByTokens 
 import { failure, isOutOfMemory } from '../util/index.ts';
 import { dropoutKeys, type MaskAddress } from './dropout.ts';
 import { type OptimizerSettings, openOptimizer } from './optimizer.ts';
-import { type BatchTotals, gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';
+import { type BatchTotals, gradientName, type Objective, totalsOf, trainGraph, trainInputs } from './programs.ts';
 
 /** Means over the pairs of the batch; rewards are those of the loss (losses.ts), log-probs are sums per answer. */
 export interface PairFigures {
@@ -88,10 +88,6 @@ export async function openTrainer(
       throw error;
     });
   };
-  const totalsOf = (batch: readonly Group[]): BatchTotals => ({
-    pairs: batch.length,
-    realTokens: batch.reduce((n, { responses }) => n + responses[0]!.ids.length, 0),
-  });
 
   return {
     states: [...trainable(model).map(({ name }) => name), ...optimizer.moments],

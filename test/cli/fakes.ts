@@ -60,6 +60,7 @@ export interface Options {
   readonly signals?: EventEmitter;
   readonly exit?: (code: number) => void;
   readonly tty?: boolean;
+  readonly stdoutTty?: boolean;
   readonly env?: Record<string, string>;
 }
 
@@ -68,7 +69,7 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
   let stdout = '';
   let stderr = '';
   const io: CliIo = {
-    stdout: { write: (text) => (stdout += text) },
+    stdout: { write: (text) => (stdout += text), isTTY: options.stdoutTty === true },
     stderr: { write: (text) => (stderr += text), on: () => undefined, isTTY: options.tty === true, columns: 80 },
     env: options.env ?? {},
     directory: options.directory ?? '/nowhere',
@@ -86,6 +87,8 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
     resumeRun: uncalled,
     compareRuns: uncalled,
     verifyResume: uncalled,
+    preflightGame: uncalled,
+    probe: uncalled,
     generateAnswers: uncalled,
     evaluateModel: uncalled,
     ...options.recipes,

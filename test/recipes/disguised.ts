@@ -35,7 +35,8 @@ export async function disguised({ info = {}, beforeTraining, onWeights, rough = 
           const trains = 'pairWeight' in inputs;
           if (trains) beforeTraining?.(inputs['ids']!.data.length);
           if (trains) onWeights?.(inputs['pairWeight']!.data);
-          if (!rough || !('targets' in inputs)) return program.run(inputs);
+          const isSft = 'tokenWeights' in inputs && !trains;
+          if (!rough || !('targets' in inputs) || isSft) return program.run(inputs);
           const off = roughness(inputs);
           if (trains) {
             // A forward pass that is off by so much is the exact one against a reference that is off the other way.

@@ -102,6 +102,7 @@ export async function simulate(
     iterations: 2,
     learning_rate: 0.9,
     beta: 0.1,
+    preflight: false,
     ...changes,
   } satisfies SpinInput);
   const { context, said } = listener();
@@ -116,7 +117,7 @@ export async function simulate(
         out,
         { ...context, openEngine },
         {},
-        { run: (run) => play(run, { moves }), sft: unplayed, dpo: unplayed },
+        { run: (run) => play(run, { moves }), sft: unplayed, dpo: unplayed, probe: unplayed },
       )
     : await startRun('run', settings, { ...context, openEngine }, (run) => play(run, { moves }));
   return { outcome, said, trained };

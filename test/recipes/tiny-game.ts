@@ -120,6 +120,7 @@ export function tinySettings(game: TinyGame, out: string, changes: Partial<SpinI
     checkpoint_seconds: 0,
     micro_batch_tokens: 100,
     governor: false,
+    preflight: false,
     engine: 'onnx',
     threads: 1,
     ...changes,

@@ -27,9 +27,16 @@ describe('encodePair', () => {
       ...tokenizer.encode('<|im_start|>user\nWhat is 2 plus 2?<|im_end|>\n<|im_start|>assistant\n'),
     ]);
     expect([...tokenizer.encodePrompt(PAIR.prompt)]).toEqual([...promptIds]);
-    expect(tokenizer.describeMask(PAIR)).toEqual([
-      { text: '<|im_start|>user\nWhat is 2 plus 2?<|im_end|>\n<|im_start|>assistant\n', part: 'prompt' },
-      { text: 'It is 4.<|im_end|>', part: 'response' },
+    const prompt = { text: '<|im_start|>user\nWhat is 2 plus 2?<|im_end|>\n<|im_start|>assistant\n', part: 'prompt' };
+    expect(tokenizer.describeMask({ promptIds, responseIds })).toEqual([
+      prompt,
+      { text: 'It is 4.', part: 'response' },
+      { text: '<|im_end|>', part: 'end' },
+    ]);
+    // An answer that was cut has no end token.
+    expect(tokenizer.describeMask({ promptIds, responseIds: responseIds.slice(0, -1) })).toEqual([
+      prompt,
+      { text: 'It is 4.', part: 'response' },
     ]);
   });
 
@@ -67,7 +74,10 @@ describe('encodePair', () => {
 
   it('appends the end id where the template writes none, in place of its tail', async () => {
     const tokenizer = await loadTokenizer(await tokenizerDirectory({ template: NO_END }));
-    expect(tokenizer.describeMask(PAIR)[1]).toEqual({ text: 'It is 4.<|im_end|>', part: 'response' });
+    expect(tokenizer.describeMask(tokenizer.encodePair(PAIR)).slice(1)).toEqual([
+      { text: 'It is 4.', part: 'response' },
+      { text: '<|im_end|>', part: 'end' },
+    ]);
   });
 
   it('uses the end of the turn that the template writes, not only the eos of the files', async () => {
@@ -105,9 +115,11 @@ describe('a model without a chat template', () => {
     const dir = await tokenizerDirectory({ change: (json) => void (json['post_processor'] = bosProcessor) });
     await writeFile(join(dir, 'tokenizer_config.json'), '{"eos_token":{"content":"<|im_end|>"}}');
     const tokenizer = await loadTokenizer(dir);
-    expect(tokenizer.describeMask({ prompt: user('2 + 2 ='), response: ' 4' })).toEqual([
+    const ids = tokenizer.encodePair({ prompt: user('2 + 2 ='), response: ' 4' });
+    expect(tokenizer.describeMask(ids)).toEqual([
       { text: '<s>2 + 2 =', part: 'prompt' },
-      { text: ' 4<|im_end|>', part: 'response' },
+      { text: ' 4', part: 'response' },
+      { text: '<|im_end|>', part: 'end' },
     ]);
     expect(tokenizer.render(user('2 + 2 ='), true)).toBe('2 + 2 =');
   });
