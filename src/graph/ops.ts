@@ -91,6 +91,11 @@ export interface OpAttributes {
    * the same op on dy.
    */
   dropout: { readonly probability: number; readonly salt: number };
+  /**
+   * x, after -> x, not before `after` is there: nothing that is computed from the result is taken for what was computed from
+   * x, and none of it is computed earlier. Only backward passes that compute something again have it.
+   */
+  barrier: None;
   // Generation.
   /**
    * q [B,H·d], k and v [B,G·d] of the newest token, caches [slots,G,C,d], lengths [B] -> [B,H·d]: row b attends to the
@@ -365,6 +370,10 @@ export const shapeRules = {
     if (typeof x.shape[1] !== 'number') reject(`the width ${x.shape[1]} is not a number`);
     if (!(probability >= 0 && probability < 1)) reject(`the probability ${probability} is not in [0, 1)`);
     return [x];
+  },
+  barrier: (inputs) => {
+    operand(inputs, 1, null);
+    return sameAsFirst(inputs);
   },
   decodeAttention: (inputs, attributes) => {
     const { q, k } = heads(inputs, 0, attributes);

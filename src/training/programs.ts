@@ -2,7 +2,7 @@
  * The two programs of a training stage: `score` (log-probs of given answers) and `train` (loss, and gradients added to
  * the gradient states). Both run the same forward graph over packed tokens.
  */
-import { gradients } from '../autodiff/index.ts';
+import { gradients, recomputed } from '../autodiff/index.ts';
 import { floats, ints, type Tensor } from '../engine/index.ts';
 import { type Graph, type GraphBuilder, graphBuilder, type Value } from '../graph/index.ts';
 import { type LanguageModel, trainable } from '../models/index.ts';
@@ -33,7 +33,7 @@ function responseLogProbs(b: GraphBuilder, model: LanguageModel, keys?: Value): 
   const targets = b.input('targets', ['rows'], 'i32');
   const attributes = { headDim: model.headDim, scale: model.attentionScale };
   const hidden = model.hidden(b, ids, positions, (_, q, k, v) => b.attention(q, k, v, segments, attributes), keys);
-  return b.tokenLogProbs(b.gatherRows(hidden, rows), model.head(b), targets);
+  return b.checkpoint(b.tokenLogProbs(b.gatherRows(hidden, rows), model.head(b), targets));
 }
 
 /** Output: logProbs [R]. */
@@ -56,8 +56,9 @@ export function scoreInputs(packed: PackedTokens): Record<string, Tensor> {
 /**
  * Effect: adds dL/dw to the gradient state of every trainable parameter. Outputs: loss [1,1]; for pairs also realReward and
  * generatedReward [P,1], and logps: the sum of log p_θ per response [N,1].
+ * @param gradientCheckpointing whether the backward pass computes each block again instead of keeping what it needs of it
  */
-export function trainGraph(model: LanguageModel, objective: Objective): Graph {
+export function trainGraph(model: LanguageModel, objective: Objective, gradientCheckpointing = false): Graph {
   const b = graphBuilder();
   const keys = model.dropout ? b.input('dropoutKeys', ['tokens'], 'i32') : undefined;
   const logProbs = responseLogProbs(b, model, keys);
@@ -97,7 +98,7 @@ export function trainGraph(model: LanguageModel, objective: Objective): Graph {
     const { name, shape } = parameters[i]!;
     for (const part of contributions) b.accumulate(b.state(gradientName(name), shape), part);
   });
-  return b.build();
+  return gradientCheckpointing ? recomputed(b.build()) : b.build();
 }
 
 /** What a micro-batch is normalised by: counts over the whole batch. */

@@ -227,6 +227,11 @@ export const dropout = (t: number, width: number, probability: number, salt: num
     (b, v) => [b.dropout(v.x, v.keys, { probability, salt })],
   );
 
+export const barrier = (shape: readonly number[], after: readonly number[]): OpCase =>
+  opCase(`barrier [${shape}] after [${after}]`, { x: floatInput('x', shape), after: floatInput('after', after) }, (b, v) => [
+    b.barrier(v.x, v.after),
+  ]);
+
 export const tokenLogProbsGrad = (r: number, width: number, vocabulary: number, forWeight = true): OpCase =>
   opCase(
     `tokenLogProbsGrad ${r}x${width}, vocabulary ${vocabulary}${forWeight ? '' : ', frozen head'}`,

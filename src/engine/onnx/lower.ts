@@ -162,6 +162,12 @@ const rules = {
     const scaled = e.op('Mul', [x!, e.scalar(1 / (1 - attributes.probability))]);
     return [e.op('Where', [stays, scaled, e.scalar(0)])];
   },
+  // A Reshape to x's own shape moves nothing; no values of `after` follow that shape, which onnxruntime cannot know.
+  barrier: ({ e }, [x, after]) => {
+    const none = e.op('Slice', [e.op('Reshape', [after!, e.i64(-1)]), e.i64(0), e.i64(0)]);
+    const shape = e.op('Concat', [e.op('Shape', [x!]), e.op('Cast', [none], { to: 7n })], { axis: 0n });
+    return [e.op('Reshape', [x!, shape])];
+  },
   decodeAttention: ({ e, once }, [q, k, v, keys, values, lengths], { inputs, attributes }) => {
     const h = headsOf(attributes, width(inputs[0]), width(inputs[1]));
     const masks = once(`decode ${lengths} ${inputs[3]!.shape[2]}`, () => decodeMasks(e, lengths!, keys!, h));

@@ -436,6 +436,8 @@ export function kernelsOn(device: Device, aten: Aten, dtype: TorchDtype): Kernel
       });
       return [result];
     },
+    // Steps are taken in the order of the graph.
+    barrier: (_, [x]) => [tensor(x)],
     decodeAttention: (c, [q, k, v, keys, values, lengths, slots], attributes) => {
       const [queries, newKeys, newValues] = [low(q), inLow(k), inLow(v)];
       const [keyCache, valueCache] = [tensor(keys), tensor(values)];
