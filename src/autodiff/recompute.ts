@@ -37,7 +37,8 @@ export function recomputed(graph: Graph): Graph {
   const borderAgain = new Map<Value, Value>();
   const behindBarrier = (border: Value): Value => {
     let known = borderAgain.get(border);
-    if (!known) borderAgain.set(border, (known = append({ op: 'barrier', attributes: {} }, [border, newest]).values[0]!));
+    if (!known)
+      borderAgain.set(border, (known = append({ op: 'barrier', attributes: {} }, [border, newest]).values[0]!));
     return known;
   };
   const again = (value: Value): Value => {

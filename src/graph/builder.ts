@@ -82,7 +82,7 @@ export function graphBuilder() {
     tokenLogProbsGrad: (dlogprobs: Value, h: Value, head: Value, targets: Value, forWeight = true) =>
       node('tokenLogProbsGrad', [dlogprobs, h, head, targets], { forWeight }),
     dropout: (x: Value, keys: Value, attributes: OpAttributes['dropout']) => one('dropout', [x, keys], attributes),
-    barrier: (x: Value, after: Value) => one('barrier', [x, after], {}),
+    barrier: (x: Value, after: readonly Value[]) => one('barrier', [x, ...after], {}),
     decodeAttention: (
       [q, k, v]: readonly [Value, Value, Value],
       [keys, values]: readonly [Value, Value],
@@ -105,6 +105,8 @@ export function graphBuilder() {
       checkpoints.push(x);
       return x;
     },
+    /** The checkpoints so far. */
+    checkpoints: (): readonly Value[] => checkpoints,
     /** Names a value that leaves the engine. */
     output: (name: string, value: Value) => {
       if (outputs.has(name)) throw failure({ what: `output "${name}" is declared twice` });

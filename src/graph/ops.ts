@@ -92,8 +92,8 @@ export interface OpAttributes {
    */
   dropout: { readonly probability: number; readonly salt: number };
   /**
-   * x, after -> x, not before `after` is there: nothing that is computed from the result is taken for what was computed from
-   * x, and none of it is computed earlier. Only backward passes that compute something again have it.
+   * x, after₁ … afterₙ -> x, not before all of these are there: what is computed from the result is computed later than they,
+   * and is never taken for the same thing computed from x. Only backward passes have it.
    */
   barrier: None;
   // Generation.
@@ -372,7 +372,7 @@ export const shapeRules = {
     return [x];
   },
   barrier: (inputs) => {
-    operand(inputs, 1, null);
+    if (inputs.length < 2) reject('nothing to wait for');
     return sameAsFirst(inputs);
   },
   decodeAttention: (inputs, attributes) => {

@@ -62,11 +62,7 @@ export interface TrainerSettings {
   readonly masks?: MaskAddress;
 }
 
-export async function openTrainer(
-  engine: Engine,
-  model: LanguageModel,
-  settings: TrainerSettings,
-): Promise<Trainer> {
+export async function openTrainer(engine: Engine, model: LanguageModel, settings: TrainerSettings): Promise<Trainer> {
   const { objective, optimizer: optimizerSettings, maxGradNorm, microBatchTokens: usualTokens, masks } = settings;
   const optimizer = await openOptimizer(engine, model, optimizerSettings);
   const program = await engine.compile(trainGraph(model, objective, settings.gradientCheckpointing));

@@ -227,10 +227,12 @@ export const dropout = (t: number, width: number, probability: number, salt: num
     (b, v) => [b.dropout(v.x, v.keys, { probability, salt })],
   );
 
-export const barrier = (shape: readonly number[], after: readonly number[]): OpCase =>
-  opCase(`barrier [${shape}] after [${after}]`, { x: floatInput('x', shape), after: floatInput('after', after) }, (b, v) => [
-    b.barrier(v.x, v.after),
-  ]);
+export const barrier = (x: Sizes, after: Sizes): OpCase =>
+  opCase(
+    `barrier ${show(x)} after ${show(after)} and a number`,
+    { x: floatInput('x', x), after: floatInput('after', after), number: floatInput('number', []) },
+    (b, v) => [b.barrier(v.x, [v.after, v.number])],
+  );
 
 export const tokenLogProbsGrad = (r: number, width: number, vocabulary: number, forWeight = true): OpCase =>
   opCase(
