@@ -19,6 +19,7 @@ import { learningRateAt, type Objective, openTrainer, type Trainer } from '../tr
 import { failure, isOutOfMemory, shuffled } from '../util/index.ts';
 import { Interrupted } from './context.ts';
 import { microBatchTokens, reducedTokens, type StepAddress } from './memory.ts';
+import { planOf } from './plan.ts';
 import { CHECKPOINTS, type Run } from './run.ts';
 import { optimizerOf } from './settings.ts';
 
@@ -74,6 +75,7 @@ export async function learn(
 ): Promise<{ steps: number; tokens: number }> {
   const { settings, engine, context } = run;
   const { iteration, groups, objective, learningRate = settings.learning_rate, memory = {} } = lesson;
+  const plan = planOf(run);
   const perEpoch = Math.ceil(groups.length / settings.batch_size);
   const steps = stepsOf(groups.length, settings);
   const folder = run.path(lesson.folder, CHECKPOINTS);
@@ -82,7 +84,8 @@ export async function learn(
     objective,
     optimizer: optimizerOf(settings),
     maxGradNorm: settings.max_grad_norm,
-    microBatchTokens: settings.micro_batch_tokens,
+    microBatchTokens: plan.micro_batch_tokens,
+    gradientCheckpointing: plan.gradient_checkpointing,
     masks: { seed: settings.seed, iteration },
   });
   const schedule = {
@@ -185,7 +188,7 @@ async function thatFits<T>(
 ): Promise<T> {
   const { iteration, step } = at;
   for (;;) {
-    const before = microBatchTokens(run.settings.micro_batch_tokens, run.reductions, at);
+    const before = microBatchTokens(planOf(run).micro_batch_tokens, run.reductions, at);
     try {
       return await compute(batch, before);
     } catch (error) {

@@ -61,7 +61,7 @@ const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens'];
 const ELSEWHERE = new Set([
   ...['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'contamination', 'out', 'lock'],
   ...['seed', 'engine', 'device', 'dtype', 'threads', ...SAMPLER],
-  ...['stop_after', 'checkpoint_seconds'],
+  ...['stop_after', 'checkpoint_seconds', 'gradient_checkpointing', 'max_memory'],
 ]);
 
 /** Reads and hashes all that the settings name. @throws usage error or failure naming the file that is wrong */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { failure, usageError, writeFileAtomic } from '../util/index.ts';
 import type { EarlierEngine, FrozenEngine } from './engines.ts';
 import type { Hashes } from './hashes.ts';
+import type { MemoryPlan } from './memory.ts';
 import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
 
 /** The settings of the commands that have a run directory. */
@@ -23,6 +24,8 @@ export interface Manifest<C extends RunCommand = RunCommand> {
   readonly engine: FrozenEngine;
   /** Those before it, the first one first. */
   readonly earlier_engines: readonly EarlierEngine[];
+  /** What fits into memory; null until that is known. */
+  readonly memory: MemoryPlan | null;
   /** SHA-256 of what the run stands on; manifests of earlier versions do not have all of them. */
   readonly hashes: Pick<Hashes, 'model'> & Partial<Hashes>;
 }
@@ -60,5 +63,6 @@ export async function readManifest(directory: string): Promise<Manifest> {
   }
   // Runs of the first version say neither why they have their engine nor that they had no other.
   const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
-  return { ...manifest, settings: settings.data, engine, earlier_engines: manifest.earlier_engines ?? [] };
+  const { earlier_engines = [], memory = null } = manifest;
+  return { ...manifest, settings: settings.data, engine, earlier_engines, memory };
 }

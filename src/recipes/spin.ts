@@ -31,8 +31,10 @@ import {
   writeJudgement,
 } from './judge.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
+import { longestPair } from './longest.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
+import { planMemory } from './plan.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { readPairs } from './records.ts';
 import { prepareRows, type Rows } from './rows.ts';
@@ -57,6 +59,8 @@ export async function play(run: Run<'run'>): Promise<RunOutcome> {
   await enterPairs(run, player, rows);
 
   const first = settings.start_iteration;
+  // A game that is to stop with its pairs may be trained elsewhere.
+  if (settings.stop_after === undefined) await planTraining(run, player, rows);
   const given = { label: first === 0 ? 'SFT model' : 'given model', iteration: null };
   const standings: Standing[] = [
     { ...given, model: settings.model, judgement: await judgeModel(run, player, rows, given) },
@@ -157,6 +161,7 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   const { settings } = run;
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
+  await planTraining(run, player, rows);
   const opponent = await hashModelDirectory(player.loaded.dir);
   const fresh = await samplePairs(run, player, rows.train, t, rows.checker);
   const replayed: Pair[] =
@@ -184,6 +189,18 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
     }),
   }));
   return true;
+}
+
+/** Finds out how training fits into memory, once. */
+async function planTraining(run: Run<'run'>, { loaded: { model } }: Player, { train }: Rows): Promise<void> {
+  const longest = await longestPair(run, model, train);
+  if (!longest) return;
+  const { beta, sft_weight: sftWeight } = run.settings;
+  await planMemory(run, {
+    model,
+    longest,
+    objective: { kind: 'spin', beta, sftWeight, loss: lossOf(run.settings, 1) },
+  });
 }
 
 /** Pairs with the initial model's answer to the same prompt. Where that did not take part in iteration 0, the pair does not now. */

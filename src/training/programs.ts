@@ -3,10 +3,10 @@
  * the gradient states). Both run the same forward graph over packed tokens.
  */
 import { gradients, recomputed } from '../autodiff/index.ts';
-import { floats, ints, type Tensor } from '../engine/index.ts';
-import { type Graph, type GraphBuilder, graphBuilder, type Value } from '../graph/index.ts';
+import { type Engine, floats, ints, type Tensor } from '../engine/index.ts';
+import { bindShape, type Graph, type GraphBuilder, graphBuilder, isNode, type Value } from '../graph/index.ts';
 import { type LanguageModel, trainable } from '../models/index.ts';
-import type { PackedTokens } from '../pairs/index.ts';
+import { type Group, type PackedTokens, packGroups } from '../pairs/index.ts';
 import { crossEntropy, type LossSettings, pairLoss, sumPerResponse, usesInitial } from './losses.ts';
 
 /**
@@ -142,5 +142,31 @@ export function trainInputs(
     generated: every(1),
     ...(triplets ? { initial: every(2) } : {}),
     pairWeight: floats(Float32Array.of(1 / totals.pairs), [1, 1]),
+  };
+}
+
+/**
+ * The memory model of training.
+ * @returns (groups, gradientCheckpointing) -> the most bytes that values take while these groups are one micro-batch, as
+ * `Engine.plannedBytes` has it
+ */
+export function trainingBytes(
+  engine: Pick<Engine, 'plannedBytes'>,
+  model: LanguageModel,
+  objective: Objective,
+): (groups: readonly Group[], gradientCheckpointing: boolean) => number {
+  const graphs = new Map<boolean, Graph>();
+  return (groups, gradientCheckpointing) => {
+    const graph = graphs.get(gradientCheckpointing) ?? trainGraph(model, objective, gradientCheckpointing);
+    graphs.set(gradientCheckpointing, graph);
+    const inputs = trainInputs(packGroups(groups), objective, { pairs: groups.length, realTokens: 1 });
+    const sizes = new Map<string, number>();
+    for (const node of graph.nodes) {
+      if (!isNode(node, 'input')) continue;
+      const { name, type } = node.attributes;
+      const given = inputs[name];
+      if (given) bindShape(name, type.shape, given.shape, sizes);
+    }
+    return engine.plannedBytes(graph, sizes);
   };
 }

@@ -5,6 +5,8 @@ import type { Engine } from '../contract.ts';
 import { remoteEngine } from '../remote.ts';
 import { keepMemory } from './allocator.ts';
 import { DETERMINISTIC_CUBLAS } from './cuda.ts';
+import { KEPT_BYTES } from './head.ts';
+import { MAKES_LOW } from './kernels.ts';
 import type { TorchLibrary } from './library/find.ts';
 import { libraryNames } from './library/locations.ts';
 import { type Plan, planGraph } from './plan.ts';
@@ -31,6 +33,7 @@ export async function torchEngine({
   const names = libraryNames(process);
   const file = device.startsWith('cuda') ? names.cuda : names.cpu;
   const settings: WorkerSettings = { directory: library.directory, file, device, dtype, threads, deterministic };
+  const bytes = dtype === 'f32' || dtype === 'tf32' ? 4 : 2;
   if (device === 'cpu') await keepMemory();
   if (deterministic) Object.assign(process.env, DETERMINISTIC_CUBLAS);
   return remoteEngine<Plan, Hello>({
@@ -38,6 +41,11 @@ export async function torchEngine({
     worker: new URL('./worker.ts', import.meta.url),
     settings,
     info: (hello) => ({ name: 'torch', version: hello.version, device, dtype, threads: hello.threads }),
+    holding: {
+      addsAtOnce: true,
+      elementBytes: (op) => (MAKES_LOW.includes(op) ? bytes : 4),
+      keptLogits: KEPT_BYTES,
+    },
     prepare: (graph, freeze) => {
       const plan = planGraph(graph, freeze);
       return { plan, held: plan.frozen };

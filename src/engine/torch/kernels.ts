@@ -83,6 +83,19 @@ export const KEEPS: Partial<Record<OpName, OpName>> = {
 /** Ops that read weights in the compute dtype. */
 export const READS_LOW: readonly OpName[] = ['linear', 'linearGradInput', 'tokenLogProbsGrad'];
 
+/** Ops whose results are in the compute dtype. */
+export const MAKES_LOW: readonly OpName[] = [
+  'linear',
+  'linearGradInput',
+  'rmsNorm',
+  'rope',
+  'attention',
+  'attentionGrad',
+  'swiglu',
+  'swigluGrad',
+  'dropout',
+];
+
 /** Values of a block of elementwise work: several tensors of that many stay in the cache between its calls. */
 const BLOCK_VALUES = 2 ** 19;
 
