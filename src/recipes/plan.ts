@@ -131,7 +131,7 @@ async function settle(
       : `training takes about ${gib(figures.needed)} of the ${gib(figures.limit)} that it may take`;
   await run.say(
     `Memory: ${amount}; at most ${tokens} tokens at once (the longest item has ${figures.longest}), ` +
-      `${gradient_checkpointing ? 'each block computed again in the backward pass' : 'nothing computed twice'}.`,
+      `${gradient_checkpointing ? 'each block is computed again in the backward pass' : 'nothing is computed twice'}.`,
   );
 }
 

@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import type { ComputeDtype, DeviceName } from '../choose.ts';
 import type { Engine } from '../contract.ts';
+import type { Holding } from '../memory.ts';
 import { remoteEngine } from '../remote.ts';
 import { keepMemory } from './allocator.ts';
 import { DETERMINISTIC_CUBLAS } from './cuda.ts';
@@ -22,6 +23,16 @@ export interface TorchOptions {
   readonly deterministic?: boolean;
 }
 
+/** How the engine holds values when it computes in this dtype. */
+export function holdingIn(dtype: ComputeDtype): Holding {
+  const bytes = dtype === 'f32' || dtype === 'tf32' ? 4 : 2;
+  return {
+    addsAtOnce: true,
+    elementBytes: (op) => (MAKES_LOW.includes(op) ? bytes : 4),
+    keptLogits: KEPT_BYTES,
+  };
+}
+
 /** Starts the engine in a worker thread. Throws a failure when the library or the device does not work. */
 export async function torchEngine({
   library,
@@ -33,7 +44,6 @@ export async function torchEngine({
   const names = libraryNames(process);
   const file = device.startsWith('cuda') ? names.cuda : names.cpu;
   const settings: WorkerSettings = { directory: library.directory, file, device, dtype, threads, deterministic };
-  const bytes = dtype === 'f32' || dtype === 'tf32' ? 4 : 2;
   if (device === 'cpu') await keepMemory();
   if (deterministic) Object.assign(process.env, DETERMINISTIC_CUBLAS);
   return remoteEngine<Plan, Hello>({
@@ -41,11 +51,7 @@ export async function torchEngine({
     worker: new URL('./worker.ts', import.meta.url),
     settings,
     info: (hello) => ({ name: 'torch', version: hello.version, device, dtype, threads: hello.threads }),
-    holding: {
-      addsAtOnce: true,
-      elementBytes: (op) => (MAKES_LOW.includes(op) ? bytes : 4),
-      keptLogits: KEPT_BYTES,
-    },
+    holding: holdingIn(dtype),
     prepare: (graph, freeze) => {
       const plan = planGraph(graph, freeze);
       return { plan, held: plan.frozen };
