@@ -26,7 +26,13 @@ const pairs = Number(values.pairs);
 const dtype = values.dtype as 'f32' | 'bf16';
 if (values.only === 'memory') {
   const engine = values.engine as 'onnx' | 'torch';
-  benchMemory({ engine, dtype, threads, pairs, adapter: { rank: Number(values.lora), dropout: Number(values.dropout) } });
+  benchMemory({
+    engine,
+    dtype,
+    threads,
+    pairs,
+    adapter: { rank: Number(values.lora), dropout: Number(values.dropout) },
+  });
   process.exit(0);
 }
 const asked = { engine: values.engine as 'onnx' | 'torch', device: 'cpu', threads } as const;

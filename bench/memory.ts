@@ -47,7 +47,10 @@ async function measure(options: MemoryOptions, gradientCheckpointing: boolean): 
   const objective = { kind: 'spin', beta: 0.1, sftWeight: 0 } as const;
   const groups = randomPairs(options.pairs).map(({ promptIds, responses }) => ({
     promptIds: promptIds.map((id) => id % config.vocab_size),
-    responses: responses.map(({ ids, reference }) => ({ ids: ids.map((id) => id % config.vocab_size), reference: reference! })),
+    responses: responses.map(({ ids, reference }) => ({
+      ids: ids.map((id) => id % config.vocab_size),
+      reference: reference!,
+    })),
   }));
   const trainer = await openTrainer(engine, model, {
     objective,
@@ -84,7 +87,9 @@ export function benchMemory(options: MemoryOptions): void {
     ['as it is', kept],
     ['with gradient checkpointing', again],
   ] as const) {
-    console.log(`training ${name}: ${mb(taken)} beyond the states (planned ${mb(planned)}), ${seconds.toFixed(2)} s a step`);
+    console.log(
+      `training ${name}: ${mb(taken)} beyond the states (planned ${mb(planned)}), ${seconds.toFixed(2)} s a step`,
+    );
   }
   console.log(
     `gradient checkpointing: 1/${(kept.taken / again.taken).toFixed(2)} of the memory (planned 1/` +

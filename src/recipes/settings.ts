@@ -121,7 +121,7 @@ const optimization = (defaults: {
   learning_rate: positive.default(defaults.learning_rate).describe('Peak learning rate'),
   num_train_epochs: count.default(defaults.num_train_epochs).describe('Passes over the rows'),
   batch_size: count.default(64).describe('Rows (pairs) per optimizer step'),
-  optimizer: z.enum(['adamw', 'rmsprop']).default(defaults.optimizer).describe('AdamW, or the RMSProp of torch'),
+  optimizer: z.enum(['adamw', 'rmsprop']).default(defaults.optimizer).describe('AdamW, or torch’s RMSProp'),
   adam_beta1: share.default(0.9).describe('AdamW: decay of the mean'),
   adam_beta2: share.default(0.999).describe('AdamW: decay of the square'),
   rmsprop_alpha: share.default(0.99).describe('RMSProp: decay of the square'),

@@ -123,6 +123,7 @@ describe('lock.json', () => {
       'dtype',
       'threads',
       'checkpoint_seconds',
+      'gradient_checkpointing',
     ];
     const sampler = ['temperature', 'top_k', 'top_p', 'max_new_tokens'];
     expect([...Object.keys(found.settings), ...elsewhere, ...sampler].sort()).toEqual(Object.keys(settings).sort());
