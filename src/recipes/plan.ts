@@ -8,7 +8,7 @@ import { type Engine, type MemoryNow, peakWhile } from '../engine/index.ts';
 import { type LanguageModel, trainable } from '../models/index.ts';
 import { type Group, packedLength } from '../pairs/index.ts';
 import { type Objective, openTrainer, trainingBytes } from '../training/index.ts';
-import { isOutOfMemory, usageError } from '../util/index.ts';
+import { isOutOfMemory, type SelfplayError, usageError } from '../util/index.ts';
 import type { MemoryPlan } from './memory.ts';
 import type { Run } from './run.ts';
 import { optimizerOf, type SpinSettings } from './settings.ts';
@@ -93,16 +93,28 @@ export async function planMemory(run: Run, task: Task): Promise<void> {
   const learned = trainable(task.model).reduce((n, { shape }) => n + 4 * shape.reduce((a, b) => a * b, 1), 0);
   let beside = (now?.used ?? 0) + learned * (settings.optimizer === 'adamw' ? 3 : 2);
   const needed = (plan: MemoryPlan, alone = false) => Math.ceil(beside + take(plan, alone));
+  /** What the engine said when it had too little for the longest item. */
+  let shortage: SelfplayError | undefined;
   for (const checkpointing of new Set(plans.map((plan) => plan.gradient_checkpointing))) {
     const trial = { micro_batch_tokens: longest, gradient_checkpointing: checkpointing };
     if (limit === null || needed(trial, true) > limit) continue;
-    const peak = await trained(engine, settings, task, trial);
-    if (peak === null) continue;
+    const peak = await trained(engine, settings, task, trial).catch((error: unknown) => {
+      if (!isOutOfMemory(error)) throw error;
+      shortage = error;
+    });
+    if (peak === undefined) continue;
     beside = peak - take(trial, true);
     const plan = firstThatFits(plans, (one) => needed(one), limit);
     if (plan) return settle(run, plan, { longest, needed: needed(plan), limit });
   }
   if (limit === null) return settle(run, plans[0]!, { longest, needed: needed(plans[0]!), limit });
+  if (shortage) {
+    throw usageError({
+      what: `training would not fit: the longest item (${longest} tokens) was tried alone: ${(shortage as SelfplayError).what}`,
+      fix: 'give a lower --max-length, an adapter (--lora-rank 16) or a smaller model, or free memory',
+      cause: shortage,
+    });
+  }
   throw refusal(run, task, {
     limit,
     needed: needed(plans.at(-1)!),
@@ -138,7 +150,7 @@ async function settle(
 const gib = (bytes: number) => `${(bytes / GIB).toFixed(bytes < 10 * GIB ? 2 : 1)} GiB`;
 
 /**
- * The memory held at most while the longest item is trained on, at rate 0. Null when that did not fit.
+ * The memory held at most while the longest item is trained on, at rate 0. Throws out-of-memory where that did not fit.
  * Notable choice: references are made up, so β is next to nothing: no loss overflows, and its memory is the same.
  */
 async function trained(
@@ -146,7 +158,7 @@ async function trained(
   settings: Run['settings'],
   { model, objective, longest }: Task,
   plan: MemoryPlan,
-): Promise<number | null> {
+): Promise<number> {
   const trainer = await openTrainer(engine, model, {
     objective: objective.kind === 'spin' ? { ...objective, beta: 1e-6 } : objective,
     optimizer: optimizerOf(settings),
@@ -157,9 +169,6 @@ async function trained(
   });
   try {
     return await peakWhile(engine, () => trainer.step([longest], 1, 0));
-  } catch (error) {
-    if (isOutOfMemory(error)) return null;
-    throw error;
   } finally {
     await trainer.dispose();
   }
