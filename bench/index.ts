@@ -1,10 +1,11 @@
 // npm run bench: every figure as a ratio to something measured in the same run. Nothing else should be running.
-//   npm run bench [-- --engine onnx|torch] [--dtype f32|bf16] [--threads 2] [--only training|decoding] [--lora 16 --dropout 0.05]
+//   npm run bench [-- --engine onnx|torch] [--dtype f32|bf16] [--threads 2] [--only training|decoding|memory] [--lora 16 --dropout 0.05]
 // With SELFPLAY_PYTHON (a Python with torch and transformers) plain torch is measured beside the torch engine.
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { gemmPeak, openEngine, readBandwidth } from '../src/engine/index.ts';
 import { benchDecoding, NEW_TOKENS } from './decoding.ts';
+import { benchMemory } from './memory.ts';
 import { measurePeer } from './peers.ts';
 import { measureTraining, printTraining } from './training.ts';
 
@@ -23,6 +24,17 @@ const { values } = parseArgs({
 const threads = Number(values.threads);
 const pairs = Number(values.pairs);
 const dtype = values.dtype as 'f32' | 'bf16';
+if (values.only === 'memory') {
+  const engine = values.engine as 'onnx' | 'torch';
+  benchMemory({
+    engine,
+    dtype,
+    threads,
+    pairs,
+    adapter: { rank: Number(values.lora), dropout: Number(values.dropout) },
+  });
+  process.exit(0);
+}
 const asked = { engine: values.engine as 'onnx' | 'torch', device: 'cpu', threads } as const;
 const { engine, choice } = await openEngine({ ...asked, dtype });
 console.log(

@@ -3,7 +3,7 @@
 import { createModel, type LoadedModel } from '../src/checkpoint/index.ts';
 import type { Engine } from '../src/engine/index.ts';
 import { type Dim, type Graph, isNode, type Value } from '../src/graph/index.ts';
-import { type LanguageModel, trainable } from '../src/models/index.ts';
+import { type LanguageModel, type LoraConfig, trainable } from '../src/models/index.ts';
 import type { Group } from '../src/pairs/index.ts';
 import { uniform } from '../src/util/index.ts';
 
@@ -26,8 +26,13 @@ export function randomModel(
   engine: Engine,
   { rank, dropout }: Adapter = { rank: 0, dropout: 0 },
 ): Promise<LoadedModel> {
+  return createModel(engine, config, 0, '.', adapterOf({ rank, dropout }));
+}
+
+/** Undefined where the rank is 0. */
+export function adapterOf({ rank, dropout }: Adapter): LoraConfig | undefined {
   const lora = { rank, alpha: rank, rankStabilized: false, dropout, targets: 'all-linear' } as const;
-  return createModel(engine, config, 0, '.', rank === 0 ? undefined : { ...lora, rankPattern: {}, alphaPattern: {} });
+  return rank === 0 ? undefined : { ...lora, rankPattern: {}, alphaPattern: {} };
 }
 
 export interface Adapter {

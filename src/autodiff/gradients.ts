@@ -5,6 +5,9 @@
  * receives several contributions; for inner values they are added, for `wrt` they are returned apart, because adding
  * them one by one into a gradient state is cheaper than adding dense matrices first (a tied embedding: the head's
  * gradient is dense, the look-up's touches a few rows).
+ *
+ * At the border of a block (`Graph.checkpoints`) the gradients of its weights come before the pass goes on, whatever
+ * order an engine prefers: what was kept for them is not needed any longer then.
  */
 import type { GraphBuilder, Node, Value } from '../graph/index.ts';
 import { failure } from '../util/index.ts';
@@ -24,8 +27,12 @@ export function gradients(b: GraphBuilder, loss: Value, wrt: readonly Value[]): 
   }
   const isNeeded = (v: Value) => wanted.has(v) || needed.has(v.node);
 
+  const borders = new Set(b.checkpoints());
+  /** Contributions to `wrt` since the last border. */
+  let recent: Value[] = [];
   const contributions = new Map<Value, Value[]>();
   const give = (to: Value, gradient: Value) => {
+    if (wanted.has(to)) recent.push(gradient);
     const list = contributions.get(to);
     if (list) list.push(gradient);
     else contributions.set(to, [gradient]);
@@ -39,7 +46,11 @@ export function gradients(b: GraphBuilder, loss: Value, wrt: readonly Value[]): 
     const dy = node.values.map((v) => {
       const parts = contributions.get(v);
       if (!wanted.has(v)) contributions.delete(v);
-      return parts?.reduce((sum, part) => b.add(sum, part));
+      const sum = parts?.reduce((sum, part) => b.add(sum, part));
+      if (!sum || !borders.has(v) || recent.length === 0) return sum;
+      const after = recent;
+      recent = [];
+      return b.barrier(sum, after);
     });
     if (dy.every((d) => d === undefined)) continue;
     const rule = ruleOf(node);

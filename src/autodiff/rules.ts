@@ -95,6 +95,7 @@ export const gradientRules = {
   tokenLogProbsGrad: null,
   // The mask is its own transpose.
   dropout: (b, { inputs: [, keys], attributes }, [d]) => [b.dropout(d!, keys!, attributes), undefined],
+  barrier: null,
   decodeAttention: null,
   sample: null,
   accumulate: null,

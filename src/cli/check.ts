@@ -36,7 +36,12 @@ export function checkSettings<Schema extends z.ZodType>(
   given: ReadonlyMap<string, Given>,
 ): z.output<Schema> {
   const known = [...given].filter(([key]) => checked.settings.has(key));
-  const result = checked.schema.safeParse(Object.fromEntries(known.map(([key, { value }]) => [key, value])));
+  // `true` of a config file is a word where a setting has other words beside it.
+  const valueFor = (key: string, value: unknown) =>
+    typeof value === 'boolean' && checked.settings.get(key)!.choices.includes(String(value)) ? String(value) : value;
+  const result = checked.schema.safeParse(
+    Object.fromEntries(known.map(([key, { value }]) => [key, valueFor(key, value)])),
+  );
   const problems = new Map<string, Problem>();
   for (const [key, { where }] of given) {
     if (!checked.settings.has(key)) problems.set(key, unknownKey(key, where, checked));

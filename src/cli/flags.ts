@@ -86,6 +86,8 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'threads',
       'deterministic',
       'micro_batch_tokens',
+      'gradient_checkpointing',
+      'max_memory',
       'generation_batch_size',
       'shard_size',
       'checkpoint_seconds',

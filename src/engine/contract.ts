@@ -33,6 +33,16 @@ export interface EngineInfo {
   readonly gpu?: Gpu;
 }
 
+/** Memory of the kind that an engine computes in, in bytes. */
+export interface MemoryNow {
+  /** What is taken: by this process in RAM, by all processes on a GPU. */
+  readonly used: number;
+  /** What `used` may come to before there is none left. */
+  readonly limit: number;
+  /** All that there is. */
+  readonly total: number;
+}
+
 export interface CompileOptions {
   /**
    * Promises that the program's states that none of its effects change stay as they are while it lives: an engine may
@@ -77,6 +87,14 @@ export interface Engine {
   /** Names and shapes of all states. */
   states(): Promise<ReadonlyMap<string, readonly number[]>>;
   compile(graph: Graph, options?: CompileOptions): Promise<Program>;
+  /**
+   * The most bytes that the values of one run take at once, states apart: what can be known beforehand. Room to work in
+   * within an op, and what an allocator leaves unused, come on top.
+   * @param sizes of the graph's named dimensions
+   */
+  plannedBytes(graph: Graph, sizes: ReadonlyMap<string, number>): number;
+  /** The memory that it computes in, as it is now; undefined where the device does not tell. */
+  memory(): Promise<MemoryNow | undefined>;
   /** Ends the engine; pending calls fail. */
   dispose(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /** What an engine's main thread and its worker say to each other. P: what the worker is told about a program. */
 import type { ErrorCode } from '../util/index.ts';
-import type { StateOptions, Tensor } from './contract.ts';
+import type { MemoryNow, StateOptions, Tensor } from './contract.ts';
 
 export type Request<P> =
   | {
@@ -21,6 +21,7 @@ export type Request<P> =
       readonly bindings: ReadonlyMap<string, number>;
     }
   | { readonly kind: 'disposeProgram'; readonly program: number }
+  | { readonly kind: 'memory' }
   | { readonly kind: 'ping' }
   | { readonly kind: 'close' };
 
@@ -34,6 +35,7 @@ export interface Results {
   compile: undefined;
   run: Record<string, Tensor>;
   disposeProgram: undefined;
+  memory: MemoryNow | undefined;
   ping: undefined;
   close: undefined;
 }

@@ -6,6 +6,7 @@ import { Worker } from 'node:worker_threads';
 import { bindShape, effectOps, type Graph, isEffect, isNode, type TensorType } from '../graph/index.ts';
 import { failure } from '../util/index.ts';
 import type { CompileOptions, Engine, EngineInfo, Program, Tensor } from './contract.ts';
+import { type Holding, plannedBytes } from './memory.ts';
 import type { Problem, Reply, Request, Results } from './messages.ts';
 
 export interface RemoteOptions<P, H> {
@@ -19,6 +20,8 @@ export interface RemoteOptions<P, H> {
   readonly info: (hello: H) => EngineInfo;
   /** Checks a graph and says what the worker needs to know of it, and which states it holds as they are. */
   readonly prepare: (graph: Graph, freeze: boolean) => { readonly plan: P; readonly held: Iterable<string> };
+  /** How it holds the values of a run. */
+  readonly holding: Holding;
 }
 
 /** Starts the worker. Throws the failure that it met when it opened. */
@@ -28,6 +31,7 @@ export async function remoteEngine<P, H>({
   settings,
   info,
   prepare,
+  holding,
 }: RemoteOptions<P, H>): Promise<Engine> {
   const { call, close, hello } = await startWorker<P, H>(engineName, worker, settings);
   const shapes = new Map<string, readonly number[]>();
@@ -133,6 +137,8 @@ export async function remoteEngine<P, H>({
       await call({ kind: 'ping' });
       return new Map(shapes);
     },
+    plannedBytes: (graph, sizes) => plannedBytes(graph, sizes, holding),
+    memory: () => call({ kind: 'memory' }),
     dispose: close,
   };
 }

@@ -1,6 +1,7 @@
 /** The worker's side of an engine: answers requests one after another, in order; errors become messages. */
 import { parentPort } from 'node:worker_threads';
 import { SelfplayError } from '../util/index.ts';
+import type { Tensor } from './contract.ts';
 import type { Problem, Reply, Request, Results } from './messages.ts';
 
 type Kind = keyof Results;
@@ -51,6 +52,7 @@ function problemOf(error: unknown): Problem {
 
 /** Buffers of a result, each once, to be handed over instead of copied. */
 function buffersOf(result: Results[Kind]): ArrayBuffer[] {
-  const arrays = result instanceof Float32Array ? [result] : Object.values(result ?? {}).map(({ data }) => data);
+  const parts: unknown[] = result instanceof Float32Array ? [{ data: result }] : Object.values(result ?? {});
+  const arrays = parts.flatMap((part) => (typeof part === 'object' ? [(part as Pick<Tensor, 'data'>).data] : []));
   return [...new Set(arrays.map(({ buffer }) => buffer as ArrayBuffer))];
 }

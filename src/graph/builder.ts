@@ -2,8 +2,8 @@
  * Builds graphs: one method per op, types inferred and checked at each call, so a wrong shape fails where it is written.
  */
 import { failure } from '../util/index.ts';
-import type { Graph, Node, Value } from './nodes.ts';
-import { type HeadAttributes, inferTypes, type OpAttributes, type OpName } from './ops.ts';
+import { appendNode, type Graph, type Node, type Value } from './nodes.ts';
+import type { HeadAttributes, OpAttributes, OpName } from './ops.ts';
 import type { Dim, DType, Shape } from './types.ts';
 
 export type GraphBuilder = ReturnType<typeof graphBuilder>;
@@ -13,16 +13,10 @@ export function graphBuilder() {
   const nodes: Node[] = [];
   const outputs = new Map<string, Value>();
   const sources = new Map<string, Value>();
+  const checkpoints: Value[] = [];
 
-  function node<K extends OpName>(op: K, inputs: readonly Value[], attributes: OpAttributes[K]): readonly Value[] {
-    const values: Value[] = [];
-    const made = { id: nodes.length, op, inputs, attributes, values } as Node;
-    inferTypes(op, inputs, attributes).forEach((type, index) => {
-      values.push({ ...type, node: made, index });
-    });
-    nodes.push(made);
-    return values;
-  }
+  const node = <K extends OpName>(op: K, inputs: readonly Value[], attributes: OpAttributes[K]): readonly Value[] =>
+    appendNode(nodes, op, inputs, attributes).values;
   const one = <K extends OpName>(op: K, inputs: readonly Value[], attributes: OpAttributes[K]): Value =>
     node(op, inputs, attributes)[0]!;
   const two = <K extends OpName>(op: K, inputs: readonly Value[], attributes: OpAttributes[K]): [Value, Value] => {
@@ -88,6 +82,7 @@ export function graphBuilder() {
     tokenLogProbsGrad: (dlogprobs: Value, h: Value, head: Value, targets: Value, forWeight = true) =>
       node('tokenLogProbsGrad', [dlogprobs, h, head, targets], { forWeight }),
     dropout: (x: Value, keys: Value, attributes: OpAttributes['dropout']) => one('dropout', [x, keys], attributes),
+    barrier: (x: Value, after: readonly Value[]) => one('barrier', [x, ...after], {}),
     decodeAttention: (
       [q, k, v]: readonly [Value, Value, Value],
       [keys, values]: readonly [Value, Value],
@@ -105,11 +100,18 @@ export function graphBuilder() {
       void node('adamw', [...states, scalars], attributes),
     rmsprop: (states: readonly [Value, Value, Value], scalars: Value, attributes: OpAttributes['rmsprop']) =>
       void node('rmsprop', [...states, scalars], attributes),
+    /** Says that a block ends with this value and the next one begins with it; see `Graph.checkpoints`. */
+    checkpoint: (x: Value): Value => {
+      checkpoints.push(x);
+      return x;
+    },
+    /** The checkpoints so far. */
+    checkpoints: (): readonly Value[] => checkpoints,
     /** Names a value that leaves the engine. */
     output: (name: string, value: Value) => {
       if (outputs.has(name)) throw failure({ what: `output "${name}" is declared twice` });
       outputs.set(name, value);
     },
-    build: (): Graph => ({ nodes: [...nodes], outputs: new Map(outputs) }),
+    build: (): Graph => ({ nodes: [...nodes], outputs: new Map(outputs), checkpoints: [...checkpoints] }),
   };
 }

@@ -2,7 +2,7 @@
 
 export { type GraphBuilder, graphBuilder } from './builder.ts';
 export { dropoutColumns, dropoutThreshold } from './dropout.ts';
-export { type Graph, isNode, type Node, type Value } from './nodes.ts';
+export { appendNode, type Graph, isNode, type Node, type Value } from './nodes.ts';
 export { type EffectOp, effectOps, type HeadAttributes, isEffect, type OpAttributes, type OpName } from './ops.ts';
 export { printGraph } from './print.ts';
 export type { Dim, DType, Shape, TensorType } from './types.ts';

@@ -91,6 +91,11 @@ export interface OpAttributes {
    * the same op on dy.
    */
   dropout: { readonly probability: number; readonly salt: number };
+  /**
+   * x, after₁ … afterₙ -> x, not before all of these are there: what is computed from the result is computed later than they,
+   * and is never taken for the same thing computed from x. Only backward passes have it.
+   */
+  barrier: None;
   // Generation.
   /**
    * q [B,H·d], k and v [B,G·d] of the newest token, caches [slots,G,C,d], lengths [B] -> [B,H·d]: row b attends to the
@@ -365,6 +370,10 @@ export const shapeRules = {
     if (typeof x.shape[1] !== 'number') reject(`the width ${x.shape[1]} is not a number`);
     if (!(probability >= 0 && probability < 1)) reject(`the probability ${probability} is not in [0, 1)`);
     return [x];
+  },
+  barrier: (inputs) => {
+    if (inputs.length < 2) reject('nothing to wait for');
+    return sameAsFirst(inputs);
   },
   decodeAttention: (inputs, attributes) => {
     const { q, k } = heads(inputs, 0, attributes);

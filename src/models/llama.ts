@@ -102,8 +102,8 @@ export function llama(config: Readonly<Record<string, unknown>>, file: string): 
     parameters,
     head: (b) => (tied ? embedding(b) : b.state(names.head, [V, D])),
     hidden: (b, ids, positions, attend) => {
-      let x = b.gatherRows(embedding(b), ids);
-      for (let i = 0; i < L; i++) x = block(b, i, x, positions, (q, k, v) => attend(i, q, k, v));
+      let x = b.checkpoint(b.gatherRows(embedding(b), ids));
+      for (let i = 0; i < L; i++) x = b.checkpoint(block(b, i, x, positions, (q, k, v) => attend(i, q, k, v)));
       const [normed] = b.rmsNorm(x, b.state(names.norm, [D]), eps);
       return normed;
     },

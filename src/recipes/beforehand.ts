@@ -12,6 +12,7 @@ import { exists, linkedDirectory, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
 import type { Player } from './opponent.ts';
+import { planOf } from './plan.ts';
 import { loadPlayer } from './player.ts';
 import { demandPassed, inspect, type PreflightReport } from './preflight.ts';
 import { prepareRows, type Rows } from './rows.ts';
@@ -45,7 +46,13 @@ export async function preflightRun(
   // A run that was begun without one does not look back.
   if (!run.settings.preflight || (await exists(file)) || (await exists(run.path('baseline', 'evaluation.json'))))
     return;
-  const report = await inspect(run, player, rows, rows.checker);
+  const { micro_batch_tokens, gradient_checkpointing } = planOf(run);
+  const settings = {
+    ...run.settings,
+    micro_batch_tokens,
+    gradient_checkpointing: gradient_checkpointing ? ('true' as const) : ('false' as const),
+  };
+  const report = await inspect({ ...run, settings }, player, rows, rows.checker);
   const { checks, estimate, seconds } = report;
   await run.emit({
     type: 'preflight',

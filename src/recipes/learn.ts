@@ -18,6 +18,7 @@ import { learningRateAt, type Objective, openTrainer, type Trainer } from '../tr
 import { failure, isOutOfMemory, shuffled } from '../util/index.ts';
 import { Interrupted } from './context.ts';
 import { microBatchTokens, reducedTokens, type StepAddress } from './memory.ts';
+import { planOf } from './plan.ts';
 import type { Seat } from './rest.ts';
 import { CHECKPOINTS, type Run } from './run.ts';
 import { optimizerOf } from './settings.ts';
@@ -79,6 +80,7 @@ export async function learn(
   const { settings, engine, context } = run;
   const { model } = player.loaded;
   const { iteration, groups, objective, learningRate, steps, memory = {} } = lesson;
+  const plan = planOf(run);
   const perEpoch = Math.ceil(groups.length / settings.batch_size);
   const folder = run.path(lesson.folder, CHECKPOINTS);
   await mkdir(folder, { recursive: true });
@@ -86,7 +88,8 @@ export async function learn(
     objective,
     optimizer: optimizerOf(settings),
     maxGradNorm: settings.max_grad_norm,
-    microBatchTokens: settings.micro_batch_tokens,
+    microBatchTokens: plan.micro_batch_tokens,
+    gradientCheckpointing: plan.gradient_checkpointing,
     masks: { seed: settings.seed, iteration },
   });
   const schedule = {
@@ -190,7 +193,7 @@ async function thatFits<T>(
 ): Promise<T> {
   const { iteration, step } = at;
   for (;;) {
-    const before = microBatchTokens(run.settings.micro_batch_tokens, run.reductions, at);
+    const before = microBatchTokens(planOf(run).micro_batch_tokens, run.reductions, at);
     try {
       return await compute(batch, before);
     } catch (error) {

@@ -65,6 +65,7 @@ const ELSEWHERE = new Set([
   ...['model', 'data', 'eval_data', 'pairs', 'replay_pairs', 'scorer', 'contamination', 'out', 'lock'],
   ...['seed', 'engine', 'device', 'dtype', 'threads', ...SAMPLER],
   ...['stop_after', 'checkpoint_seconds', 'preflight', 'baselines', 'minutes'],
+  ...['gradient_checkpointing', 'max_memory'],
 ]);
 
 /**

@@ -8,6 +8,7 @@ import type { z } from 'zod';
 import { failure, usageError, writeFileAtomic } from '../util/index.ts';
 import type { EarlierEngine, FrozenEngine } from './engines.ts';
 import type { Hashes } from './hashes.ts';
+import type { MemoryPlan } from './memory.ts';
 import { type ProbeSettings, probeSchema } from './probeSettings.ts';
 import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
 import { type DpoSettings, dpoSchema } from './settings-dpo.ts';
@@ -33,6 +34,8 @@ export interface Manifest<C extends RunCommand = RunCommand> {
   readonly engine: FrozenEngine;
   /** Those before it, the first one first. */
   readonly earlier_engines: readonly EarlierEngine[];
+  /** What fits into memory; null until that is known. */
+  readonly memory: MemoryPlan | null;
   /** SHA-256 of what the run stands on; manifests of earlier versions do not have all of them. */
   readonly hashes: Pick<Hashes, 'model'> & Partial<Hashes>;
 }
@@ -77,6 +80,6 @@ export async function readManifest(directory: string): Promise<Manifest> {
   }
   // Runs of earlier versions do not say why they have their engine, that they had no other, and what their template wrote.
   const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
-  const { earlier_engines = [], template_time = manifest.created.slice(0, 19) } = manifest;
-  return { ...manifest, settings: settings.data, engine, earlier_engines, template_time };
+  const { earlier_engines = [], template_time = manifest.created.slice(0, 19), memory = null } = manifest;
+  return { ...manifest, settings: settings.data, engine, earlier_engines, template_time, memory };
 }

@@ -17,18 +17,25 @@ export interface Reduction extends StepAddress {
   readonly tokens: number;
 }
 
+/** How training fits into memory, in the names of the settings. */
+export interface MemoryPlan {
+  /** Tokens computed at once, at most. */
+  readonly micro_batch_tokens: number;
+  readonly gradient_checkpointing: boolean;
+}
+
 /** The reductions among the events of a run. */
 export function reductionsOf(events: readonly RunEvent[]): Reduction[] {
   return events.flatMap((event) => (event.type === 'micro-batch.reduced' ? [event] : []));
 }
 
-/** Tokens computed at once in a step: as many as the settings say, or as the last reductions up to it left. */
-export function microBatchTokens(settings: number, reductions: readonly Reduction[], at: StepAddress): number {
+/** Tokens computed at once in a step: as many as were planned, or as the last reductions up to it left. */
+export function microBatchTokens(planned: number, reductions: readonly Reduction[], at: StepAddress): number {
   const reached = reductions.filter(({ iteration, step }) => {
     const [then, now] = [iteration ?? 0, at.iteration ?? 0];
     return then < now || (then === now && step <= at.step);
   });
-  return Math.min(settings, ...reached.map(({ tokens }) => tokens));
+  return Math.min(planned, ...reached.map(({ tokens }) => tokens));
 }
 
 /**

@@ -12,6 +12,7 @@ import type { ChatTokenizer } from '../tokens/index.ts';
 import { mixedReference, openScorer, type Scorer } from '../training/index.ts';
 import { batchesOf } from './learn.ts';
 import { microBatchTokens } from './memory.ts';
+import { planOf } from './plan.ts';
 import { loadPlayer } from './player.ts';
 import { readLogProbs, readPairs, readSamples, type TextCompletion, writeLogProbs, writeSamples } from './records.ts';
 import type { Row } from './rows.ts';
@@ -275,7 +276,7 @@ async function scoreShards(
   const { shards, roles, folder, whose, open, player } = work;
   const pairsOf = (shard: readonly Pair[][]) => shard.reduce((n, { length }) => n + length, 0);
   const total = shards.reduce((n, shard) => n + pairsOf(shard), 0);
-  const budget = microBatchTokens(run.settings.micro_batch_tokens, run.reductions, { iteration: t, step: 1 });
+  const budget = microBatchTokens(planOf(run).micro_batch_tokens, run.reductions, { iteration: t, step: 1 });
   const progress = run.context.progress(`iteration ${t}: log-probs of ${whose}`, total, 'pairs');
   let scorer: Scorer | undefined;
   const scores = new Map<string, Float32Array>();

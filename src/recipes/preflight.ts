@@ -19,6 +19,7 @@ import { type Objective, openScorer, startOf } from '../training/index.ts';
 import { exists, failure, SelfplayError } from '../util/index.ts';
 import { type Drawn, type DrawTools, openDraw } from './draw.ts';
 import { bytesNeeded, type GameSeconds, secondsOf, totalSeconds, type Work } from './estimate.ts';
+import { longestOf, pairOfRow } from './longest.ts';
 import type { Player } from './opponent.ts';
 import { pairOf } from './records.ts';
 import { rehearse } from './rehearsal.ts';
@@ -85,7 +86,8 @@ export async function inspect(
 
   const kept = few.flatMap((drawn, i) => (drawn.record.excluded === null ? [scored[i]!] : []));
   const usual = kept.length > 0 ? kept : scored;
-  const longest = longestPair(rows, few, settings.max_new_tokens, loaded.model.contextLength);
+  const possible = rows.train.map((row) => pairOfRow(row, settings, loaded.model.contextLength, 1));
+  const longest = longestOf([...possible, ...few.map(groupOf)])!;
   const rehearsal = await rehearse(tools, player, objective, { longest, usual });
 
   const work = workOf(settings, rows, few, draw.available);
@@ -214,17 +216,6 @@ function foreignOf(scored: readonly Group[], drawn: readonly Drawn[]): Preflight
     human!,
     own!.map((value, i) => (drawn[i]!.logProbs ? nats(drawn[i]!.logProbs!) : value)),
   );
-}
-
-/** The most that a row can come to: a whole human answer, and one of the model's that goes to the limit. */
-function longestPair({ train }: Rows, drawn: readonly Drawn[], limit: number, contextLength: number): Group {
-  const sampled = (from: Int32Array, length: number) => Int32Array.from({ length }, (_, i) => from[i % from.length]!);
-  const possible = train.map(({ promptIds, responseIds }): Group => {
-    const room = Math.max(1, Math.min(limit, contextLength - promptIds.length));
-    return { promptIds, responses: [{ ids: responseIds }, { ids: sampled(responseIds, room) }] };
-  });
-  const groups = possible.length > 0 ? possible : drawn.map(groupOf);
-  return groups.reduce((a, b) => (packedLength(b) > packedLength(a) ? b : a));
 }
 
 function workOf(

@@ -43,6 +43,7 @@ export async function rehearse(
       optimizer: optimizerOf(settings),
       maxGradNorm: settings.max_grad_norm,
       microBatchTokens: settings.micro_batch_tokens,
+      gradientCheckpointing: settings.gradient_checkpointing === 'true',
       masks: { seed: settings.seed, iteration: null },
     });
     /** As many tokens at once as fit; a first time also warms up. */

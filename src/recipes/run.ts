@@ -32,7 +32,7 @@ import {
 import { type Hashes, hashesOf } from './hashes.ts';
 import { demandLock, demandModules, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
 import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
-import { type Reduction, reductionsOf } from './memory.ts';
+import { type MemoryPlan, type Reduction, reductionsOf } from './memory.ts';
 import type { Place, Seat } from './rest.ts';
 import { isModule, type ResumeChanges } from './settings.ts';
 
@@ -48,6 +48,10 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly inFull: boolean;
   /** What lack of memory changed, in this process and before. */
   readonly reductions: Reduction[];
+  /** What fits into memory, once that is known. */
+  readonly plan: () => MemoryPlan | null;
+  /** Writes it down for every resume, and into the lock what of it decides how sums are rounded. */
+  readonly freezePlan: (plan: MemoryPlan) => Promise<void>;
   /** Which try at an iteration is under way, from 0; none is 0. */
   readonly attempts: Map<number, number>;
   /** The control that is at work, whose folder `path` starts from and whose name events carry; none in the game itself. */
@@ -170,6 +174,7 @@ export async function startRun<C extends RunCommand, T>(
         settings,
         engine: frozen(opened),
         earlier_engines: [],
+        memory: null,
         hashes: { model: modelIdentity(inputs.model.files), ...hashes },
       };
       await writeLock(join(directory, LOCK), lock);
@@ -251,7 +256,8 @@ export async function reopenRun<T>(
       const kept = await readRunLog(directory);
       const before = kept.filter(({ seq, type }) => seq < supersedesFrom || LASTING.has(type));
       const earlier = [...manifest.earlier_engines, { ...was, until: new Date().toISOString() }];
-      const now = same ? manifest : { ...manifest, engine: frozen(opened), earlier_engines: earlier };
+      // Another engine takes another amount of memory.
+      const now = same ? manifest : { ...manifest, engine: frozen(opened), earlier_engines: earlier, memory: null };
       const run = openTools(now, directory, context, { ...opened, log }, before);
       await run.emit({ type: 'run.resumed', supersedesFrom });
       if (!same) {
@@ -305,12 +311,14 @@ async function inDirectory<T>(
 
 /** @param before events that count, from the processes before this one */
 function openTools<C extends RunCommand>(
-  { settings, engine: now, earlier_engines, template_time }: Manifest<C>,
+  manifest: Manifest<C>,
   directory: string,
   context: RecipeContext,
   { engine, log }: OpenedEngine & { readonly log: RunLog },
   before: readonly RunEvent[],
 ): Run<C> {
+  const { settings, engine: now, earlier_engines, template_time } = manifest;
+  let plan = manifest.memory;
   const finished = before.filter(({ type }) => type === 'stage.finished');
   const attempts = new Map<number, number>();
   const emit: Run['emit'] = async (event) => {
@@ -325,6 +333,16 @@ function openTools<C extends RunCommand>(
     templateTime: template_time ?? undefined,
     inFull: [...earlier_engines, now].every(({ dtype }) => dtype === 'f32'),
     reductions: reductionsOf(before),
+    plan: () => plan,
+    freezePlan: async (found) => {
+      plan = found;
+      await writeManifest(directory, { ...(await readManifest(directory)), memory: found });
+      const lock = join(directory, LOCK);
+      if (!existsSync(lock)) return;
+      const locked = await readLock(lock);
+      const { micro_batch_tokens } = found;
+      await writeLock(lock, { ...locked, settings: { ...locked.settings, micro_batch_tokens } });
+    },
     attempts,
     log,
     before,

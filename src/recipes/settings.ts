@@ -72,6 +72,16 @@ const engine = {
     .describe('How precisely it computes; weights and optimizer are kept in f32'),
 };
 
+const memory = {
+  gradient_checkpointing: z
+    .enum(['auto', 'true', 'false'])
+    .default('auto')
+    .describe('Compute each block again in the backward pass instead of keeping it: less memory, slower, same result'),
+  max_memory: positive
+    .optional()
+    .describe('GiB that training may take, of the GPU where that computes (default: what is free, less a reserve)'),
+};
+
 /** What `selfplay resume` lets a run go on with; without any of it the run keeps its engine. */
 export const resumeSchema = z.strictObject({
   engine: engine.engine.unwrap().optional().describe('Go on with another engine'),
@@ -89,7 +99,10 @@ const machine = {
     .boolean()
     .default(false)
     .describe('On a GPU: avoid kernels whose sums come in any order (a CPU has none)'),
-  micro_batch_tokens: count.default(2048).describe('Tokens trained on at once: less memory or more speed, same result'),
+  micro_batch_tokens: count
+    .default(2048)
+    .describe('Tokens trained on at once, at most: less memory or more speed, same result'),
+  ...memory,
   checkpoint_seconds: z
     .number()
     .min(0)
@@ -115,7 +128,7 @@ const optimization = <Rate extends z.ZodType, Epochs extends z.ZodType>(of: {
   learning_rate: of.learning_rate.describe('Peak learning rate'),
   num_train_epochs: of.num_train_epochs.describe('Passes over the rows'),
   batch_size: count.default(64).describe('Rows (pairs) per optimizer step'),
-  optimizer: z.enum(['adamw', 'rmsprop']).default(of.optimizer).describe('AdamW, or the RMSProp of torch'),
+  optimizer: z.enum(['adamw', 'rmsprop']).default(of.optimizer).describe('AdamW, or torch’s RMSProp'),
   adam_beta1: share.default(0.9).describe('AdamW: decay of the mean'),
   adam_beta2: share.default(0.999).describe('AdamW: decay of the square'),
   rmsprop_alpha: share.default(0.99).describe('RMSProp: decay of the square'),

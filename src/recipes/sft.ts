@@ -4,6 +4,7 @@
  */
 import { companionDirectory, saveModel } from '../checkpoint/index.ts';
 import { estimate, mean } from '../evaluation/index.ts';
+import { packedLength } from '../pairs/index.ts';
 import { type ResultRow, type Results, readResults, resultRow, writeResults } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { openScorer } from '../training/index.ts';
@@ -13,6 +14,7 @@ import type { RecipeContext } from './context.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
+import { planMemory, planOf } from './plan.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { asGroup, prepareRows, type Row } from './rows.ts';
 import { CONTAMINATION, type Run, startRun } from './run.ts';
@@ -55,9 +57,13 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
       `${learningRate}); the likelihood of ${rows.dev.length} dev answers decides which weights are kept.`,
   );
 
+  const groups = rows.train.map(asGroup);
+  const longest = groups.reduce((a, b) => (packedLength(b) > packedLength(a) ? b : a));
+  await planMemory(run, { model: loaded.model, longest, objective: { kind: 'sft' } });
+
   const scorer = await openScorer(engine, loaded.model);
   const natsPerToken = async (examples: readonly Row[]): Promise<number[]> => {
-    const scores = await scorer.score(examples.map(asGroup), settings.micro_batch_tokens);
+    const scores = await scorer.score(examples.map(asGroup), planOf(run).micro_batch_tokens);
     return scores.map(([logProbs]) => -logProbs!.reduce((total, x) => total + x, 0) / logProbs!.length);
   };
   const given = standing('given model', settings.model, rows.test, await natsPerToken(rows.test));
@@ -71,7 +77,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
     const done = await learn(run, player, {
       iteration: null,
       folder: '.',
-      groups: rows.train.map(asGroup),
+      groups,
       objective: { kind: 'sft' },
       learningRate,
       steps,

@@ -27,8 +27,10 @@ import { groupsOf, type Replayed, replayedPairs } from './groups.ts';
 import { type JudgeRows, judgeModel, type Names } from './heldOut.ts';
 import { humanAgainstOwn, type Judgement, judge } from './judge.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
+import { longestPair } from './longest.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
+import { planMemory } from './plan.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { prepareRows, type Rows } from './rows.ts';
 import { BEST, CONTAMINATION, iterationName, type Run, startRun, withSettings } from './run.ts';
@@ -44,6 +46,8 @@ export function playSpin(settings: SpinSettings, context: RecipeContext): Promis
 export interface Moves {
   /** Puts the model of a directory into the engine. */
   readonly load: (dir: string) => Promise<LoadedModel>;
+  /** Finds out how training with this model fits into memory, once. */
+  readonly plan: (player: Player, rows: Rows) => Promise<void>;
   /** The opponent answers, the main player learns; false when there is no pair to learn from. */
   readonly train: (opponent: Player, rows: Table, t: number, attempt: Attempt) => Promise<boolean>;
   /** Saves what is in the engine, a successor of the loaded model. */
@@ -53,6 +57,7 @@ export interface Moves {
 
 const movesOf = (run: Run<'run'>): Moves => ({
   load: (dir) => loadPlayer(run.engine, run.settings, dir),
+  plan: (...about) => planTraining(run, ...about),
   train: (...lesson) => train(run, ...lesson),
   save: (loaded, dir) => saveModel(run.engine, loaded, dir),
   judge: (...about) => judge(run, ...about),
@@ -81,6 +86,8 @@ export async function play(
   const run = isNews ? await withSettings(opened, { baselines }) : opened;
   await announce(run, rows, player.loaded);
   await enterPairs(run, player, rows);
+  // A game that is to stop with its pairs may be trained elsewhere.
+  if (settings.stop_after === undefined) await moves.plan(player, rows);
   await preflightRun(run, player, rows);
 
   const first = settings.start_iteration;
@@ -193,6 +200,7 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   const { settings } = run;
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
+  await planTraining(run, player, rows);
   const fresh = await samplePairs(run, player, rows.trainAt(t), t, rows.checker);
   const replayed = await replayedPairs(run, t);
   const { beta, learningRate } = attempt;
@@ -234,6 +242,18 @@ function replayedInWords(replayed: readonly Replayed[]): string {
       `${pairs.length} of iteration ${iteration}${weight === 1 ? '' : ` at weight ${weight}`}`,
   );
   return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
+}
+
+/** See `Moves`. */
+async function planTraining(run: Run<'run'>, { loaded: { model } }: Player, { train }: Rows): Promise<void> {
+  const longest = await longestPair(run, model, train);
+  if (!longest) return;
+  const { beta, sft_weight: sftWeight } = run.settings;
+  await planMemory(run, {
+    model,
+    longest,
+    objective: { kind: 'spin', beta: at(beta, 0), sftWeight, loss: lossOf(run.settings, 1) },
+  });
 }
 
 /** Says in plain words what is about to happen, to which rows. */

@@ -101,6 +101,17 @@ const events = {
   },
   /** Memory was short: from this step on (repeated by a resume) at most `tokens` are computed at once. */
   'micro-batch.reduced': { step: count, before: count, tokens: count },
+  /**
+   * What fits into memory, found out once (repeated by a resume): from the longest item that can come, of so many tokens.
+   * `needed` is what training should take at most of what it may take, in bytes; null where the device does not tell.
+   */
+  'memory.planned': {
+    micro_batch_tokens: count,
+    gradient_checkpointing: z.boolean(),
+    longest: count,
+    needed: count,
+    limit: count.nullable(),
+  },
   /** The user let the run go on with another engine. */
   'engine.changed': { from: engine, to: engine, reasons: z.array(z.string()) },
   /** Figures of one model on a held-out split; `model` as in results.json. */
@@ -156,6 +167,7 @@ export const runEvent = z.discriminatedUnion('type', [
   event('pairs'),
   event('train.step'),
   event('micro-batch.reduced'),
+  event('memory.planned'),
   event('engine.changed'),
   event('evaluation'),
   event('governor.decided'),
@@ -169,7 +181,11 @@ export const runEvent = z.discriminatedUnion('type', [
 export type RunEvent = z.infer<typeof runEvent>;
 
 /** Events that stay true when the work around them is done again: no resume supersedes them. */
-export const LASTING: ReadonlySet<RunEvent['type']> = new Set(['micro-batch.reduced', 'engine.changed']);
+export const LASTING: ReadonlySet<RunEvent['type']> = new Set([
+  'micro-batch.reduced',
+  'memory.planned',
+  'engine.changed',
+]);
 
 /** Name of a stage. */
 export type Stage = (typeof STAGES)[number];

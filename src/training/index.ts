@@ -11,7 +11,7 @@ export {
   usesReference,
 } from './losses.ts';
 export type { OptimizerSettings } from './optimizer.ts';
-export { gradientName, type Objective, trainGraph, trainInputs } from './programs.ts';
+export { gradientName, type Objective, trainGraph, trainInputs, trainingBytes } from './programs.ts';
 export { learningRateAt, type Schedule } from './schedule.ts';
 export { openScorer, type Scorer } from './scorer.ts';
 export { openTrainer, type PairFigures, type StepFigures, type Trainer, type TrainerSettings } from './trainer.ts';

@@ -2,11 +2,11 @@
  * The two programs of a training stage: `score` (log-probs of given answers) and `train` (loss, and gradients added to
  * the gradient states). Both run the same forward graph over packed tokens.
  */
-import { gradients } from '../autodiff/index.ts';
-import { floats, ints, type Tensor } from '../engine/index.ts';
-import { type Graph, type GraphBuilder, graphBuilder, type Value } from '../graph/index.ts';
+import { gradients, recomputed } from '../autodiff/index.ts';
+import { type Engine, floats, ints, type Tensor } from '../engine/index.ts';
+import { bindShape, type Graph, type GraphBuilder, graphBuilder, isNode, type Value } from '../graph/index.ts';
 import { type LanguageModel, trainable } from '../models/index.ts';
-import type { Group, PackedTokens } from '../pairs/index.ts';
+import { type Group, type PackedTokens, packGroups } from '../pairs/index.ts';
 import { crossEntropy, type LossSettings, pairLoss, sumPerResponse, usesInitial } from './losses.ts';
 
 /**
@@ -34,7 +34,7 @@ function responseLogProbs(b: GraphBuilder, model: LanguageModel, keys?: Value): 
   const targets = b.input('targets', ['rows'], 'i32');
   const attributes = { headDim: model.headDim, scale: model.attentionScale };
   const hidden = model.hidden(b, ids, positions, (_, q, k, v) => b.attention(q, k, v, segments, attributes), keys);
-  return b.tokenLogProbs(b.gatherRows(hidden, rows), model.head(b), targets);
+  return b.checkpoint(b.tokenLogProbs(b.gatherRows(hidden, rows), model.head(b), targets));
 }
 
 /** Output: logProbs [R]. */
@@ -57,8 +57,9 @@ export function scoreInputs(packed: PackedTokens): Record<string, Tensor> {
 /**
  * Effect: adds dL/dw to the gradient state of every trainable parameter. Outputs: loss [1,1]; for pairs also realReward and
  * generatedReward [P,1], and logps: the sum of log p_θ per response [N,1].
+ * @param gradientCheckpointing whether the backward pass computes each block again instead of keeping what it needs of it
  */
-export function trainGraph(model: LanguageModel, objective: Objective): Graph {
+export function trainGraph(model: LanguageModel, objective: Objective, gradientCheckpointing = false): Graph {
   const b = graphBuilder();
   const keys = model.dropout ? b.input('dropoutKeys', ['tokens'], 'i32') : undefined;
   const logProbs = responseLogProbs(b, model, keys);
@@ -98,7 +99,7 @@ export function trainGraph(model: LanguageModel, objective: Objective): Graph {
     const { name, shape } = parameters[i]!;
     for (const part of contributions) b.accumulate(b.state(gradientName(name), shape), part);
   });
-  return b.build();
+  return gradientCheckpointing ? recomputed(b.build()) : b.build();
 }
 
 /** What a micro-batch is normalised by: counts over the whole batch. */
@@ -155,5 +156,31 @@ export function trainInputs(
       Float32Array.from({ length: pairs }, (_, p) => packed.weights[perPair * p]! / totals.pairs),
       [pairs, 1],
     ),
+  };
+}
+
+/**
+ * The memory model of training.
+ * @returns (groups, gradientCheckpointing) -> the most bytes that values take while these groups are one micro-batch, as
+ * `Engine.plannedBytes` has it
+ */
+export function trainingBytes(
+  engine: Pick<Engine, 'plannedBytes'>,
+  model: LanguageModel,
+  objective: Objective,
+): (groups: readonly Group[], gradientCheckpointing: boolean) => number {
+  const graphs = new Map<boolean, Graph>();
+  return (groups, gradientCheckpointing) => {
+    const graph = graphs.get(gradientCheckpointing) ?? trainGraph(model, objective, gradientCheckpointing);
+    graphs.set(gradientCheckpointing, graph);
+    const inputs = trainInputs(packGroups(groups), objective, { pairs: groups.length, realTokens: 1 });
+    const sizes = new Map<string, number>();
+    for (const node of graph.nodes) {
+      if (!isNode(node, 'input')) continue;
+      const { name, type } = node.attributes;
+      const given = inputs[name];
+      if (given) bindShape(name, type.shape, given.shape, sizes);
+    }
+    return engine.plannedBytes(graph, sizes);
   };
 }

@@ -56,17 +56,16 @@ export interface TrainerSettings {
   readonly maxGradNorm: number;
   /** Tokens computed at once; a batch is split accordingly. */
   readonly microBatchTokens: number;
+  /** Whether the backward pass computes each block again instead of keeping what it needs of it: same gradients, less memory. */
+  readonly gradientCheckpointing?: boolean;
   /** Which random numbers make the masks of dropout; needed where the model has any. */
   readonly masks?: MaskAddress;
 }
 
-export async function openTrainer(
-  engine: Engine,
-  model: LanguageModel,
-  { objective, optimizer: optimizerSettings, maxGradNorm, microBatchTokens: usualTokens, masks }: TrainerSettings,
-): Promise<Trainer> {
+export async function openTrainer(engine: Engine, model: LanguageModel, settings: TrainerSettings): Promise<Trainer> {
+  const { objective, optimizer: optimizerSettings, maxGradNorm, microBatchTokens: usualTokens, masks } = settings;
   const optimizer = await openOptimizer(engine, model, optimizerSettings);
-  const program = await engine.compile(trainGraph(model, objective));
+  const program = await engine.compile(trainGraph(model, objective, settings.gradientCheckpointing));
 
   /** Forgets the micro-batches of a step that cannot be finished. */
   async function clearGradients(): Promise<void> {

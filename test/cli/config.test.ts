@@ -65,6 +65,27 @@ describe('config file', () => {
     expect(settings).toMatchObject({ model: 'm', replay: 0 });
   });
 
+  it.each([
+    ['true', 'true'],
+    ['false', 'false'],
+    ['auto', 'auto'],
+    ['"true"', 'true'],
+  ])('gradient_checkpointing: %s is a choice like others', async (written, expected) => {
+    const { settings } = await run({
+      'selfplay.config.yaml': `model: m\ndata: d\ngradient_checkpointing: ${written}\n`,
+    });
+    expect(settings?.gradient_checkpointing).toBe(expected);
+  });
+
+  it('gradient_checkpointing and max_memory that are none are refused', async () => {
+    const bad = 'model: m\ndata: d\ngradient_checkpointing: maybe\nmax_memory: 0\n';
+    const { status, stderr } = await run({ 'selfplay.config.yaml': bad });
+    expect(status).toBe(2);
+    expect(stderr).toContain('selfplay.config.yaml:3:gradient_checkpointing');
+    expect(stderr).toContain('must be one of auto, true, false, got "maybe"');
+    expect(stderr).toContain('selfplay.config.yaml:4:max_memory');
+  });
+
   it('an empty file and a byte order mark are no problem', async () => {
     expect((await run({ 'c.yaml': '# nothing\n' }, '--config', 'c.yaml', '--model', 'm', '--data', 'd')).status).toBe(
       0,

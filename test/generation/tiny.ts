@@ -70,6 +70,8 @@ export function recording(engine: Engine) {
     dropState: (name) => engine.dropState(name),
     states: () => engine.states(),
     dispose: () => engine.dispose(),
+    plannedBytes: (graph, sizes) => engine.plannedBytes(graph, sizes),
+    memory: () => engine.memory(),
     resizeState: (name, axis, size) => {
       resizes.push({ name, axis, size });
       return engine.resizeState(name, axis, size);

@@ -258,8 +258,9 @@ describe('memory that runs out', () => {
     const counting: Disguise = { info, beforeTraining: (tokens) => void (steps === 0 && sizes.push(tokens)) };
     await finish(whole, {}, { settings });
     await finish(out, counting, { settings, onStep: () => void steps++ });
-    // The largest micro-batch first, then those of the first step.
-    expect(sizes[0]).toBe(Math.max(...sizes));
+    // The longest item alone, by which memory is planned; the largest micro-batch; then those of the first step.
+    expect(sizes[0]).toBeLessThan(40);
+    expect(sizes[1]).toBe(Math.max(...sizes));
     expect((await weights(out)).equals(await weights(whole))).toBe(true);
 
     const small = fresh();
@@ -304,7 +305,15 @@ describe('memory that runs out', () => {
 
   it('for the longest pair alone is passed on with the fix; the run goes on where there is more', async () => {
     const out = fresh();
-    const { error } = await play(out, room(5), { settings: {} });
+    // The planner finds room, and then there is less.
+    let planned = false;
+    const shrinking: Disguise = {
+      beforeTraining: () => {
+        if (planned) throw short(5);
+        planned = true;
+      },
+    };
+    const { error } = await play(out, shrinking, { settings: {} });
     expect(error).toMatchObject({
       kind: 'failure',
       what: expect.stringContaining('not even the longest item of step 1 fits'),
@@ -312,6 +321,24 @@ describe('memory that runs out', () => {
     });
     await finish(out, {});
     expect(existsSync(join(out, 'results.json'))).toBe(true);
+  });
+});
+
+describe('memory that is too small from the start', () => {
+  it('refuses the run in the words of the engine, and leaves nothing', async () => {
+    const out = fresh();
+    const beforeTraining = () => {
+      throw failure({ what: 'no memory at all', code: 'out-of-memory' });
+    };
+    const { error } = await play(out, { beforeTraining }, { settings: {} });
+    expect(error).toMatchObject({
+      kind: 'usage',
+      what: expect.stringMatching(
+        /^training would not fit: the longest item \(\d+ tokens\) was tried alone: no memory at all$/,
+      ),
+      fix: expect.stringContaining('--max-length'),
+    });
+    expect(existsSync(out)).toBe(false);
   });
 });
 

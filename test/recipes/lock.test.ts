@@ -130,6 +130,7 @@ describe('lock.json', () => {
       'checkpoint_seconds',
       'baselines',
       'preflight',
+      'gradient_checkpointing',
     ];
     const sampler = ['temperature', 'top_k', 'top_p', 'max_new_tokens', 'samples_per_prompt'];
     expect([...Object.keys(found.settings), ...elsewhere, ...sampler].sort()).toEqual(Object.keys(settings).sort());

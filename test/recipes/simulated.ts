@@ -136,6 +136,7 @@ function pretend({ world, metric = 'number', before = () => undefined }: Simulat
         dir,
       } as unknown as LoadedModel;
     },
+    plan: async () => undefined,
     train: async ({ loaded }, _, t, { number, learningRate, beta }) => {
       before('train');
       // Every attempt starts from the opponent, not from the attempt before.

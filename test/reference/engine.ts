@@ -2,7 +2,7 @@
  * The reference engine: the whole engine contract over the float64 evaluator, to check engines and to test what uses
  * one. Arrays that are handed in are detached, as a transfer would do, so that using them again is noticed.
  */
-import type { Engine, Program, Tensor } from '../../src/engine/index.ts';
+import { type Engine, hostMemory, type Program, plannedBytes, type Tensor } from '../../src/engine/index.ts';
 import { type DType, type Graph, isNode, verifyGraph } from '../../src/graph/index.ts';
 import { failure } from '../../src/util/index.ts';
 import { type Array64, array, sizeOf, zeros } from './array.ts';
@@ -103,6 +103,9 @@ export function referenceEngine(): Engine {
       checkAlive();
       return new Map([...states].map(([name, { shape }]) => [name, shape]));
     },
+    plannedBytes: (graph, sizes) =>
+      plannedBytes(graph, sizes, { addsAtOnce: false, elementBytes: () => 4, keptLogits: 0 }),
+    memory: async () => hostMemory(),
     compile: async (graph, { freeze = false } = {}) => compile(graph, freeze),
     dispose: async () => {
       alive = false;

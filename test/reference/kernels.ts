@@ -57,6 +57,7 @@ const kernels = {
   tokenLogProbsGrad: ([d, h, w, targets], { forWeight }) =>
     transformer.tokenLogProbsGrad(d!, h!, w!, targets!).slice(0, forWeight ? 2 : 1),
   dropout: ([x, keys], attributes) => [transformer.dropout(x!, keys!, attributes)],
+  barrier: ([x]) => [x!],
   decodeAttention: ([q, k, v, keys, values, lengths], attributes) => [
     generation.decodeAttention([q!, k!, v!], [keys!, values!], lengths!, attributes),
   ],

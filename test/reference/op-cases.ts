@@ -172,6 +172,7 @@ export const opCases = {
     make.dropout(37, 130, 0.3, -5),
     make.dropout(4, 3, 0, 2 ** 32 - 1),
   ],
+  barrier: [make.barrier([['tokens', 5], 7], [3]), make.barrier([1], []), make.barrier([4, 6], [['n', 5], 2])],
   decodeAttention: someHeads.flatMap((heads) => [
     make.decodeAttention(heads, [0], 1, 1),
     make.decodeAttention(heads, [3], 1, 5),

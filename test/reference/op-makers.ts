@@ -227,6 +227,13 @@ export const dropout = (t: number, width: number, probability: number, salt: num
     (b, v) => [b.dropout(v.x, v.keys, { probability, salt })],
   );
 
+export const barrier = (x: Sizes, after: Sizes): OpCase =>
+  opCase(
+    `barrier ${show(x)} after ${show(after)} and a number`,
+    { x: floatInput('x', x), after: floatInput('after', after), number: floatInput('number', []) },
+    (b, v) => [b.barrier(v.x, [v.after, v.number])],
+  );
+
 export const tokenLogProbsGrad = (r: number, width: number, vocabulary: number, forWeight = true): OpCase =>
   opCase(
     `tokenLogProbsGrad ${r}x${width}, vocabulary ${vocabulary}${forWeight ? '' : ', frozen head'}`,

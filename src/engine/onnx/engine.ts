@@ -19,6 +19,7 @@ export function onnxEngine({ threads = availableParallelism() }: { threads?: num
     worker: new URL('./worker.ts', import.meta.url),
     settings,
     info: () => ({ name: 'onnx', version: ONNXRUNTIME_VERSION, device: 'cpu', dtype: 'f32', threads }),
+    holding: { addsAtOnce: false, elementBytes: () => 4, keptLogits: 0 },
     prepare: (graph, freeze) => {
       const plan = lower(graph, freeze);
       return { plan, held: plan.weights.map(({ state }) => state) };

@@ -162,6 +162,15 @@ const rules = {
     const scaled = e.op('Mul', [x!, e.scalar(1 / (1 - attributes.probability))]);
     return [e.op('Where', [stays, scaled, e.scalar(0)])];
   },
+  // A Reshape to x's own shape moves nothing. What it is to come after adds none of its values to that shape, which
+  // onnxruntime cannot know: it chooses an order of its own, in which it would do all leaves of the graph last.
+  barrier: ({ e }, [x, ...after]) => {
+    const nothingOf = (value: string) => {
+      const none = e.op('Slice', [e.op('Reshape', [value, e.i64(-1)]), e.i64(0), e.i64(0)]);
+      return e.op('Cast', [none], { to: 7n });
+    };
+    return [e.op('Reshape', [x!, e.op('Concat', [e.op('Shape', [x!]), ...after.map(nothingOf)], { axis: 0n })])];
+  },
   decodeAttention: ({ e, once }, [q, k, v, keys, values, lengths], { inputs, attributes }) => {
     const h = headsOf(attributes, width(inputs[0]), width(inputs[1]));
     const masks = once(`decode ${lengths} ${inputs[3]!.shape[2]}`, () => decodeMasks(e, lengths!, keys!, h));

@@ -8,6 +8,7 @@ import { workerData } from 'node:worker_threads';
 import * as ort from 'onnxruntime-node';
 import { failure } from '../../util/index.ts';
 import type { Tensor } from '../contract.ts';
+import { hostMemory } from '../memory.ts';
 import { CHUNK_COLUMNS, layoutSegments, type SegmentLayout } from '../segments.ts';
 import { serve } from '../serve.ts';
 import { applyEffect, checkIndices, type Operand, type State, sizeOf, valuesOf } from './effects.ts';
@@ -203,6 +204,7 @@ await serve<Plan, undefined>(() => ({
       await programs.get(program)?.session?.release();
       programs.delete(program);
     },
+    memory: () => hostMemory(),
     ping: () => undefined,
     close: async () => {
       for (const { session } of programs.values()) await session?.release();

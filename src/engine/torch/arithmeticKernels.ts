@@ -19,6 +19,7 @@ type ArithmeticKernels = Pick<
   | 'sumTo'
   | 'broadcastTo'
   | 'reshape'
+  | 'barrier'
   | 'sumSquares'
   | 'gatherRows'
   | 'scatterRows'
@@ -77,6 +78,8 @@ export function arithmeticKernels(
       device.copy(result, view(value, target, strides));
       return [result];
     },
+    // Steps are taken in the order of the graph.
+    barrier: (_, [x]) => [tensor(x)],
     reshape: (c, [x], { shape }) => [view(dense(tensor(x)), sizes(c, shape))],
     // In blocks, each added up on its own: more exact than one long sum, and the squares stay in the cache.
     sumSquares: (_, [x]) => {

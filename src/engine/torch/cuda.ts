@@ -4,6 +4,7 @@
  * they are called by their C++ names, as GCC and Clang spell them.
  */
 import { failure } from '../../util/index.ts';
+import type { MemoryNow } from '../contract.ts';
 import type { Library } from './binding.ts';
 
 export interface Switches {
@@ -52,4 +53,15 @@ export function setSwitches(library: Library, { tf32, deterministic }: Switches)
 /** Makes GPU `index` the one that this thread uses, for as long as the thread lives. */
 export function useGpu(library: Library, index: number): void {
   library.call('aoti_torch_create_cuda_guard', 'ip', index, library.results[0]);
+}
+
+/** Of CUDA's runtime, which torch has loaded: free and total bytes of the GPU that this thread uses. */
+const MEMORY = 'cudaMemGetInfo';
+
+/** The memory of the GPU; undefined where this build of torch has no runtime of its own to ask. */
+export function gpuMemory(library: Library): MemoryNow | undefined {
+  if (!library.has(MEMORY)) return undefined;
+  library.call(MEMORY, 'pp', library.results[0], library.results[1]);
+  const [free, total] = [library.written(0), library.written(1)];
+  return { used: total - free, limit: total, total };
 }

@@ -2,9 +2,12 @@
 import { availableParallelism } from 'node:os';
 import type { ComputeDtype, DeviceName } from '../choose.ts';
 import type { Engine } from '../contract.ts';
+import type { Holding } from '../memory.ts';
 import { remoteEngine } from '../remote.ts';
 import { keepMemory } from './allocator.ts';
 import { DETERMINISTIC_CUBLAS } from './cuda.ts';
+import { KEPT_BYTES } from './head.ts';
+import { MAKES_LOW } from './kernel.ts';
 import type { TorchLibrary } from './library/find.ts';
 import { libraryNames } from './library/locations.ts';
 import { type Plan, planGraph } from './plan.ts';
@@ -18,6 +21,16 @@ export interface TorchOptions {
   readonly threads?: number;
   /** Avoids kernels whose sums come in any order; only GPUs have such. */
   readonly deterministic?: boolean;
+}
+
+/** How the engine holds values when it computes in this dtype. */
+export function holdingIn(dtype: ComputeDtype): Holding {
+  const bytes = dtype === 'f32' || dtype === 'tf32' ? 4 : 2;
+  return {
+    addsAtOnce: true,
+    elementBytes: (op) => (MAKES_LOW.includes(op) ? bytes : 4),
+    keptLogits: KEPT_BYTES,
+  };
 }
 
 /** Starts the engine in a worker thread. Throws a failure when the library or the device does not work. */
@@ -38,6 +51,7 @@ export async function torchEngine({
     worker: new URL('./worker.ts', import.meta.url),
     settings,
     info: ({ version, threads, gpu }) => ({ name: 'torch', version, device, dtype, threads, ...(gpu ? { gpu } : {}) }),
+    holding: holdingIn(dtype),
     prepare: (graph, freeze) => {
       const plan = planGraph(graph, freeze);
       return { plan, held: plan.frozen };

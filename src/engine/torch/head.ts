@@ -11,7 +11,7 @@ import type { Device, Tensor, TorchDtype } from './tensors.ts';
 /** Most bytes of one chunk of logits. */
 const CHUNK_BYTES = 96 * 2 ** 20;
 /** Most bytes that are kept from the forward pass for the gradient; what is beyond is computed again. */
-const KEPT_BYTES = 512 * 2 ** 20;
+export const KEPT_BYTES = 512 * 2 ** 20;
 /** Largest f32 below 1, as a factor. */
 const JUST_BELOW = 1 - 2 ** -23;
 

@@ -61,4 +61,17 @@ export const KEEPS: Partial<Record<OpName, OpName>> = {
 /** Ops that read weights in the compute dtype. */
 export const READS_LOW: readonly OpName[] = ['linear', 'linearGradInput', 'tokenLogProbsGrad'];
 
+/** Ops whose results are in the compute dtype. */
+export const MAKES_LOW: readonly OpName[] = [
+  'linear',
+  'linearGradInput',
+  'rmsNorm',
+  'rope',
+  'attention',
+  'attentionGrad',
+  'swiglu',
+  'swigluGrad',
+  'dropout',
+];
+
 export type Kernels = { readonly [K in OpName]: Kernel<K> | null };

@@ -84,7 +84,7 @@ export function planGraph(graph: Graph, freeze: boolean): Plan {
   };
 
   const uses = new Map<Value, Node[]>();
-  for (const node of graph.nodes) for (const v of node.inputs) uses.set(v, [...(uses.get(v) ?? []), node]);
+  for (const node of graph.nodes) for (const v of readBy(node)) uses.set(v, [...(uses.get(v) ?? []), node]);
   const exported = new Set(graph.outputs.values());
   const sinks = sinksOf(effects, uses, exported);
   const pure = graph.nodes.filter(
@@ -133,7 +133,7 @@ export function planGraph(graph: Graph, freeze: boolean): Plan {
     steps.push({
       kind: 'kernel',
       op: node.op,
-      operands: [...node.inputs, ...slotsOf(node, uses)].map((value) => refOf(value, false)),
+      operands: [...readBy(node), ...slotsOf(node, uses)].map((value) => refOf(value, false)),
       attributes: node.attributes,
       results: node.values.map((value) => {
         const isKept = !sinks.has(value) && isRead([value], uses, exported);
@@ -213,6 +213,9 @@ function keepsOf(nodes: readonly Node[]): Map<Node, number> {
   }
   return keeps;
 }
+
+/** What a node reads. What a barrier waits for it does not read, and steps are taken in the order of the graph anyway. */
+const readBy = ({ op, inputs }: Node): readonly Value[] => (op === 'barrier' ? inputs.slice(0, 1) : inputs);
 
 const isRead = (
   values: readonly Value[],

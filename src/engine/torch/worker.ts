@@ -3,8 +3,10 @@ import { workerData } from 'node:worker_threads';
 import { failure } from '../../util/index.ts';
 import type { ComputeDtype, DeviceName } from '../choose.ts';
 import type { Gpu } from '../contract.ts';
+import { hostMemory } from '../memory.ts';
 import { serve } from '../serve.ts';
 import { atenOn } from './aten.ts';
+import { gpuMemory } from './cuda.ts';
 import { gpuAt } from './gpu.ts';
 import { kernelsOn } from './kernels.ts';
 import type { Plan } from './plan.ts';
@@ -69,6 +71,7 @@ await serve<Plan, Hello>(async () => {
         programs.get(program)?.dispose();
         programs.delete(program);
       },
+      memory: () => (name === 'cpu' ? hostMemory() : name === 'mps' ? undefined : gpuMemory(device.library)),
       ping: () => undefined,
       close: () => void states.clear(),
     },
