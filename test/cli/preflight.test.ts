@@ -51,6 +51,6 @@ describe('selfplay preflight', () => {
     expect(JSON.parse((await run('ok', {}, '--json')).stdout)).toEqual(report('ok'));
     const wrong = await run('ok', {}, '--beta', '0');
     expect(wrong.status).toBe(2);
-    expect(wrong.stderr).toContain('beta must be a number of more than 0, got 0\n  where: --beta');
+    expect(wrong.stderr).toContain('beta must be a number of more than 0, or a list of such, got 0\n  where: --beta');
   });
 });

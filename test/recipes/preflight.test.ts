@@ -15,6 +15,7 @@ import {
   type RecipeContext,
   resumeRun,
   type SpinInput,
+  type SpinSettings,
 } from '../../src/recipes/index.ts';
 import { endsOf, prefixOf } from '../../src/recipes/preflight.ts';
 import { readRunLog } from '../../src/report/index.ts';
@@ -28,7 +29,7 @@ let count = 0;
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'selfplay-preflight-'));
-  game = await makeTinyGame(home);
+  game = await makeTinyGame(home, 20, 1);
 });
 afterAll(() => rm(home, { recursive: true, force: true }));
 
@@ -39,6 +40,15 @@ const inDisguise = (disguise: Disguise, signal?: AbortSignal): RecipeContext => 
   ...listener(undefined, signal).context,
   openEngine: async () => ({ engine: await disguised(disguise), choice: { reasons: [] } }),
 });
+/** Two steps. */
+const SHORT = { limit: 24, dev_size: 0 };
+let playedOnce: Promise<SpinSettings> | undefined;
+/** A short game without a preflight, played once for all tests. */
+const played = () => {
+  const given = settings({ ...SHORT, preflight: false });
+  playedOnce ??= playSpin(given, listener().context).then(() => given);
+  return playedOnce;
+};
 const resultsOf = ({ checks }: PreflightReport) => Object.fromEntries(checks.map(({ name, result }) => [name, result]));
 const weights = (run: string) => readFile(join(run, 'iteration-0/model/model.safetensors'));
 const failed = (report: PreflightReport) => report.checks.filter(({ result }) => result === 'failure');
@@ -105,9 +115,8 @@ describe('the preflight of a sound game', () => {
   });
 
   it.each<[string, Partial<SpinInput>, number | null]>([
-    // 1 / (4 · 0.5²)
-    ['IPO', { loss: 'ipo', beta: 0.5 }, 1],
-    ['the hinge', { loss: 'hinge' }, 1],
+    // 1 / (4 · 0.5²): iterations have a β each.
+    ['IPO at iteration 1', { loss: 'ipo', beta: [0.1, 0.5], start_iteration: 1, replay: false }, 1],
     ['SimPO, which has no reference', { loss: 'simpo' }, null],
   ])('knows ℓ(0) of %s', async (_, changes, start) => {
     const report = await preflightGame(settings({ limit: 12, ...changes }), listener().context);
@@ -128,11 +137,10 @@ describe('the preflight of a sound game', () => {
 
 describe('in a run', () => {
   it('changes nothing of the game, is kept, is not repeated by a resume, and its estimate is compared', async () => {
-    const without = settings({ preflight: false });
-    await playSpin(without, listener().context);
+    const without = await played();
     expect(existsSync(join(without.out!, 'preflight.json'))).toBe(false);
 
-    const given = settings();
+    const given = settings(SHORT);
     const stop = new AbortController();
     const heard = listener((event) => {
       if (event.type === 'train.step') stop.abort();
@@ -172,11 +180,11 @@ describe('in a run', () => {
 
 describe('what is broken on purpose', () => {
   it('a policy that does not compute as its opponent did: margins and loss', async () => {
-    const report = await preflightGame(settings({ beta: 1 }), inDisguise({ rough: true }));
+    const report = await preflightGame(settings({ limit: 12, beta: 1 }), inDisguise({ rough: true }));
     expect(resultsOf(report)['margins']).toBe('failure');
     expect(resultsOf(report)['start']).toBe('failure');
     // In reduced precision the same micro-batches give the same numbers, whatever their rounding.
-    const low = await preflightGame(settings({ beta: 1 }), inDisguise({ rough: true, info: { dtype: 'bf16' } }));
+    const low = await preflightGame(settings({ limit: 12, beta: 1 }), inDisguise({ rough: true, info: { dtype: 'bf16' } }));
     expect(resultsOf(low)).toMatchObject({ margins: 'ok', start: 'ok' });
   });
 
@@ -210,9 +218,8 @@ describe('what is broken on purpose', () => {
   });
 
   it('an answer of the file of pairs with two end tokens', async () => {
-    const played = settings({ preflight: false, stop_after: 'generate' });
-    await playSpin(played, listener().context);
-    const [first, ...others] = (await readFile(join(played.out!, 'iteration-0/pairs.jsonl'), 'utf8'))
+    const { out } = await played();
+    const [first, ...others] = (await readFile(join(out!, 'iteration-0/pairs.jsonl'), 'utf8'))
       .trimEnd()
       .split('\n');
     const record = JSON.parse(first!) as { responses: { ids: number[]; finish: string }[] };

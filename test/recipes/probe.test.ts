@@ -30,7 +30,7 @@ let game: TinyGame;
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'selfplay-probe-'));
-  game = await makeTinyGame(home);
+  game = await makeTinyGame(home, 20, 1);
 });
 afterAll(() => rm(home, { recursive: true, force: true }));
 

@@ -1,4 +1,4 @@
-// A game small enough for a test: sums of two digits, a two-layer Llama that has just learned to end its answers, and settings
+// A game small enough for a test: sums of two digits, a Llama of two layers or one that has just learned to end its answers, and settings
 // with which two iterations take seconds.
 
 import { mkdir, writeFile } from 'node:fs/promises';
@@ -54,7 +54,7 @@ export async function writeTinyTokenizer(tokenizerDir: string, rows: TinyGame['r
 }
 
 /** Writes data, tokenizer and a model that was trained for `steps` steps on the data. */
-export async function makeTinyGame(directory: string, steps = 40): Promise<TinyGame> {
+export async function makeTinyGame(directory: string, steps = 40, layers = 2): Promise<TinyGame> {
   await mkdir(directory, { recursive: true });
   const data = join(directory, 'data.jsonl');
   const lines = (list: readonly object[]) => list.map((row) => `${JSON.stringify(row)}\n`).join('');
@@ -68,7 +68,7 @@ export async function makeTinyGame(directory: string, steps = 40): Promise<TinyG
     vocab_size: 272,
     hidden_size: 16,
     intermediate_size: 24,
-    num_hidden_layers: 2,
+    num_hidden_layers: layers,
     num_attention_heads: 2,
     num_key_value_heads: 1,
     max_position_embeddings: CONTEXT,
