@@ -103,7 +103,14 @@ console.log(JSON.stringify({ names: Object.keys(library), engines, workers: work
 
   it('keeps a program alive that has paused a game and waits for nothing else', async () => {
     const script = join(home, 'paused.js');
-    const settings = { model: game.model, data: game.data, out: join(home, 'paused'), limit: 8, max_new_tokens: 4 };
+    const settings = {
+      model: game.model,
+      data: game.data,
+      out: join(home, 'paused'),
+      limit: 8,
+      max_new_tokens: 4,
+      preflight: false,
+    };
     await writeFile(
       script,
       `import { spin } from 'selfplay';

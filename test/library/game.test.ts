@@ -9,7 +9,17 @@ import { loadModel, loadTrainerState } from '../../src/checkpoint/index.ts';
 import { onnxEngine } from '../../src/engine/index.ts';
 import { readTensorF32 } from '../../src/formats/index.ts';
 import { generate as generateIds, greedySampling } from '../../src/generation/index.ts';
-import { type Game, Interrupted, type RunEvent, resume, type SpinInput, sft, spin } from '../../src/index.ts';
+import {
+  type Game,
+  Interrupted,
+  preflight,
+  probe,
+  type RunEvent,
+  resume,
+  type SpinInput,
+  sft,
+  spin,
+} from '../../src/index.ts';
 import { compareGames } from '../../src/recipes/likeness.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { makeTinyGame, type TinyGame, tinySettings, tinySft } from '../recipes/tiny-game.ts';
@@ -220,5 +230,21 @@ describe('stopping', () => {
     expect(() => spin(wrong)).toThrow(/beta: [\s\S]*"learnin_rate"[\s\S]*where: settings\n {2}fix: docs\/settings.md/);
     expect(() => sft({ model: '', data: 'd' })).toThrow(/^model: /);
     expect(() => resume('r', { engine: 'tpu' as 'onnx' })).toThrow(/^engine: /);
+    expect(() => probe({ model: 'm', data: 'd', betas: [0] })).toThrow(/^betas: /);
+  });
+});
+
+describe('before a game', () => {
+  it('a preflight says what it found, and a probe is a run that can be followed and stopped and resumed', async () => {
+    const { out, ...settings } = tinySettings(game, join(home, 'probed'), { limit: 24, dev_size: 20, iterations: 1 });
+    const { checks } = await preflight(settings);
+    expect(checks.find(({ name }) => name === 'start')).toMatchObject({ result: 'ok' });
+    expect(existsSync(out!)).toBe(false);
+
+    const probed = probe({ ...settings, out, rates: 1e-3, betas: 1, rows: 24 });
+    for await (const event of probed) if (event.type === 'train.step') break;
+    const { probe: found } = await resume(probed.directory).outcome;
+    expect(found!.report.trials).toMatchObject([{ learningRate: 1e-3, beta: 1, loss: 'logistic' }]);
+    await expect(preflight({ ...settings, beta: 0 })).rejects.toThrow(/^beta: /);
   });
 });

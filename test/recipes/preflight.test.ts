@@ -184,7 +184,10 @@ describe('what is broken on purpose', () => {
     expect(resultsOf(report)['margins']).toBe('failure');
     expect(resultsOf(report)['start']).toBe('failure');
     // In reduced precision the same micro-batches give the same numbers, whatever their rounding.
-    const low = await preflightGame(settings({ limit: 12, beta: 1 }), inDisguise({ rough: true, info: { dtype: 'bf16' } }));
+    const low = await preflightGame(
+      settings({ limit: 12, beta: 1 }),
+      inDisguise({ rough: true, info: { dtype: 'bf16' } }),
+    );
     expect(resultsOf(low)).toMatchObject({ margins: 'ok', start: 'ok' });
   });
 
@@ -219,9 +222,7 @@ describe('what is broken on purpose', () => {
 
   it('an answer of the file of pairs with two end tokens', async () => {
     const { out } = await played();
-    const [first, ...others] = (await readFile(join(out!, 'iteration-0/pairs.jsonl'), 'utf8'))
-      .trimEnd()
-      .split('\n');
+    const [first, ...others] = (await readFile(join(out!, 'iteration-0/pairs.jsonl'), 'utf8')).trimEnd().split('\n');
     const record = JSON.parse(first!) as { responses: { ids: number[]; finish: string }[] };
     const end = 2;
     Object.assign(record.responses[0]!, { ids: [record.responses[0]!.ids[0]!, end, end], finish: 'end' });
