@@ -19,7 +19,7 @@ const GIB = 2 ** 30;
 /** What is left to others, of all memory. */
 const RESERVE = { share: 1 / 32, least: 256 * MIB };
 /** What values take in truth for each byte that they are: an allocator's gaps, and room to work in. */
-const OVERHEAD = 1.25;
+const OVERHEAD = 1.6;
 /** Smaller micro-batches than this make products slow. */
 const FEWEST_TOKENS = 512;
 
@@ -150,7 +150,8 @@ async function settle(
 const gib = (bytes: number) => `${(bytes / GIB).toFixed(bytes < 10 * GIB ? 2 : 1)} GiB`;
 
 /**
- * The memory held at most while the longest item is trained on, at rate 0. Throws out-of-memory where that did not fit.
+ * The memory held at most while the longest item is trained on, at rate 0, in two steps with everything read between them
+ * as a checkpoint reads it. Throws out-of-memory where that did not fit.
  * Notable choice: references are made up, so β is next to nothing: no loss overflows, and its memory is the same.
  */
 async function trained(
@@ -168,7 +169,11 @@ async function trained(
     masks: { seed: settings.seed, iteration: null },
   });
   try {
-    return await peakWhile(engine, () => trainer.step([longest], 1, 0));
+    return await peakWhile(engine, async () => {
+      await trainer.step([longest], 1, 0);
+      for (const name of trainer.states) await engine.readState(name);
+      await trainer.step([longest], 2, 0);
+    });
   } finally {
     await trainer.dispose();
   }
