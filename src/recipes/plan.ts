@@ -90,9 +90,11 @@ export async function planMemory(run: Run, task: Task): Promise<void> {
     OVERHEAD * values(alone ? [task.longest] : packOf(plan), plan.gradient_checkpointing);
 
   // Beside the values: gradients and moments of what is learned. Only what this says to fit is tried.
-  const learned = trainable(task.model).reduce((n, { shape }) => n + 4 * shape.reduce((a, b) => a * b, 1), 0);
+  const learned = bytesOf(trainable(task.model));
   let beside = (now?.used ?? 0) + learned * (settings.optimizer === 'adamw' ? 3 : 2);
   const needed = (plan: MemoryPlan, alone = false) => Math.ceil(beside + take(plan, alone));
+  // Saving leaves a copy of what it saves in RAM, until that is collected as garbage.
+  const saved = engine.info.device === 'cpu' ? bytesOf(task.model.parameters) : 0;
   /** What the engine said when it had too little for the longest item. */
   let shortage: SelfplayError | undefined;
   for (const checkpointing of new Set(plans.map((plan) => plan.gradient_checkpointing))) {
@@ -103,7 +105,7 @@ export async function planMemory(run: Run, task: Task): Promise<void> {
       shortage = error;
     });
     if (peak === undefined) continue;
-    beside = peak - take(trial, true);
+    beside = peak + saved - take(trial, true);
     const plan = firstThatFits(plans, (one) => needed(one), limit);
     if (plan) return settle(run, plan, { longest, needed: needed(plan), limit });
   }
@@ -123,6 +125,9 @@ export async function planMemory(run: Run, task: Task): Promise<void> {
     beside,
   });
 }
+
+const bytesOf = (parameters: LanguageModel['parameters']) =>
+  parameters.reduce((n, { shape }) => n + 4 * shape.reduce((a, b) => a * b, 1), 0);
 
 async function settle(
   run: Run,

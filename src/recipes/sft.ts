@@ -61,7 +61,8 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
   const longest = groups.reduce((a, b) => (packedLength(b) > packedLength(a) ? b : a));
   const scorer = await openScorer(engine, loaded.model);
   // It stays open while the model learns: what it takes is there when memory is measured.
-  await scorer.score([longest], settings.micro_batch_tokens);
+  const scored = Math.max(1, Math.floor(settings.micro_batch_tokens / packedLength(longest)));
+  await scorer.score(Array<Group>(scored).fill(longest), settings.micro_batch_tokens);
   await planMemory(run, { model: loaded.model, longest, objective: { kind: 'sft' } });
   const natsPerToken = async (examples: readonly Row[]): Promise<number[]> => {
     const scores = await scorer.score(examples.map(asGroup), planOf(run).micro_batch_tokens);

@@ -154,7 +154,7 @@ describe('a run', () => {
     const { context, events } = listener();
     const play = fineTune(
       tinySft(game, out, { gradient_checkpointing: 'false', max_memory: 1 }),
-      on({ used: GIB - 70_000, limit: 9 * GIB, total: 9 * GIB }, context),
+      on({ used: GIB - 90_000, limit: 9 * GIB, total: 9 * GIB }, context),
     );
     await expect(play).rejects.toMatchObject({
       kind: 'usage',
