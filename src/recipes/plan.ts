@@ -19,7 +19,7 @@ const GIB = 2 ** 30;
 /** What is left to others, of all memory. */
 const RESERVE = { share: 1 / 32, least: 256 * MIB };
 /** What values take in truth for each byte that they are: an allocator's gaps, and room to work in. */
-const OVERHEAD = 1.25;
+const OVERHEAD = 1.6;
 /** Smaller micro-batches than this make products slow. */
 const FEWEST_TOKENS = 512;
 
@@ -90,9 +90,11 @@ export async function planMemory(run: Run, task: Task): Promise<void> {
     OVERHEAD * values(alone ? [task.longest] : packOf(plan), plan.gradient_checkpointing);
 
   // Beside the values: gradients and moments of what is learned. Only what this says to fit is tried.
-  const learned = trainable(task.model).reduce((n, { shape }) => n + 4 * shape.reduce((a, b) => a * b, 1), 0);
+  const learned = bytesOf(trainable(task.model));
   let beside = (now?.used ?? 0) + learned * (settings.optimizer === 'adamw' ? 3 : 2);
   const needed = (plan: MemoryPlan, alone = false) => Math.ceil(beside + take(plan, alone));
+  // Saving leaves a copy of what it saves in RAM, until that is collected as garbage.
+  const saved = engine.info.device === 'cpu' ? bytesOf(task.model.parameters) : 0;
   /** What the engine said when it had too little for the longest item. */
   let shortage: SelfplayError | undefined;
   for (const checkpointing of new Set(plans.map((plan) => plan.gradient_checkpointing))) {
@@ -103,7 +105,7 @@ export async function planMemory(run: Run, task: Task): Promise<void> {
       shortage = error;
     });
     if (peak === undefined) continue;
-    beside = peak - take(trial, true);
+    beside = peak + saved - take(trial, true);
     const plan = firstThatFits(plans, (one) => needed(one), limit);
     if (plan) return settle(run, plan, { longest, needed: needed(plan), limit });
   }
@@ -123,6 +125,9 @@ export async function planMemory(run: Run, task: Task): Promise<void> {
     beside,
   });
 }
+
+const bytesOf = (parameters: LanguageModel['parameters']) =>
+  parameters.reduce((n, { shape }) => n + 4 * shape.reduce((a, b) => a * b, 1), 0);
 
 async function settle(
   run: Run,
@@ -150,7 +155,8 @@ async function settle(
 const gib = (bytes: number) => `${(bytes / GIB).toFixed(bytes < 10 * GIB ? 2 : 1)} GiB`;
 
 /**
- * The memory held at most while the longest item is trained on, at rate 0. Throws out-of-memory where that did not fit.
+ * The memory held at most while the longest item is trained on, at rate 0, in two steps with everything read between them
+ * as a checkpoint reads it. Throws out-of-memory where that did not fit.
  * Notable choice: references are made up, so β is next to nothing: no loss overflows, and its memory is the same.
  */
 async function trained(
@@ -168,7 +174,11 @@ async function trained(
     masks: { seed: settings.seed, iteration: null },
   });
   try {
-    return await peakWhile(engine, () => trainer.step([longest], 1, 0));
+    return await peakWhile(engine, async () => {
+      await trainer.step([longest], 1, 0);
+      for (const name of trainer.states) await engine.readState(name);
+      await trainer.step([longest], 2, 0);
+    });
   } finally {
     await trainer.dispose();
   }

@@ -59,9 +59,11 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
 
   const groups = rows.train.map(asGroup);
   const longest = groups.reduce((a, b) => (packedLength(b) > packedLength(a) ? b : a));
-  await planMemory(run, { model: loaded.model, longest, objective: { kind: 'sft' } });
-
   const scorer = await openScorer(engine, loaded.model);
+  // It stays open while the model learns: what it takes is there when memory is measured.
+  const scored = Math.max(1, Math.floor(settings.micro_batch_tokens / packedLength(longest)));
+  await scorer.score(Array<Group>(scored).fill(longest), settings.micro_batch_tokens);
+  await planMemory(run, { model: loaded.model, longest, objective: { kind: 'sft' } });
   const natsPerToken = async (examples: readonly Row[]): Promise<number[]> => {
     const scores = await scorer.score(examples.map(asGroup), planOf(run).micro_batch_tokens);
     return scores.map(([logProbs]) => -logProbs!.reduce((total, x) => total + x, 0) / logProbs!.length);
