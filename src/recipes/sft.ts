@@ -4,7 +4,7 @@
  */
 import { companionDirectory, saveModel } from '../checkpoint/index.ts';
 import { estimate, mean } from '../evaluation/index.ts';
-import { packedLength } from '../pairs/index.ts';
+import { type Group, packedLength } from '../pairs/index.ts';
 import { type ResultRow, type Results, readResults, resultRow, writeResults } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { openScorer } from '../training/index.ts';
