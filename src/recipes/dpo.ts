@@ -21,6 +21,7 @@ import { openScorer, startOf } from '../training/index.ts';
 import { exists, usageError, writeFileAtomic } from '../util/index.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
+import type { DpoSettings } from './dpoSettings.ts';
 import { entriesOf, type FileRow, readPairRows, rowOfTexts } from './entry.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { type Player, scoreUnderOpponent, stage } from './opponent.ts';
@@ -30,7 +31,6 @@ import { decodeFloats, encodeFloats, pairOf, readPairs } from './records.ts';
 import { chooseRows, HELD_OUT, type HeldOut, namedRows, refuseUnusable, skippedNotes } from './rows.ts';
 import { CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
 import { lossOf } from './settings.ts';
-import type { DpoSettings } from './settings-dpo.ts';
 import { judgeEntries, reportPairs, writeEntries } from './verdicts.ts';
 
 /** The only iteration. */

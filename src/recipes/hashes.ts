@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { hashModelDirectory } from '../checkpoint/index.ts';
 import { hashFile, sha256Hex, usageError } from '../util/index.ts';
-import type { RecordedSettings } from './settings-dpo.ts';
+import type { RecordedSettings } from './dpoSettings.ts';
 
 /** Settings that name a file with rows. */
 type RowFile = 'data' | 'eval_data' | 'pairs';

@@ -5,6 +5,7 @@ export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
 export { type Diagnosis, diagnose, diagnosisText, type EngineFinding } from './doctor.ts';
 export { trainOnPairs } from './dpo.ts';
+export { type DpoInput, type DpoSettings, dpoSchema } from './dpoSettings.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { type MergeOutcome, mergeModel } from './merge.ts';
@@ -41,7 +42,6 @@ export {
   sftSchema,
   spinSchema,
 } from './settings.ts';
-export { type DpoInput, type DpoSettings, dpoSchema } from './settings-dpo.ts';
 export { fineTune } from './sft.ts';
 export { type AnsweredPrompt, answerLines, evaluateModel, generateAnswers } from './single.ts';
 export { playSpin } from './spin.ts';

@@ -10,9 +10,9 @@ import { baseDirectory, companionDirectory, demandBase, hashModelFiles, modelRev
 import { type EngineInfo, processor } from '../engine/index.ts';
 import { hashTokenizer } from '../tokens/index.ts';
 import { canonicalJson, usageError, VERSION, writeFileAtomic } from '../util/index.ts';
+import type { RecordedSettings } from './dpoSettings.ts';
 import { hashInput, rowHashes } from './hashes.ts';
 import { isModule } from './settings.ts';
-import type { RecordedSettings } from './settings-dpo.ts';
 
 const entries = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
 const nullableHash = z.string().nullable();

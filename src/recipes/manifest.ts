@@ -6,12 +6,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { failure, usageError, writeFileAtomic } from '../util/index.ts';
+import { type DpoSettings, dpoSchema } from './dpoSettings.ts';
 import type { EarlierEngine, FrozenEngine } from './engines.ts';
 import type { Hashes } from './hashes.ts';
 import type { MemoryPlan } from './memory.ts';
 import { type ProbeSettings, probeSchema } from './probeSettings.ts';
 import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
-import { type DpoSettings, dpoSchema } from './settings-dpo.ts';
 
 /** The settings of the commands that have a run directory. */
 export interface Settings {

@@ -1,9 +1,25 @@
 /** Settings of `selfplay dpo`: those of the game that one training on given pairs has, under the same names. */
 import { z } from 'zod';
-import { parts, type SftSettings, type SpinSettings } from './settings.ts';
+import {
+  adapter,
+  contamination,
+  count,
+  demandParameters,
+  demandRank,
+  dropping,
+  lock,
+  loss,
+  lossParameters,
+  machine,
+  mixIn,
+  optimization,
+  positive,
+  rows,
+  sharding,
+  where,
+} from './settingParts.ts';
+import type { SftSettings, SpinSettings } from './settings.ts';
 
-const { where, lock, rows, contamination, loss, lossParameters, mixIn, sharding, dropping } = parts;
-const { optimization, adapter, machine, demandRank, demandParameters, positive, count } = parts;
 const { label_smoothing, length_normalization, dpop_lambda, simpo_gamma } = lossParameters;
 
 export const dpoSchema = z
