@@ -25,13 +25,14 @@ import { gameCost, type IterationCost, iterationFlops, stepsForFlops } from './c
 import { rateOf } from './governor.ts';
 import { groupsOf, replayedPairs } from './groups.ts';
 import { judgeModel, type Names } from './heldOut.ts';
+import { iterationName } from './layout.ts';
 import { dropCheckpoints, learn } from './learn.ts';
 import { type Player, stage } from './opponent.ts';
 import type { Standing } from './outcome.ts';
 import { loadPlayer } from './player.ts';
 import { readPairs } from './records.ts';
 import { asGroup, type Rows } from './rows.ts';
-import { insideBaseline, iterationName, type Run } from './run.ts';
+import { insideBaseline, type Run } from './run.ts';
 import { at } from './schedules.ts';
 import { type BaselineName, baselinesOf } from './settings.ts';
 import { atBestTemperature } from './temperature.ts';

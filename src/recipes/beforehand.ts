@@ -11,12 +11,13 @@ import { loadTokenizer, type MaskPiece } from '../tokens/index.ts';
 import { exists, linkedDirectory, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
+import { PREFLIGHT } from './layout.ts';
 import type { Player } from './opponent.ts';
 import { planOf } from './plan.ts';
 import { loadPlayer } from './player.ts';
 import { demandPassed, inspect, type PreflightReport } from './preflight.ts';
 import { prepareRows, type Rows } from './rows.ts';
-import { PREFLIGHT, type Run } from './run.ts';
+import type { Run } from './run.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** `selfplay preflight`: nothing is written. @throws what `selfplay run` throws about these settings */

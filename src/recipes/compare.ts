@@ -4,9 +4,9 @@ import { join, resolve } from 'node:path';
 import { alignedText, type ComparedFigure, compareResults, comparisonTable, readResults } from '../report/index.ts';
 import { usageError } from '../util/index.ts';
 import { engineSequence } from './engines.ts';
+import { LOCK } from './layout.ts';
 import { type Difference, differences, lockDifferences, readLock, shownValue } from './lock.ts';
 import { readManifest } from './manifest.ts';
-import { LOCK } from './run.ts';
 
 /** What differs between runs `a` and `b`; directories are absolute. */
 export interface RunComparison {

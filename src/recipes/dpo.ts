@@ -23,13 +23,14 @@ import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
 import type { DpoSettings } from './dpoSettings.ts';
 import { entriesOf, type FileRow, readPairRows, rowOfTexts } from './entry.ts';
+import { CONTAMINATION, iterationName } from './layout.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { type Player, scoreUnderOpponent, stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { decodeFloats, encodeFloats, pairOf, readPairs } from './records.ts';
 import { chooseRows, HELD_OUT, type HeldOut, namedRows, refuseUnusable, skippedNotes } from './rows.ts';
-import { CONTAMINATION, iterationName, type Run, startRun } from './run.ts';
+import { type Run, startRun } from './run.ts';
 import { lossOf } from './settings.ts';
 import { judgeEntries, reportPairs, writeEntries } from './verdicts.ts';
 

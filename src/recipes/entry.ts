@@ -14,10 +14,11 @@ import { type AnswerKeys, contentId, type Example, parsePairRow, readJsonRows, t
 import type { Checker } from '../evaluation/index.ts';
 import { SelfplayError, usageError } from '../util/index.ts';
 import { reportContamination } from './contamination.ts';
+import { CONTAMINATION, iterationName } from './layout.ts';
 import { type Player, stage } from './opponent.ts';
 import { type PairRecord, pairRecordSchema } from './records.ts';
 import { chooseRows, type HeldOut, type Rows, refuseUnusable, skippedNotes } from './rows.ts';
-import { CONTAMINATION, iterationName, type Run } from './run.ts';
+import type { Run } from './run.ts';
 import { at } from './schedules.ts';
 import {
   type Entry,

@@ -8,9 +8,10 @@ import { join } from 'node:path';
 import { type Decision, decide, type Estimate, estimate, type Readings } from '../evaluation/index.ts';
 import { exists, writeFileAtomic } from '../util/index.ts';
 import { answerFigures, type Judged, REAL_VS_GENERATED } from './judge.ts';
+import { DECISION, iterationName, REJECTED, rejectedName } from './layout.ts';
 import { taskFigure } from './outcome.ts';
 import type { Row } from './rows.ts';
-import { DECISION, iterationName, REJECTED, type Run, rejectedName } from './run.ts';
+import type { Run } from './run.ts';
 import { at } from './schedules.ts';
 
 /** One try at an iteration. */

@@ -1,8 +1,9 @@
 /** What an iteration learns from: its pairs and those that it replays, as groups of the loss. */
 import { type Group, type Pair, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import { usesInitial } from '../training/index.ts';
+import { iterationName } from './layout.ts';
 import { readPairs } from './records.ts';
-import { iterationName, type Run } from './run.ts';
+import type { Run } from './run.ts';
 import { normalized, replayedIn } from './schedules.ts';
 import { lossOf } from './settings.ts';
 

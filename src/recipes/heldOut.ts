@@ -1,10 +1,11 @@
 /** A model judged on the held-out splits, once: evaluation.json in its folder, figures in the log. */
 import { mkdir } from 'node:fs/promises';
 import { answerFigures, figuresOf, type Judgement, judge, readJudgement, scorersFor, writeJudgement } from './judge.ts';
+import { iterationName } from './layout.ts';
 import { type Player, stage } from './opponent.ts';
 import type { Standing } from './outcome.ts';
 import type { Rows } from './rows.ts';
-import { iterationName, type Run } from './run.ts';
+import type { Run } from './run.ts';
 import { at } from './schedules.ts';
 
 /** A model's row of the table: iteration null is the model that the game starts from, or a control that has none. */

@@ -17,10 +17,11 @@ import { type Group, packedLength } from '../pairs/index.ts';
 import { learningRateAt, type Objective, openTrainer, type Trainer } from '../training/index.ts';
 import { failure, isOutOfMemory, shuffled } from '../util/index.ts';
 import { Interrupted } from './context.ts';
+import { CHECKPOINTS } from './layout.ts';
 import { microBatchTokens, reducedTokens, type StepAddress } from './memory.ts';
 import { planOf } from './plan.ts';
 import type { Seat } from './rest.ts';
-import { CHECKPOINTS, type Run } from './run.ts';
+import type { Run } from './run.ts';
 import { optimizerOf } from './settings.ts';
 
 export interface Lesson {

@@ -8,8 +8,8 @@ import { LINEAGE_FILE } from '../checkpoint/index.ts';
 import { readJsonLines, readSafetensorsHeader, readTensorF32, type SafetensorsHeader } from '../formats/index.ts';
 import { type RunEvent, readRunLog } from '../report/index.ts';
 import { hashFile, linkedDirectory, MANIFEST_NAME } from '../util/index.ts';
+import { BEST } from './layout.ts';
 import { differences, shownValue } from './lock.ts';
-import { BEST } from './run.ts';
 
 /** The first place at which two files differ, with what stands there in either. */
 interface Deviation {

@@ -3,9 +3,10 @@ import type { LanguageModel } from '../models/index.ts';
 import { type Group, packedLength, pairGroup } from '../pairs/index.ts';
 import { usesInitial } from '../training/index.ts';
 import { exists } from '../util/index.ts';
+import { iterationName } from './layout.ts';
 import { readPairs } from './records.ts';
 import type { Row } from './rows.ts';
-import { iterationName, type Run } from './run.ts';
+import type { Run } from './run.ts';
 import { lossOf, type SpinSettings } from './settings.ts';
 
 /** Undefined when there is neither a row nor a pair. References are all 0. */

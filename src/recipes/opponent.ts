@@ -10,13 +10,14 @@ import { type CompletionGenerator, type GenerationRequest, openGenerator, type S
 import { type Group, type Pair, packedLength, pairGroup, type ScoredPair } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
 import { mixedReference, openScorer, type Scorer } from '../training/index.ts';
+import { iterationName } from './layout.ts';
 import { batchesOf } from './learn.ts';
 import { microBatchTokens } from './memory.ts';
 import { planOf } from './plan.ts';
 import { loadPlayer } from './player.ts';
 import { readLogProbs, readPairs, readSamples, type TextCompletion, writeLogProbs, writeSamples } from './records.ts';
 import type { Row } from './rows.ts';
-import { iterationName, type Run, stageKey } from './run.ts';
+import { type Run, stageKey } from './run.ts';
 import { at } from './schedules.ts';
 import { judgeEntries, pairRecord, reportPairs, writeEntries, writtenTokens } from './verdicts.ts';
 

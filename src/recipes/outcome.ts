@@ -3,8 +3,9 @@ import { resolve } from 'node:path';
 import { pairedFigure, type ResultRow, type Results, resultRow, writeResults } from '../report/index.ts';
 import { linkDirectory } from '../util/index.ts';
 import { figuresOf, itemsOf, type Judged, type Judgement, sampledName } from './judge.ts';
+import { BEST } from './layout.ts';
 import type { ProbeReport } from './probeReport.ts';
-import { BEST, type Run } from './run.ts';
+import type { Run } from './run.ts';
 
 export interface RunOutcome {
   readonly directory: string;

@@ -16,6 +16,7 @@ import type { RecipeContext } from './context.ts';
 import { canGovern, FEWEST_ROWS, readingsOf } from './governor.ts';
 import { groupsOf } from './groups.ts';
 import { figuresOf, type Judged, judge, readJudgement, scorersFor, writeJudgement } from './judge.ts';
+import { iterationName, trialName } from './layout.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, taskFigure } from './outcome.ts';
@@ -23,7 +24,7 @@ import { loadPlayer, modelInWords } from './player.ts';
 import { configOf, type ProbeReport, type Setting, type TrialReport, wordsOf } from './probeReport.ts';
 import type { ProbeSettings } from './probeSettings.ts';
 import { prepareRows, type Row } from './rows.ts';
-import { iterationName, type Run, startRun, trialName } from './run.ts';
+import { type Run, startRun } from './run.ts';
 import { at } from './schedules.ts';
 import { lossOf } from './settings.ts';
 

@@ -3,22 +3,15 @@
  * what is done already.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { basename, join, relative, resolve } from 'node:path';
-import { modelIdentity, newestVerified } from '../checkpoint/index.ts';
+import { modelIdentity } from '../checkpoint/index.ts';
 import { type Engine, type OpenOptions, openEngine } from '../engine/index.ts';
-import {
-  LASTING,
-  type NewEvent,
-  openRunLog,
-  type RunEvent,
-  type RunLog,
-  readRunLog,
-  type Stage,
-} from '../report/index.ts';
+import { LASTING, type NewEvent, openRunLog, type RunEvent, type RunLog, readRunLog } from '../report/index.ts';
 import { wallClock } from '../tokens/index.ts';
 import { linkedDirectory, lockDirectory, removeStaleTemps, usageError, VERSION } from '../util/index.ts';
 import { Interrupted, type RecipeContext } from './context.ts';
+import { lastDurable } from './durable.ts';
 import {
   changed,
   engineSentence,
@@ -30,6 +23,7 @@ import {
   withEngine,
 } from './engines.ts';
 import { type Hashes, hashesOf } from './hashes.ts';
+import { BASELINES, CONTAMINATION, LOCK, LOG, PREFLIGHT } from './layout.ts';
 import { demandLock, demandModules, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
 import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
 import { type MemoryPlan, type Reduction, reductionsOf } from './memory.ts';
@@ -78,30 +72,6 @@ export interface Run<C extends RunCommand = RunCommand> {
   readonly checkSignal: () => void;
 }
 
-/** What would have to be the same for the same outcome: see lock.ts. */
-export const LOCK = 'lock.json';
-const LOG = 'events.jsonl';
-/** Lists the train rows whose prompts overlap with held-out ones; not there when none do. */
-export const CONTAMINATION = 'contamination.jsonl';
-/** What the preflight found; without it there was none, or it did not let the game begin. */
-export const PREFLIGHT = 'preflight.json';
-
-/** Leads to the model that is the best so far by the dev split. */
-export const BEST = 'best';
-
-/** In an iteration's folder, what the governor decided. */
-export const DECISION = 'decision.json';
-
-/** The directory name of iteration t. */
-export const iterationName = (t: number) => `iteration-${t}`;
-
-/** Where attempts at iterations lie that do not count. */
-export const REJECTED = 'rejected';
-export const rejectedName = (t: number, attempt: number) => join(REJECTED, `${iterationName(t)}-attempt-${attempt}`);
-
-/** Where trial n of a probe lies, which is attempt n at its iteration 0. */
-export const trialName = (n: number) => `trial-${n}`;
-
 export const stageKey = ({
   iteration,
   attempt,
@@ -109,9 +79,6 @@ export const stageKey = ({
   baseline,
 }: Pick<RunEvent, 'iteration' | 'attempt' | 'stage' | 'baseline'>) =>
   `${baseline ?? 'game'}/${iteration}/${attempt}/${stage}`;
-
-/** Where the controls of a game lie, each in a folder of its name. */
-const BASELINES = 'baselines';
 
 /** The run as a control sees it: its own folder, its name on every event, the rest as it is. */
 export function insideBaseline(run: Run<'run'>, name: string): Run<'run'> {
@@ -122,9 +89,6 @@ export function insideBaseline(run: Run<'run'>, name: string): Run<'run'> {
     emit: (event) => run.emit({ ...event, baseline: name }),
   };
 }
-
-/** Where a stage of training keeps its checkpoints. */
-export const CHECKPOINTS = 'checkpoints';
 
 /** Creates a run directory and works in it. */
 export async function startRun<C extends RunCommand, T>(
@@ -372,65 +336,6 @@ async function removeLeftovers(directory: string): Promise<void> {
   for (const entry of await readdir(directory, { withFileTypes: true })) {
     if (entry.isDirectory()) await removeLeftovers(join(directory, entry.name));
   }
-}
-
-type Leaves = Record<Stage, ((folder: string, t: number | null) => string) | null>;
-
-/** What a finished stage leaves on disk; null where its shards are all. It is written after the stage's last event. */
-const LEAVES: Leaves = {
-  prepare: (folder) => join(folder, 'pairs.jsonl'),
-  generate: (folder) => join(folder, 'pairs.jsonl'),
-  reference: null,
-  train: (folder, t) => (t === null ? 'results.json' : join(folder, 'model')),
-  evaluate: (folder, t) => join(t === null ? 'baseline' : folder, 'evaluation.json'),
-};
-
-/** The same of a control, which has no other stages. */
-const BASELINE_LEAVES: Leaves = {
-  prepare: null,
-  generate: null,
-  reference: null,
-  train: (folder) => join(folder, 'model'),
-  evaluate: (folder) => join(folder, 'evaluation.json'),
-};
-
-/** Where the event's stage may have left something: an attempt that was rolled back has moved; a trial is one as well. */
-function foldersOf({ baseline, iteration: t, attempt }: RunEvent): string[] {
-  if (baseline !== undefined) return [join(BASELINES, baseline, t === null ? '.' : iterationName(t))];
-  return t === null ? ['.'] : [iterationName(t), rejectedName(t, attempt ?? 0), trialName(attempt ?? 0)];
-}
-
-function isDurable(directory: string, event: RunEvent): boolean {
-  if (event.type === 'run.started') return true;
-  if (event.type === 'preflight') return existsSync(join(directory, PREFLIGHT));
-  const isThere = (nameIn: (folder: string, t: number | null) => string) =>
-    foldersOf(event).some((folder) => existsSync(join(directory, nameIn(folder, event.iteration))));
-  const leaves = event.baseline === undefined ? LEAVES : BASELINE_LEAVES;
-  const stage = event.stage === null ? null : leaves[event.stage];
-  if (event.type === 'governor.decided') return isThere((folder) => join(folder, DECISION));
-  // The shards of a stage go when it is over.
-  if (event.type === 'shard.finished')
-    return existsSync(join(directory, event.file)) || (stage !== null && isThere(stage));
-  return event.type === 'stage.finished' && event.stage !== null && (stage === null || isThere(stage));
-}
-
-/**
- * The seq from which events are superseded by a resume: what came after the last thing that is on disk for good (a
- * shard, what a stage leaves, or the newest training checkpoint).
- */
-async function lastDurable(directory: string, end: number): Promise<number> {
-  let from = 0;
-  for (const event of await readRunLog(directory)) {
-    if (isDurable(directory, event)) from = event.seq + 1;
-  }
-  const names = await readdir(directory, { recursive: true });
-  for (const folder of names.filter((name) => basename(name) === CHECKPOINTS)) {
-    const newest = await newestVerified(join(directory, folder), 'step');
-    if (!newest) continue;
-    const { state } = JSON.parse(await readFile(join(newest.path, 'state.json'), 'utf8')) as { state: { seq: number } };
-    from = Math.max(from, state.seq);
-  }
-  return Math.min(from, end);
 }
 
 /** Where a run of this model goes that is given no directory, by the time of the call. */

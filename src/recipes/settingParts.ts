@@ -69,7 +69,7 @@ export const engine = {
     .describe('How precisely it computes; weights and optimizer are kept in f32'),
 };
 
-export const memory = {
+const memory = {
   gradient_checkpointing: z
     .enum(['auto', 'true', 'false'])
     .default('auto')
@@ -165,7 +165,7 @@ export const lossParameters = {
 export type LossParameter = keyof typeof lossParameters;
 
 /** The parameters of each loss beside `beta` and `sft_weight`. */
-export const parametersOf: { readonly [K in LossName]: readonly LossParameter[] } = {
+const parametersOf: { readonly [K in LossName]: readonly LossParameter[] } = {
   logistic: ['label_smoothing', 'length_normalization', 'reference_alpha'],
   hinge: ['length_normalization', 'reference_alpha'],
   exponential: ['length_normalization', 'reference_alpha'],

@@ -11,13 +11,14 @@ import { openScorer } from '../training/index.ts';
 import { exists, usageError } from '../util/index.ts';
 import { reportContamination } from './contamination.ts';
 import type { RecipeContext } from './context.ts';
+import { CONTAMINATION } from './layout.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
 import { planMemory, planOf } from './plan.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { asGroup, prepareRows, type Row } from './rows.ts';
-import { CONTAMINATION, type Run, startRun } from './run.ts';
+import { type Run, startRun } from './run.ts';
 import type { SftSettings } from './settings.ts';
 
 /** Fine-tunes; the model is `model` in the run directory. Throws Interrupted when the signal stopped it. */

@@ -26,6 +26,7 @@ import { type Attempt, canGovern, FEWEST_ROWS, govern, openAttempt, shownNumber 
 import { groupsOf, type Replayed, replayedPairs } from './groups.ts';
 import { type JudgeRows, judgeModel, type Names } from './heldOut.ts';
 import { humanAgainstOwn, type Judgement, judge } from './judge.ts';
+import { BEST, CONTAMINATION, iterationName } from './layout.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
 import { longestPair } from './longest.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
@@ -33,7 +34,7 @@ import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
 import { planMemory } from './plan.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { prepareRows, type Rows } from './rows.ts';
-import { BEST, CONTAMINATION, iterationName, type Run, startRun, withSettings } from './run.ts';
+import { type Run, startRun, withSettings } from './run.ts';
 import { at, inWords, replayedBefore } from './schedules.ts';
 import { type BaselineName, baselinesOf, lossOf, type SpinSettings } from './settings.ts';
 

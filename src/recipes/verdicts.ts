@@ -13,6 +13,7 @@ import {
   packedLength,
   type Verdict,
 } from '../pairs/index.ts';
+import { iterationName } from './layout.ts';
 import {
   type FlaggedRecord,
   type PairRecord,
@@ -22,7 +23,7 @@ import {
   writePairs,
 } from './records.ts';
 import type { Row } from './rows.ts';
-import { iterationName, type Run } from './run.ts';
+import type { Run } from './run.ts';
 
 /** Window of the repetition by which an answer is judged: longer than phrases that answers repeat for good reasons. */
 const LOOP_WINDOW = 8;

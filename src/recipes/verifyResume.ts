@@ -10,9 +10,9 @@ import { failure, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { FEWEST_ROWS } from './governor.ts';
 import { killPoints, type Program, playKilled, playWhole, startSeconds } from './kills.ts';
+import { LOCK } from './layout.ts';
 import { type ComparedFile, compareGames, partOf } from './likeness.ts';
 import { miniatureOf } from './miniature.ts';
-import { LOCK } from './run.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** What came of a stage. */
