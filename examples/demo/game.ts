@@ -1,5 +1,5 @@
 // The demo's game as data: a small Llama, its tokenizer, and rows that the project generates itself. Used by index.ts
-// (one seed, under five minutes) and evidence.ts (five seeds, with controls).
+// (one seed, minutes) and evidence.ts (five seeds, with controls).
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
