@@ -73,7 +73,6 @@ export {
   type SpinSettings,
   sftSchema,
   spinSchema,
-  trainOnPairs,
   trialSchema,
 } from './recipes/index.ts';
 export {
