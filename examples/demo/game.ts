@@ -1,5 +1,5 @@
 // The demo's game as data: a small Llama, its tokenizer, and rows that the project generates itself. Used by index.ts
-// (one seed, minutes) and evidence.ts (five seeds, with controls).
+// (one seed, minutes) and by examples/evidence (several seeds, with controls).
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,12 +8,11 @@ import { onnxEngine } from '../../src/engine/index.ts';
 import { trainBpe, writeTokenizer } from '../../src/tokens/index.ts';
 import { makeSplits, type SplitSizes } from './tasks.ts';
 
-/** About a million parameters. */
+/** About a million parameters at the demo's width. */
+const WIDTH = 192;
 const shape = {
   model_type: 'llama',
   architectures: ['LlamaForCausalLM'],
-  hidden_size: 192,
-  intermediate_size: 576,
   num_hidden_layers: 2,
   num_attention_heads: 4,
   num_key_value_heads: 2,
@@ -43,8 +42,8 @@ export function gameFiles(directory: string): Game {
   return { model: model!, train: train!, test: test! };
 }
 
-/** Writes rows, tokenizer and a random model below `directory`. */
-export async function makeGame(directory: string, seed: number, sizes: SplitSizes): Promise<Game> {
+/** Writes rows, tokenizer and a random model of some width below `directory`. */
+export async function makeGame(directory: string, seed: number, sizes: SplitSizes, width = WIDTH): Promise<Game> {
   await mkdir(directory, { recursive: true });
   const splits = makeSplits({ seed, ...sizes });
   const files = gameFiles(directory);
@@ -61,7 +60,8 @@ export async function makeGame(directory: string, seed: number, sizes: SplitSize
 
   const engine = await onnxEngine({ threads: 2 });
   try {
-    const config = { ...shape, vocab_size: Math.ceil((vocabulary + special.length) / 16) * 16 };
+    const vocab_size = Math.ceil((vocabulary + special.length) / 16) * 16;
+    const config = { ...shape, hidden_size: width, intermediate_size: 3 * width, vocab_size };
     await saveModel(engine, await createModel(engine, config, seed, tokenizerDir), files.model);
     return files;
   } finally {

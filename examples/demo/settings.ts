@@ -1,4 +1,4 @@
-// How the demo and the evidence runs train: found by pilots on other seeds (docs/log.md), the same for all seeds.
+// How the demo trains: found by pilots on other seeds (docs/log.md). The evidence (examples/evidence) says what it changes.
 
 import { fileURLToPath } from 'node:url';
 
@@ -34,7 +34,7 @@ export const spin = {
   max_new_tokens: 60,
   checker: 'number',
   replay: false,
-  // Both iterations are in the table whatever they did; docs/results.md was made so.
+  // Both iterations are in the table whatever they did.
   governor: false,
   beta: 1,
   sft_weight: 1,
@@ -46,15 +46,3 @@ export const spin = {
   shard_size: 2000,
   micro_batch_tokens: 4096,
 } as const;
-
-/** The evidence: the same training rows, more held-out rows. */
-export const contestSizes = { train: 6000, dev: 300, test: 500 };
-
-/** SFT continued is tried at each; the best on dev counts. */
-export const continuedRates = [3e-5, 1e-4, 3e-4] as const;
-
-/** Label of the control that spends on SFT, at the rate of the game, what the game costs with its generation. */
-export const equalFlops = `SFT continued with the FLOPs of the game, ${spin.learning_rate}`;
-
-/** Tried on dev to see what mere sharpening gives. */
-export const temperatures = [0.3, 0.5, 0.7, 0.85, 1] as const;

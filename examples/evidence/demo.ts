@@ -1,0 +1,66 @@
+// The demo's family: a Llama of a million parameters learns worked problems with an exact checker, from one seed to the
+// next with other weights, other problems and another order.
+
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { presets, type SpinInput, sft } from '../../src/index.ts';
+import { gameFiles, makeGame } from '../demo/game.ts';
+import { sft as demoSft, scorer, spin } from '../demo/settings.ts';
+import type { Family, Start, TextPair } from './family.ts';
+
+const sizes = { train: 6000, dev: 1000, test: 4000 };
+const WIDTH = 64;
+
+/** Chosen on the pilots' seeds: after it the model is right in some 60 to 80 of 100 greedy answers. */
+const tuning = { ...demoSft, num_train_epochs: 16, learning_rate: 1.5e-3, batch_size: 64 } as const;
+
+/** How the paper learns, at this model's rate: torch's RMSProp, β 0.1, batches of 64, two epochs, replay, every pair. */
+const { optimizer, rmsprop_alpha, optimizer_epsilon, num_train_epochs, drop, replay } = presets.paper;
+const published: Partial<SpinInput> = {
+  ...{ optimizer, rmsprop_alpha, optimizer_epsilon, num_train_epochs, drop, replay },
+  ...{ beta: 0.1, batch_size: 64, checker: 'none', sft_weight: 0 },
+};
+
+/** The human answer with one of its digits replaced by the next. */
+function corrupted({ prompt, real }: TextPair, index: number): TextPair {
+  const places = [...real.matchAll(/\d/g)].map((match) => match.index);
+  const place = places[index % places.length]!;
+  const other = (Number(real[place]) + 1 + (index % 9)) % 10;
+  return { prompt, real, generated: `${real.slice(0, place)}${other}${real.slice(place + 1)}` };
+}
+
+export const demo: Family = {
+  title: 'The demo’s task',
+  seeds: [21, 22, 23, 24, 25],
+  figures: ['score', 'score (T=1)'],
+  columns: [],
+  start: async (directory: string, seed: number, threads: number): Promise<Start> => {
+    const out = join(directory, 'sft');
+    const known = existsSync(join(out, 'results.json'));
+    const files = known ? gameFiles(directory) : await makeGame(directory, seed, sizes, WIDTH);
+    const rows = { data: files.train, eval_data: files.test, dev_size: sizes.dev, test_size: sizes.test, seed };
+    const held = { ...rows, test_size: 1 };
+    if (!known) await sft({ ...held, ...tuning, threads, model: files.model, out }).outcome;
+    return { model: join(out, 'model'), rows };
+  },
+  game: { ...spin, limit: sizes.train, learning_rate: 3e-5, batch_size: 256, iterations: 3, scorer },
+  arms: {
+    'hinge loss': { settings: { loss: 'hinge' } },
+    IPO: { settings: { loss: 'ipo' } },
+    SimPO: { settings: { loss: 'simpo' } },
+    'β 1, 3, 10': { settings: { beta: [1, 3, 10] } },
+    'rate 1e-4': { settings: { learning_rate: 1e-4 } },
+    'rates 1e-4, 3e-5, 1e-5': { settings: { learning_rate: [1e-4, 3e-5, 1e-5] } },
+    'no mix-in': { settings: { sft_weight: 0 } },
+    'every pair (no checker)': { settings: { checker: 'none' } },
+    'replay of one iteration': { settings: { replay: 1 } },
+    'the paper’s optimizer, pairs and epochs': { settings: { ...published, learning_rate: 3e-5 } },
+    'the first opponent’s pairs again': { settings: {}, again: true },
+    'corrupted human answers': { settings: {}, pairs: corrupted },
+    'swapped labels': {
+      settings: {},
+      pairs: ({ prompt, real, generated }) => ({ prompt, real: generated, generated: real }),
+    },
+  },
+  setting: '',
+};
