@@ -1,6 +1,6 @@
 // docs/results.md: what the figures of every experiment say, the predeclared ones first.
 
-import { holm, mean, standardError } from '../../src/evaluation/index.ts';
+import { holm, type MeanInterval, mean, meanOverSeeds, normalP } from '../../src/evaluation/index.ts';
 import { type Family, MAIN } from './family.ts';
 import type { Difference, Figures } from './figures.ts';
 
@@ -27,13 +27,6 @@ ${evidence.map(section).join('\n')}`;
 
 const percent = (x: number) => (100 * x).toFixed(1);
 const points = (x: number) => `${x >= 0 ? '+' : '−'}${Math.abs(100 * x).toFixed(1)}`;
-
-interface Interval {
-  readonly difference: number;
-  readonly low: number;
-  readonly high: number;
-  readonly p: number;
-}
 
 function section({ family, figures }: Evidence): string {
   const main = figures.filter(({ arm }) => arm === MAIN);
@@ -81,56 +74,21 @@ function overSeeds(
   figure: string,
   of: string,
   matches: (against: string) => boolean,
-): Interval {
+): MeanInterval {
   const found = games.flatMap(({ differences }) => {
     // The best control comes last, and may be the row above.
     const ours = differences.filter((d) => d.figure === figure && d.of === of && matches(d.against));
     return ours.slice(-1);
   });
-  return found.length === 1 ? ofOne(found[0]!) : ofMany(found);
+  return found.length === 1 ? ofOne(found[0]!) : meanOverSeeds(found.map(({ difference }) => difference));
 }
 
-function ofOne({ difference, standardError, low, high }: Difference): Interval {
-  return { difference, low, high, p: 2 * (1 - normal(Math.abs(difference / (standardError ?? Number.NaN)))) };
+/** Of one seed the interval is the bootstrap's over the prompts, and p that of the normal distribution. */
+function ofOne({ difference, standardError, low, high }: Difference): MeanInterval {
+  return { difference, low, high, p: standardError ? normalP(difference / standardError) : Number(difference === 0) };
 }
 
-function ofMany(found: readonly Difference[]): Interval {
-  const values = found.map(({ difference }) => difference);
-  const centre = mean(values);
-  const error = standardError(values)!;
-  const half = (t975[values.length - 2] ?? Number.NaN) * error;
-  return {
-    difference: centre,
-    low: centre - half,
-    high: centre + half,
-    p: studentP(centre / error, values.length - 1),
-  };
-}
-
-const said = ({ difference, low, high }: Interval) => `${points(difference)} (${points(low)} to ${points(high)})`;
-
-/** 97.5 % points of Student's t for 1 to 7 degrees of freedom. */
-const t975 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365];
-
-/** Two-sided p of Student's t with `df` degrees of freedom. */
-function studentP(t: number, df: number): number {
-  const density = (x: number) => (1 + (x * x) / df) ** (-(df + 1) / 2);
-  return Math.max(0, 1 - integral(density, Math.abs(t)) / integral(density, 2000));
-}
-
-/** Φ(z) of the normal distribution, z ≥ 0. */
-function normal(z: number): number {
-  const density = (x: number) => Math.exp((-x * x) / 2);
-  return 0.5 + (0.5 * integral(density, Math.min(z, 40))) / integral(density, 40);
-}
-
-/** ∫ from 0, by the midpoint rule. */
-function integral(density: (x: number) => number, to: number): number {
-  const n = 20_000;
-  let sum = 0;
-  for (let i = 0; i < n; i++) sum += density(((i + 0.5) * to) / n);
-  return (sum * to) / n;
-}
+const said = ({ difference, low, high }: MeanInterval) => `${points(difference)} (${points(low)} to ${points(high)})`;
 
 /** A row for every model of the main game, and for the models of the other games. */
 function table(family: Family, figures: readonly Figures[]): string {

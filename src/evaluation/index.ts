@@ -37,3 +37,4 @@ export {
   seedDifference,
   standardError,
 } from './statistics.ts';
+export { type MeanInterval, meanOverSeeds, normalP } from './student.ts';
