@@ -60,7 +60,7 @@ export async function figuresOf(
   game: { arm: string; seed: number; directory: string },
 ): Promise<Figures> {
   const { arm, seed, directory } = game;
-  const results = await readResults(directory);
+  const results = await readResults(join(directory, 'results.json'));
   const humanAnswers = family.columns.length > 0 ? await responses([rows.data!, rows.eval_data!]) : new Map();
   const scored = (row: Judged): Scored => {
     const scores: Record<string, number> = { ...row.scores };
