@@ -20,6 +20,8 @@ export interface Arm {
   readonly settings: Partial<SpinInput>;
   /** What it learns from in place of the first opponent's pairs. */
   readonly pairs?: (pair: TextPair, index: number) => TextPair;
+  /** It has other samples than the main game, and writes them itself. */
+  readonly own?: true;
   /** It goes on from iteration 0 of the main game, with the first opponent's pairs again. */
   readonly again?: true;
 }

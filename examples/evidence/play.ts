@@ -34,6 +34,7 @@ export async function playArm(family: Family, name: string, where: Where): Promi
 function armSettings(arm: Arm, common: SpinInput & { out: string }, main: string): SpinInput {
   const first = join(main, 'iteration-0', 'pairs.jsonl');
   const settings = { ...common, ...arm.settings };
+  if (arm.own) return settings;
   if (arm.pairs === undefined && !arm.again) return { ...settings, pairs: first };
   mkdirSync(common.out, { recursive: true });
   const file = `${common.out}-pairs.jsonl`;
