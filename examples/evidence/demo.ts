@@ -64,5 +64,7 @@ export const demo: Family = {
       pairs: ({ prompt, real, generated }) => ({ prompt, real: generated, generated: real }),
     },
   },
-  setting: '',
+  setting: `A Llama of 0.13 million parameters and its tokenizer learn 6,000 worked problems in free wording (examples/demo/tasks.ts; an exact
+checker), ${tuning.num_train_epochs} epochs from random weights; then it plays on the same 6,000 prompts: β 1, AdamW 3e-5, 256 pairs a step, one epoch, cross-entropy mixed in
+with weight 1, only pairs whose final number is not the human answer's. Other games differ from it in what their name says.`,
 };

@@ -54,8 +54,13 @@ async function play(family: Family, arm: string, seed: number): Promise<void> {
   mkdirSync(join(docs, 'results'), { recursive: true });
   // Read again: another process may play other seeds.
   const all = [...figuresIn(name), figures].sort((a, b) => a.seed - b.seed || order(a.arm) - order(b.arm));
-  writeFileSync(figuresFile(name), `${JSON.stringify(all, null, 1)}\n`);
+  writeFileSync(figuresFile(name), `${JSON.stringify(all, rounded, 1)}\n`);
   function order(arm: string): number {
     return Object.keys(family.arms).indexOf(arm);
   }
+}
+
+/** Six decimals: a page needs fewer. */
+function rounded(_: string, value: unknown): unknown {
+  return typeof value === 'number' ? Number(value.toFixed(6)) : value;
 }

@@ -41,7 +41,6 @@ function section({ family, figures }: Evidence): string {
       : best[0]!.high < 0
         ? 'worse than its best control'
         : 'no evidence either way';
-  const names = { score: 'greedy', 'score (T=1)': 'sampled at T=1' } as Readonly<Record<string, string>>;
   const line = (of: string, against: string) =>
     `| ${of} − ${against} | ${family.figures.map((figure) => said(overSeeds(main, figure, of, (label) => label === against))).join(' | ')} |`;
   const iterations = main[0]!.models.flatMap(({ label }) => (/^iteration \d+$/.test(label) ? [label] : []));
@@ -55,10 +54,10 @@ function section({ family, figures }: Evidence): string {
 ${family.setting}
 ${seeds.length > 1 ? `Seeds ${seeds.join(', ')}; intervals are Student's t over the seeds.` : `One seed (${seeds[0]}); intervals are bootstraps over the prompts.`} ${main[0]!.prompts} test prompts a seed.
 
-**Result**: ${last} against its best control: ${names[first] ?? first} ${said(best[0]!)} points (p ${adjusted[0]!.toFixed(3)} after Holm), ${names[second] ?? second}
+**Result**: ${last} against its best control: ${columnNames[first] ?? first} ${said(best[0]!)} points (p ${adjusted[0]!.toFixed(3)} after Holm), ${columnNames[second] ?? second}
 ${said(best[1]!)} points (p ${adjusted[1]!.toFixed(3)}): ${verdict}. Aim for iteration 0: ${AIMS[0]}, for iteration 1: ${AIMS[1]}.
 
-| points, 95 % | ${family.figures.map((figure) => names[figure] ?? figure).join(' | ')} |
+| points, 95 % | ${family.figures.map((figure) => columnNames[figure] ?? figure).join(' | ')} |
 |---|---|---|
 ${[...steps, ...against].join('\n')}
 
@@ -90,6 +89,9 @@ function ofOne({ difference, standardError, low, high }: Difference): MeanInterv
 
 const said = ({ difference, low, high }: MeanInterval) => `${points(difference)} (${points(low)} to ${points(high)})`;
 
+/** The scorer's figure under the name of what is scored. */
+const columnNames: Readonly<Record<string, string>> = { score: 'greedy', 'score (T=1)': 'sampled at T=1' };
+
 /** A row for every model of the main game, and for the models of the other games. */
 function table(family: Family, figures: readonly Figures[]): string {
   const columns = [...family.figures, ...family.columns.flatMap((name) => [name, `${name} (T=1)`])];
@@ -120,7 +122,7 @@ function table(family: Family, figures: readonly Figures[]): string {
       );
     }
   }
-  const head = ['model', ...columns, 'nats/token', 'distinct'];
+  const head = ['model', ...columns.map((name) => columnNames[name] ?? name), 'nats/token', 'distinct'];
   return `| ${head.join(' | ')} |
 |${head.map(() => '---').join('|')}|
 ${rows.join('\n')}
