@@ -135,7 +135,7 @@ export const PREFLIGHT_WORDS = {
     'Takes the flags and the config file of `selfplay run`, draws a few pairs and learns from them at rate 0: what is trained on, ' +
     'whether the first step is what it must be, whether there is a direction to go, what fits into memory and onto the disk, and how ' +
     'long it will take. Whatever fails says what to change. Exit status 0: nothing fails; 1: something does. `selfplay run` does the ' +
-    'same before it begins, unless --no-preflight.',
+    'same before it begins, unless --no-preflight; in a small game without the dear look for a direction.',
   usage: '--model DIR --data FILE [options]',
   example: 'selfplay preflight --config spin.yaml',
   saves: false,
