@@ -25,6 +25,7 @@ import type { DpoSettings } from './dpoSettings.ts';
 import { entriesOf, type FileRow, readPairRows, rowOfTexts } from './entry.ts';
 import { CONTAMINATION, iterationName } from './layout.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
+import { planPairs } from './longest.ts';
 import { type Player, scoreUnderOpponent, stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
@@ -108,7 +109,8 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
   };
   const [train, test] = [await judged(chosen, data), await judged(splits.test, testFile)];
   const table = test.entries.flatMap(({ record }) => (record.excluded === null ? [pairOf(record)] : []));
-  if (!train.entries.some(({ record }) => record.excluded === null)) {
+  const learned = train.entries.flatMap(({ record }) => (record.excluded === null ? [pairGroup(pairOf(record))] : []));
+  if (learned.length === 0) {
     throw usageError({
       what: 'no pair is left to train on',
       where: data,
@@ -122,6 +124,8 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
   const problems = [...skipped, ...(outside?.skipped ?? []), ...train.skipped, ...test.skipped];
   for (const note of skippedNotes(problems)) await run.say(note);
   await reportContamination(run, { ...comparison, file: data, listed: CONTAMINATION });
+  const { beta, sft_weight: sftWeight } = settings;
+  await planPairs(run, player.loaded.model, learned, { kind: 'spin', beta, sftWeight, loss: lossOf(settings, T) });
   if (!existsSync(run.path(FOLDER, PAIRS))) {
     await mkdir(run.path(FOLDER), { recursive: true });
     const at = { iteration: T, stage: 'prepare' } as const;

@@ -132,7 +132,7 @@ export async function inspect(
       look('start', { loss: first.loss, expected });
       look('margins', expected === null ? null : first.margins);
     }
-    if (leftOut === null) look('signal', first && first.signal);
+    if (leftOut === null) look('signal', first?.signal ?? null);
   }
   look('foreign', foreignOf(scored, few));
   const count = (holds: (one: Drawn) => boolean) => drawn.filter(holds).length;
