@@ -128,13 +128,22 @@ export async function runCli(
   const verify = declare(program, VERIFY_WORDS);
   if (run !== undefined) {
     addSettings(verify, run, recipes!);
+    verify.addOption(
+      new Option('--recipe <choice>', 'the command whose settings these are')
+        .choices(['run', 'dpo'])
+        .default('run')
+        .helpGroup(GIVE),
+    );
     verify.addOption(new Option('--keep', 'keep both games also when they are equal').helpGroup(OUTPUT));
     addOutput(verify);
     verify.action(() => {
       const options: Record<string, unknown> = verify.opts();
       return perform(VERIFY_WORDS, options, async (terminal) => {
-        const proving = verifyCommand(recipes!, { command: io.command, keep: options['keep'] === true });
-        return proving.prepare(await givenBy(run, options, io, terminal, recipes!), commandsWith);
+        const proving = { command: io.command, keep: options['keep'] === true };
+        const recipe = verifyCommand(recipes!, options['recipe'] === 'dpo' ? 'dpo' : 'run', proving);
+        // All flags of run are declared here: those that the recipe lacks are to be refused, not passed over.
+        const declared = { ...recipe, settings: run.settings };
+        return recipe.prepare(await givenBy(declared, options, io, terminal, recipes!), commandsWith);
       });
     });
   }

@@ -89,9 +89,8 @@ export async function prefer(run: Run<'dpo'>): Promise<RunOutcome> {
   return { directory: run.directory, results, best: { label: TRAINED.label, model }, seconds };
 }
 
-/** pairs.jsonl of the pairs to train on; @returns the pairs of the table */
-async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
-  const { settings } = run;
+/** The user's pairs as they are used: to train on and for the table, with what else is to be said of them. */
+export async function readChosenPairs(settings: DpoSettings, player: Player) {
   const { data, eval_data, seed } = settings;
   const { rows, skipped } = await readLabelled(data);
   const outside = eval_data === undefined ? null : await readLabelled(eval_data);
@@ -105,27 +104,40 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
   const judged = async (part: readonly FileRow[], file: string) => {
     const encoded = entriesOf(part, file, T, player);
     refuseUnusable([encoded], file);
-    return { ...encoded, entries: await judgeEntries(settings, player.loaded.model, null, encoded.rows) };
+    const entries = await judgeEntries(settings, player.loaded.model, null, encoded.rows);
+    const pairs = entries.flatMap(({ record }) => (record.excluded === null ? [pairOf(record)] : []));
+    return { ...encoded, entries, pairs };
   };
   const [train, test] = [await judged(chosen, data), await judged(splits.test, testFile)];
-  const table = test.entries.flatMap(({ record }) => (record.excluded === null ? [pairOf(record)] : []));
-  const learned = train.entries.flatMap(({ record }) => (record.excluded === null ? [pairGroup(pairOf(record))] : []));
-  if (learned.length === 0) {
+  if (train.pairs.length === 0) {
     throw usageError({
       what: 'no pair is left to train on',
       where: data,
       fix: 'give other pairs, or other reasons as --drop',
     });
   }
-  await run.say(
-    `${data}: ${rows.length} labelled pairs; train ${train.entries.length} of ${splits.train.length}, test ${table.length}` +
-      `${outside ? ` (from ${eval_data})` : ''}; seed ${seed}`,
-  );
+  const note =
+    `${data}: ${rows.length} labelled pairs; train ${train.entries.length} of ${splits.train.length}, test ` +
+    `${test.pairs.length}${outside ? ` (from ${eval_data})` : ''}; seed ${seed}`;
   const problems = [...skipped, ...(outside?.skipped ?? []), ...train.skipped, ...test.skipped];
-  for (const note of skippedNotes(problems)) await run.say(note);
-  await reportContamination(run, { ...comparison, file: data, listed: CONTAMINATION });
+  return { train, test, note, problems, comparison };
+}
+
+/** pairs.jsonl of the pairs to train on; @returns the pairs of the table */
+async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
+  const { settings } = run;
+  const { train, test, note, problems, comparison } = await readChosenPairs(settings, player);
+  await run.say(note);
+  for (const problem of skippedNotes(problems)) await run.say(problem);
+  await reportContamination(run, { ...comparison, file: settings.data, listed: CONTAMINATION });
   const { beta, sft_weight: sftWeight } = settings;
-  await planPairs(run, player.loaded.model, learned, { kind: 'spin', beta, sftWeight, loss: lossOf(settings, T) });
+  const objective = { kind: 'spin', beta, sftWeight, loss: lossOf(settings, T) } as const;
+  await planPairs(
+    run,
+    player.loaded.model,
+    train.pairs.map((pair) => pairGroup(pair)),
+    objective,
+  );
   if (!existsSync(run.path(FOLDER, PAIRS))) {
     await mkdir(run.path(FOLDER), { recursive: true });
     const at = { iteration: T, stage: 'prepare' } as const;
@@ -135,7 +147,7 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
     });
     await writeEntries(run, T, train.entries);
   }
-  return table;
+  return test.pairs;
 }
 
 /** The pairs of a file. Throws a usage error with file:line:key for a row of another form. */

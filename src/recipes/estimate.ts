@@ -138,7 +138,7 @@ export function bytesOnDisk({ model, adapter }: LoadedModel, { optimizer }: Pick
 const BYTES_PER_TOKEN = 24;
 
 /** Models that a baseline leaves. */
-const modelsOf = (name: BaselineName, iterations: number) =>
+export const modelsOf = (name: BaselineName, iterations: number) =>
   name === 'sft-temperature' ? 0 : name === 'sft-reweighted' ? iterations : 1;
 
 /**
