@@ -5,13 +5,18 @@ import type { Dim, Shape, TensorType } from './types.ts';
 
 export const f32 = (...shape: Dim[]): TensorType => ({ dtype: 'f32', shape });
 
-/** Throws. */
+/** For what only a graph that was built wrongly can cause. */
 export function reject(what: string): never {
   throw failure({ what, fix: 'this is a defect in how the graph was built, not in your input' });
 }
 
 /** The type of input i, checked for rank and for being a float (or i32 where asked). */
-export function operand(inputs: readonly TensorType[], i: number, rank: number | null, kind: 'float' | 'i32' = 'float') {
+export function operand(
+  inputs: readonly TensorType[],
+  i: number,
+  rank: number | null,
+  kind: 'float' | 'i32' = 'float',
+) {
   const type = inputs[i] ?? reject(`input ${i} is missing`);
   const isFloat = type.dtype === 'f32' || type.dtype === 'bf16' || type.dtype === 'f16';
   if (kind === 'i32' ? type.dtype !== 'i32' : !isFloat) reject(`input ${i} is ${type.dtype}, expected ${kind}`);

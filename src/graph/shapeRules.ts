@@ -1,16 +1,6 @@
 /** The types of an op's results from the types of its inputs: a total table over the ops (ops.ts). */
 import { failure } from '../util/index.ts';
-import {
-  alike,
-  broadcast,
-  f32,
-  heads,
-  operand,
-  reject,
-  same,
-  segmentTable,
-  stateOf,
-} from './operands.ts';
+import { alike, broadcast, f32, heads, operand, reject, same, segmentTable, stateOf } from './operands.ts';
 import type { OpAttributes, OpName } from './ops.ts';
 import type { DType, Shape, TensorType } from './types.ts';
 
