@@ -22,7 +22,7 @@ export interface HeadAttributes {
   readonly scale: number;
 }
 
-interface WeightGradient {
+export interface WeightGradient {
   /** Whether the gradient of the weight is asked for as well: a frozen one costs nothing. */
   readonly forWeight: boolean;
 }

@@ -85,7 +85,7 @@ describe('verify-resume', () => {
       ...['reference', 'train', 'evaluate'].map((stage) => `iteration 0: ${stage}`),
     ]);
     expect(left()).toEqual([]);
-  }, 600_000);
+  }, 1_200_000);
 
   it('finds a resume that forgets the moments: the training is the first that is not equal, and the games are kept', async () => {
     const { context, said } = listener();
