@@ -211,7 +211,8 @@ describe('the other commands', () => {
     expect(foreign.status).toBe(2);
     expect(foreign.stderr).toMatch(/iterations is no setting of `selfplay dpo` \(it belongs to `selfplay run`\)/);
     expect(foreign.stderr).toMatch(/beta must be .*, got \[0\.5,0\.1\]/);
-    expect((await verify(proof, '--recipe', 'sft')).status).toBe(2);
+    const other = await verify(proof, '--recipe', 'sft');
+    expect([other.status, other.stderr]).toEqual([2, expect.stringContaining('recipe must be run or dpo, got sft')]);
     expect((await cli(['verify-resume', ...GIVEN, '--beta', '0'])).status).toBe(2);
   });
 
