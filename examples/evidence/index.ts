@@ -54,7 +54,7 @@ async function play(family: Family, arm: string, seed: number): Promise<void> {
   mkdirSync(join(docs, 'results'), { recursive: true });
   // Read again: another process may play other seeds.
   const all = [...figuresIn(name), figures].sort((a, b) => a.seed - b.seed || order(a.arm) - order(b.arm));
-  writeFileSync(figuresFile(name), `${JSON.stringify(all, rounded, 1)}\n`);
+  writeFileSync(figuresFile(name), `[\n${all.map((one) => JSON.stringify(one, rounded)).join(',\n')}\n]\n`);
   function order(arm: string): number {
     return Object.keys(family.arms).indexOf(arm);
   }

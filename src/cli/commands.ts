@@ -1,6 +1,6 @@
 // The commands that work on models: what each does in words, and what it says when it is done.
 import type { z } from 'zod';
-import type { Paint, RecipeContext, RunOutcome, VerifyOptions } from '../recipes/index.ts';
+import type { Paint, RecipeContext, RunOutcome, ToVerify, VerifyOptions } from '../recipes/index.ts';
 import { formatDuration, textTable } from '../report/index.ts';
 import { checkSettings, type Given } from './check.ts';
 import type { Recipes } from './recipes.ts';
@@ -106,10 +106,14 @@ export function mergeCommand({ mergeSchema: schema, mergeModel }: Recipes) {
   };
 }
 
-/** `selfplay verify-resume`: the settings of `selfplay run`, and the proof about them. */
-export function verifyCommand({ spinSchema, verifyResume, proofText }: Recipes, options: VerifyOptions): RecipeCommand {
-  return recipe('run', spinSchema, async (settings, context) => {
-    const proof = await verifyResume(settings, options, context);
+/** `selfplay verify-resume`: the settings of `selfplay run` or of `selfplay dpo`, and the proof about them. */
+export function verifyCommand(
+  { spinSchema, dpoSchema, verifyResume, proofText }: Recipes,
+  of: ToVerify['recipe'],
+  options: VerifyOptions,
+): RecipeCommand {
+  const prove = async (given: ToVerify, context: RecipeContext): Promise<Outcome> => {
+    const proof = await verifyResume(given, options, context);
     const { directory, seconds, equal, missed } = proof;
     return {
       json: proof,
@@ -120,7 +124,10 @@ export function verifyCommand({ spinSchema, verifyResume, proofText }: Recipes, 
       ],
       status: equal && missed.length === 0 ? 0 : 1,
     };
-  });
+  };
+  return of === 'run'
+    ? recipe(of, spinSchema, (settings, context) => prove({ recipe: of, settings }, context))
+    : recipe(of, dpoSchema, (settings, context) => prove({ recipe: of, settings }, context));
 }
 
 /** `selfplay preflight`: the settings of `selfplay run`, and what speaks for and against a game with them. */

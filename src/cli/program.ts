@@ -2,6 +2,7 @@
 // Notable choice: recipes (and with them zod) are loaded only when a command is named, so that `--help` is quick.
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from '@commander-js/extra-typings';
+import { usageError } from '../util/index.ts';
 import type { Given } from './check.ts';
 import {
   baselinesCommand,
@@ -128,13 +129,26 @@ export async function runCli(
   const verify = declare(program, VERIFY_WORDS);
   if (run !== undefined) {
     addSettings(verify, run, recipes!);
+    const about = 'the command whose settings these are (run, dpo; default: run)';
+    verify.addOption(new Option('--recipe <choice>', about).helpGroup(GIVE));
     verify.addOption(new Option('--keep', 'keep both games also when they are equal').helpGroup(OUTPUT));
     addOutput(verify);
     verify.action(() => {
       const options: Record<string, unknown> = verify.opts();
       return perform(VERIFY_WORDS, options, async (terminal) => {
-        const proving = verifyCommand(recipes!, { command: io.command, keep: options['keep'] === true });
-        return proving.prepare(await givenBy(run, options, io, terminal, recipes!), commandsWith);
+        const proving = { command: io.command, keep: options['keep'] === true };
+        const { recipe: of = 'run' } = options;
+        if (of !== 'run' && of !== 'dpo') {
+          throw usageError({
+            what: `recipe must be run or dpo, got ${of}`,
+            where: '--recipe',
+            fix: 'name one of them',
+          });
+        }
+        const recipe = verifyCommand(recipes!, of, proving);
+        // All flags of run are declared here: those that the recipe lacks are to be refused, not passed over.
+        const declared = { ...recipe, settings: run.settings };
+        return recipe.prepare(await givenBy(declared, options, io, terminal, recipes!), commandsWith);
       });
     });
   }

@@ -119,8 +119,8 @@ export const VERIFY_WORDS = {
   name: 'verify-resume',
   summary: 'prove that a run with these settings survives being killed, bit for bit',
   description:
-    'Takes the flags and the config file of `selfplay run`, cuts the game down to about a minute (few rows, few new ' +
-    'tokens, a checkpoint after every step), plays it once undisturbed and once with SIGKILL at random places of every ' +
+    'Takes the flags and the config file of `selfplay run` (or, with --recipe dpo, of `selfplay dpo`), cuts the game down to ' +
+    'about a minute (few rows, few new tokens, a checkpoint after every step), plays it once undisturbed and once with SIGKILL at random places of every ' +
     'stage, resumed each time, and compares everything that both leave. Exit status 0: all is equal; 1: it names the ' +
     'first file that is not, and keeps both games.',
   usage: '--model DIR --data FILE [options]',
@@ -135,7 +135,7 @@ export const PREFLIGHT_WORDS = {
     'Takes the flags and the config file of `selfplay run`, draws a few pairs and learns from them at rate 0: what is trained on, ' +
     'whether the first step is what it must be, whether there is a direction to go, what fits into memory and onto the disk, and how ' +
     'long it will take. Whatever fails says what to change. Exit status 0: nothing fails; 1: something does. `selfplay run` does the ' +
-    'same before it begins, unless --no-preflight.',
+    'same before it begins, unless --no-preflight; in a small game without the dear look for a direction.',
   usage: '--model DIR --data FILE [options]',
   example: 'selfplay preflight --config spin.yaml',
   saves: false,

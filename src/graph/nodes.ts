@@ -5,7 +5,8 @@
  * values. Meaning of state: pure nodes see all states as they were when the run began; then the effects run in the
  * order in which they were added.
  */
-import { inferTypes, type OpAttributes, type OpName } from './ops.ts';
+import type { OpAttributes, OpName } from './ops.ts';
+import { inferTypes } from './shapeRules.ts';
 import type { TensorType } from './types.ts';
 
 /** One result of one node. */

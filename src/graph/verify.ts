@@ -3,7 +3,8 @@
  */
 import { failure } from '../util/index.ts';
 import { type Graph, isNode, type Node } from './nodes.ts';
-import { effectOps, inferTypes, isEffect } from './ops.ts';
+import { effectOps, isEffect } from './ops.ts';
+import { inferTypes } from './shapeRules.ts';
 import type { Shape, TensorType } from './types.ts';
 
 /**

@@ -47,32 +47,20 @@ export interface Game extends AsyncIterable<RunEvent>, Control {
 }
 
 /** Plays SPIN, as `selfplay run`. Throws a usage error for wrong settings. */
-export function spin(settings: SpinInput, options: Options = {}): Game {
-  const given = checked(spinSchema, settings);
-  const out = given.out ?? defaultDirectory(given);
-  return open(out, options, (context) => playSpin({ ...given, out }, context));
-}
+export const spin = (settings: SpinInput, options: Options = {}): Game =>
+  begin(checked(spinSchema, settings), options, playSpin);
 
 /** Fine-tunes on the human answers, as `selfplay sft`. Throws a usage error for wrong settings. */
-export function sft(settings: SftInput, options: Options = {}): Game {
-  const given = checked(sftSchema, settings);
-  const out = given.out ?? defaultDirectory(given);
-  return open(out, options, (context) => fineTune({ ...given, out }, context));
-}
+export const sft = (settings: SftInput, options: Options = {}): Game =>
+  begin(checked(sftSchema, settings), options, fineTune);
 
 /** Trains on labelled pairs, as `selfplay dpo`. Throws a usage error for wrong settings. */
-export function dpo(settings: DpoInput, options: Options = {}): Game {
-  const given = checked(dpoSchema, settings);
-  const out = given.out ?? defaultDirectory(given);
-  return open(out, options, (context) => trainOnPairs({ ...given, out }, context));
-}
+export const dpo = (settings: DpoInput, options: Options = {}): Game =>
+  begin(checked(dpoSchema, settings), options, trainOnPairs);
 
 /** Tries learning rates, values of β and losses, as `selfplay probe`. Throws a usage error for wrong settings. */
-export function probe(settings: ProbeInput, options: Options = {}): Game {
-  const given = checked(probeSchema, settings);
-  const out = given.out ?? defaultDirectory(given);
-  return open(out, options, (context) => probeGame({ ...given, out }, context));
-}
+export const probe = (settings: ProbeInput, options: Options = {}): Game =>
+  begin(checked(probeSchema, settings), options, probeGame);
 
 /**
  * Adds controls to a finished game, as `selfplay baselines`.
@@ -90,6 +78,16 @@ export function baselines(directory: string, only: AddedBaselines = {}, options:
 export function resume(directory: string, changes: ResumeChanges = {}, options: Options = {}): Game {
   const given = checked(resumeSchema, changes);
   return open(directory, options, (context) => resumeRun(directory, context, given));
+}
+
+/** A new run, in the directory that its settings name or one of its own. */
+function begin<S extends { readonly model: string; readonly out?: string | undefined }>(
+  settings: S,
+  options: Options,
+  play: (settings: S, context: RecipeContext) => Promise<RunOutcome>,
+): Game {
+  const out = settings.out ?? defaultDirectory(settings);
+  return open(out, options, (context) => play({ ...settings, out }, context));
 }
 
 function open(out: string, options: Options, play: (context: RecipeContext) => Promise<RunOutcome>): Game {

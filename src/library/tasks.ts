@@ -3,7 +3,9 @@ import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
   type Diagnosis,
+  type DpoInput,
   diagnose,
+  dpoSchema,
   type EvalInput,
   evalSchema,
   evaluateModel,
@@ -19,6 +21,7 @@ import {
   type ResumeProof,
   type SpinInput,
   spinSchema,
+  type ToVerify,
   verifyResume as verify,
 } from '../recipes/index.ts';
 import { checked, contextOf, type Options } from './options.ts';
@@ -49,18 +52,30 @@ export async function preflight(settings: SpinInput, options: Options = {}): Pro
   return preflightGame(checked(spinSchema, settings), contextOf(options));
 }
 
+/** What is proven: settings of a game, or with `recipe: 'dpo'` of a training on labelled pairs. */
+export type ToProve = (SpinInput & { readonly recipe?: 'run' }) | (DpoInput & { readonly recipe: 'dpo' });
+
 /**
  * Proves that a small game with these settings survives being killed, as `selfplay verify-resume`.
  * @param keep keep both games also when they are equal
  */
 export async function verifyResume(
-  settings: SpinInput,
+  given: ToProve,
   { keep = false, ...options }: Options & { readonly keep?: boolean } = {},
 ): Promise<ResumeProof> {
   // What it kills are processes of the command line.
   const main = fileURLToPath(new URL(`../cli/main${extname(import.meta.url)}`, import.meta.url));
   const command = [process.execPath, ...process.execArgv, main] as const;
-  return verify(checked(spinSchema, settings), { command, keep }, contextOf(options));
+  return verify(checkedFor(given), { command, keep }, contextOf(options));
+}
+
+function checkedFor(given: ToProve): ToVerify {
+  if (given.recipe === 'dpo') {
+    const { recipe, ...settings } = given;
+    return { recipe, settings: checked(dpoSchema, settings) };
+  }
+  const { recipe = 'run', ...settings } = given;
+  return { recipe, settings: checked(spinSchema, settings) };
 }
 
 /** What this machine has, and how fast it computes, as `selfplay doctor`. @param directory where runs would be written */

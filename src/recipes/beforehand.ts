@@ -33,7 +33,7 @@ export async function preflightGame(given: SpinSettings, context: RecipeContext)
     const rows = await prepareRows(settings, tokenizer, loaded.model);
     for (const note of rows.notes) context.say(note);
     const tools = { settings, engine, context, checkSignal: () => stopIfAsked(context.signal) };
-    return inspect(tools, { loaded, tokenizer }, rows, checker);
+    return inspect(tools, { loaded, tokenizer }, rows, { checker, within: false });
   });
 }
 
@@ -53,8 +53,8 @@ export async function preflightRun(
     micro_batch_tokens,
     gradient_checkpointing: gradient_checkpointing ? ('true' as const) : ('false' as const),
   };
-  const report = await inspect({ ...run, settings }, player, rows, rows.checker);
-  const { checks, estimate, seconds } = report;
+  const report = await inspect({ ...run, settings }, player, rows, { checker: rows.checker, within: true });
+  const { checks, estimate, leftOut, seconds } = report;
   await run.emit({
     type: 'preflight',
     checks: checks.map((check) => ({ ...check, figures: { ...check.figures } })),
@@ -70,6 +70,7 @@ export async function preflightRun(
     `Preflight: ${fine} of ${checks.length} checks are fine (${PREFLIGHT}), in ${formatDuration(seconds)}. The game should ` +
       `take about ${formatDuration(estimate!.seconds)}.`,
   );
+  if (leftOut !== null) await run.say(leftOut);
   await writeFileAtomic(file, `${JSON.stringify(report, null, 2)}\n`);
 }
 

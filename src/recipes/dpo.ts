@@ -25,14 +25,15 @@ import type { DpoSettings } from './dpoSettings.ts';
 import { entriesOf, type FileRow, readPairRows, rowOfTexts } from './entry.ts';
 import { CONTAMINATION, iterationName } from './layout.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
+import { planPairs } from './longest.ts';
 import { type Player, scoreUnderOpponent, stage } from './opponent.ts';
 import type { RunOutcome } from './outcome.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { decodeFloats, encodeFloats, pairOf, readPairs } from './records.ts';
-import { chooseRows, HELD_OUT, type HeldOut, namedRows, refuseUnusable, skippedNotes } from './rows.ts';
+import { chooseRows, HELD_OUT, type HeldOut, namedRows, type Rows, refuseUnusable, skippedNotes } from './rows.ts';
 import { type Run, startRun } from './run.ts';
 import { lossOf } from './settings.ts';
-import { judgeEntries, reportPairs, writeEntries } from './verdicts.ts';
+import { type JudgedEntry, judgeEntries, reportPairs, writeEntries } from './verdicts.ts';
 
 /** The only iteration. */
 const T = 0;
@@ -88,9 +89,25 @@ export async function prefer(run: Run<'dpo'>): Promise<RunOutcome> {
   return { directory: run.directory, results, best: { label: TRAINED.label, model }, seconds };
 }
 
-/** pairs.jsonl of the pairs to train on; @returns the pairs of the table */
-async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
-  const { settings } = run;
+/** Those of a part of the file that can be used, judged, and of these the ones that take part. */
+interface JudgedPart {
+  readonly entries: readonly JudgedEntry[];
+  readonly pairs: readonly Pair[];
+  readonly skipped: readonly string[];
+}
+
+/** The user's pairs as they are used, with what is to be said of them. */
+interface ChosenPairs {
+  /** At least one takes part. */
+  readonly train: JudgedPart;
+  readonly test: JudgedPart;
+  readonly note: string;
+  readonly problems: readonly string[];
+  readonly comparison: Pick<Rows, 'comparisons' | 'compared'>;
+}
+
+/** Throws a usage error with file:line:key for a row of another form, and when no pair is left to train on. */
+export async function readChosenPairs(settings: DpoSettings, player: Player): Promise<ChosenPairs> {
   const { data, eval_data, seed } = settings;
   const { rows, skipped } = await readLabelled(data);
   const outside = eval_data === undefined ? null : await readLabelled(eval_data);
@@ -100,28 +117,44 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
     : splitExamples(rows, { seed, dev: 0, test: size });
   const testFile = eval_data ?? data;
   const heldOut: HeldOut[] = [{ name: 'test', file: testFile, examples: splits.test }, ...(await namedRows(settings))];
-  const { chosen, ...comparison } = chooseRows(splits.train, heldOut, settings);
+  const { chosen, comparisons, compared } = chooseRows(splits.train, heldOut, settings);
   const judged = async (part: readonly FileRow[], file: string) => {
     const encoded = entriesOf(part, file, T, player);
     refuseUnusable([encoded], file);
-    return { ...encoded, entries: await judgeEntries(settings, player.loaded.model, null, encoded.rows) };
+    const entries = await judgeEntries(settings, player.loaded.model, null, encoded.rows);
+    const pairs = entries.flatMap(({ record }) => (record.excluded === null ? [pairOf(record)] : []));
+    return { entries, pairs, skipped: encoded.skipped };
   };
   const [train, test] = [await judged(chosen, data), await judged(splits.test, testFile)];
-  const table = test.entries.flatMap(({ record }) => (record.excluded === null ? [pairOf(record)] : []));
-  if (!train.entries.some(({ record }) => record.excluded === null)) {
+  if (train.pairs.length === 0) {
     throw usageError({
       what: 'no pair is left to train on',
       where: data,
       fix: 'give other pairs, or other reasons as --drop',
     });
   }
-  await run.say(
-    `${data}: ${rows.length} labelled pairs; train ${train.entries.length} of ${splits.train.length}, test ${table.length}` +
-      `${outside ? ` (from ${eval_data})` : ''}; seed ${seed}`,
-  );
+  const note =
+    `${data}: ${rows.length} labelled pairs; train ${train.entries.length} of ${splits.train.length}, test ` +
+    `${test.pairs.length}${outside ? ` (from ${eval_data})` : ''}; seed ${seed}`;
   const problems = [...skipped, ...(outside?.skipped ?? []), ...train.skipped, ...test.skipped];
-  for (const note of skippedNotes(problems)) await run.say(note);
-  await reportContamination(run, { ...comparison, file: data, listed: CONTAMINATION });
+  return { train, test, note, problems, comparison: { comparisons, compared } };
+}
+
+/** pairs.jsonl of the pairs to train on; @returns the pairs of the table */
+async function preparePairs(run: Run<'dpo'>, player: Player): Promise<readonly Pair[]> {
+  const { settings } = run;
+  const { train, test, note, problems, comparison } = await readChosenPairs(settings, player);
+  await run.say(note);
+  for (const problem of skippedNotes(problems)) await run.say(problem);
+  await reportContamination(run, { ...comparison, file: settings.data, listed: CONTAMINATION });
+  const { beta, sft_weight: sftWeight } = settings;
+  const objective = { kind: 'spin', beta, sftWeight, loss: lossOf(settings, T) } as const;
+  await planPairs(
+    run,
+    player.loaded.model,
+    train.pairs.map((pair) => pairGroup(pair)),
+    objective,
+  );
   if (!existsSync(run.path(FOLDER, PAIRS))) {
     await mkdir(run.path(FOLDER), { recursive: true });
     const at = { iteration: T, stage: 'prepare' } as const;
@@ -131,7 +164,7 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
     });
     await writeEntries(run, T, train.entries);
   }
-  return table;
+  return test.pairs;
 }
 
 /** The pairs of a file. Throws a usage error with file:line:key for a row of another form. */

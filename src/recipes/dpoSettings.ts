@@ -4,6 +4,7 @@ import {
   adapter,
   contamination,
   count,
+  demandOneSize,
   demandParameters,
   demandRank,
   dropping,
@@ -52,10 +53,7 @@ export const dpoSchema = z
     ...sharding,
     ...machine,
   })
-  .refine(({ limit, sample }) => limit === undefined || sample === undefined, {
-    message: 'limit and sample exclude each other',
-    path: ['sample'],
-  })
+  .superRefine(demandOneSize)
   .superRefine(demandRank)
   .superRefine(demandParameters);
 

@@ -4,7 +4,7 @@
  */
 import type { LoadedModel } from '../checkpoint/index.ts';
 import { trainable } from '../models/index.ts';
-import { parameterCount, usesReference } from '../training/index.ts';
+import { flopsOf, parameterCount, usesReference } from '../training/index.ts';
 import { stepsOf } from './learn.ts';
 import { at, replayedIn } from './schedules.ts';
 import { type BaselineName, baselinesOf, lossOf, type SpinSettings } from './settings.ts';
@@ -19,6 +19,12 @@ export interface Pace {
   readonly learn: number;
   /** What a step of training takes besides its tokens. */
   readonly step: number;
+}
+
+/** FLOPs in place of seconds (training/flops.ts): they are the same on every machine, whatever else it is doing. */
+export function flopsPace(model: Parameters<typeof flopsOf>[0]): Pace {
+  const read = flopsOf(model, { read: 1, learned: 0 });
+  return { open: 0, read, write: read, learn: flopsOf(model, { read: 0, learned: 1 }), step: 0 };
 }
 
 /** What there is to do. */
@@ -92,6 +98,31 @@ export function totalSeconds({ evaluate, iterations }: GameSeconds): number {
   return iterations.reduce((sum, one) => sum + one.generate + one.reference + one.train + one.evaluate, evaluate);
 }
 
+/** Passes of the signal test over its pairs: the game's, the swapped one's, and SFT's over half of the tokens. */
+const PASSES = 2.5;
+
+/** What the preflight takes, in the unit of the pace. */
+export interface PreflightCost {
+  /** Its other checks: a few pairs written, scored and learned from, and the longest pair there can be learned from. */
+  readonly checks: number;
+  /** A pair of the signal test: written, scored, learned from. */
+  readonly signalPair: number;
+}
+
+/** @param longest tokens of the longest pair */
+export function preflightCost(
+  { prompt, human, own }: Pick<Work, 'prompt' | 'human' | 'own'>,
+  { read, write, learn }: Pace,
+  { few, longest }: { readonly few: number; readonly longest: number },
+): PreflightCost {
+  const tokens = prompt + human + own;
+  const drawn = prompt * read + own * write + tokens * read;
+  return {
+    checks: few * (drawn + tokens * learn) + longest * learn,
+    signalPair: drawn + PASSES * tokens * learn,
+  };
+}
+
 const BYTES_PER_WEIGHT = 4;
 
 /** Bytes on disk: of a saved model (of an adapter that alone), and of a checkpoint, which holds weights and moments. */
@@ -107,7 +138,7 @@ export function bytesOnDisk({ model, adapter }: LoadedModel, { optimizer }: Pick
 const BYTES_PER_TOKEN = 24;
 
 /** Models that a baseline leaves. */
-const modelsOf = (name: BaselineName, iterations: number) =>
+export const modelsOf = (name: BaselineName, iterations: number) =>
   name === 'sft-temperature' ? 0 : name === 'sft-reweighted' ? iterations : 1;
 
 /**

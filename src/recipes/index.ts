@@ -45,4 +45,4 @@ export {
 export { fineTune } from './sft.ts';
 export { type AnsweredPrompt, answerLines, evaluateModel, generateAnswers } from './single.ts';
 export { playSpin } from './spin.ts';
-export { proofText, type ResumeProof, type VerifyOptions, verifyResume } from './verifyResume.ts';
+export { proofText, type ResumeProof, type ToVerify, type VerifyOptions, verifyResume } from './verifyResume.ts';

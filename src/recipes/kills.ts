@@ -1,5 +1,5 @@
 /**
- * A game that is killed: `selfplay run` and `selfplay resume` as processes that are followed by their log and get SIGKILL
+ * A game that is killed: `selfplay run` (or `dpo`) and `selfplay resume` as processes that are followed by their log and get SIGKILL
  * where it says. The places are drawn from the log of an undisturbed run of the same game.
  */
 import { spawn } from 'node:child_process';
@@ -34,10 +34,10 @@ const IN_TRAINING = 2;
 
 /**
  * Random places, at least one in every stage of the undisturbed game, in its order. In training they are behind the first
- * checkpoint, where there are so many steps.
+ * checkpoint, where there are so many steps. Preparing given pairs is over before a process can be hit.
  */
 export function killPoints(events: readonly RunEvent[], seed: number): KillPoint[] {
-  const groups = [...new Set(events.filter(({ stage }) => stage !== null).map(stageKey))];
+  const groups = [...new Set(events.filter(({ stage }) => stage !== null && stage !== 'prepare').map(stageKey))];
   return groups.flatMap((group) => {
     const begun = events.filter((event) => stageKey(event) === group && !AT_THE_END.has(event.type));
     const steps = begun.filter((event) => event.type === 'train.step' && event.step > 1);
@@ -124,8 +124,9 @@ export async function startSeconds({ command: [file, ...first], signal }: Progra
   return (performance.now() - start) / 1000;
 }
 
-/** What is played: settings in a config file, and where to. */
+/** What is played: settings in a config file, of which command, and where to. */
 export interface Game {
+  readonly recipe: 'run' | 'dpo';
   readonly config: string;
   readonly out: string;
 }
@@ -136,8 +137,8 @@ export interface Repeated extends Game {
 }
 
 /** Plays a game without interruption. */
-export async function playWhole(program: Program, { config, out }: Game, onEvent: (e: RunEvent) => void) {
-  await follow(program, ['run', '--config', config, '--out', out], out, (event) => {
+export async function playWhole(program: Program, { recipe, config, out }: Game, onEvent: (e: RunEvent) => void) {
+  await follow(program, [recipe, '--config', config, '--out', out], out, (event) => {
     onEvent(event);
     return undefined;
   });
@@ -151,14 +152,14 @@ export async function playWhole(program: Program, { config, out }: Game, onEvent
  */
 export async function playKilled(
   program: Program,
-  { config, out, lock }: Repeated,
+  { recipe, config, out, lock }: Repeated,
   points: readonly KillPoint[],
   onEvent: (event: RunEvent) => void,
 ): Promise<string[]> {
   const order = [...new Set(points.map(({ group }) => group))];
   let left = [...points];
   const died: string[] = [];
-  for (let argv = ['run', '--config', config, '--out', out, '--lock', lock]; ; argv = ['resume', out]) {
+  for (let argv: string[] = [recipe, '--config', config, '--out', out, '--lock', lock]; ; argv = ['resume', out]) {
     const killed = await follow(program, argv, out, (event) => {
       onEvent(event);
       const at = order.indexOf(stageKey(event));

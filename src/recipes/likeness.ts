@@ -34,7 +34,7 @@ const WHOLE = 'table, lock, settings';
 export function partOf({ iteration, stage, baseline }: Pick<RunEvent, 'iteration' | 'stage' | 'baseline'>): string {
   if (stage === null) return WHOLE;
   if (baseline !== undefined) return `baseline ${baseline}: ${stage}`;
-  return iteration === null ? `SFT model: ${stage}` : `iteration ${iteration}: ${stage}`;
+  return iteration === null ? `given model: ${stage}` : `iteration ${iteration}: ${stage}`;
 }
 
 /** Compares everything in two run directories. Files in the order of the game, the log (by stages) first. */
@@ -42,13 +42,19 @@ export async function compareGames(a: string, b: string): Promise<ComparedFile[]
   const [inA, inB] = [await namesIn(a), await namesIn(b)];
   const names = [...new Set([...inA, ...inB])].sort();
   const compared = await compareLogs(a, b);
+  const parts = new Set(compared.map(({ part }) => part));
+  // Pairs that were given were prepared, and not generated.
+  const partOfPairs = (part: string) => {
+    const prepared = part.replace(/: generate$/, ': prepare');
+    return parts.has(prepared) ? prepared : part;
+  };
   for (const file of names) {
     const there = (names: readonly string[]) => (names.includes(file) ? 'there' : 'not there');
     const deviation =
       inA.includes(file) && inB.includes(file)
         ? await (file === BEST ? compareBest(a, b) : compareFiles(join(a, file), join(b, file)))
         : { where: 'the file itself', a: there(inA), b: there(inB) };
-    compared.push({ part: partOfFile(file), file, deviation });
+    compared.push({ part: partOfPairs(partOfFile(file)), file, deviation });
   }
   return compared.sort((x, y) => rank(x.part) - rank(y.part));
 }
@@ -58,7 +64,7 @@ const ORDER = ['prepare', 'generate', 'reference', 'train', 'evaluate'];
 /** The order of parts in time; controls come behind the game, and what belongs to no stage is last. */
 function rank(part: string): number {
   if (part.startsWith('baseline ')) return Number.MAX_VALUE;
-  const [, iteration = '-1', stage] = /^(?:iteration (\d+)|SFT model): (\w+)$/.exec(part) ?? [];
+  const [, iteration = '-1', stage] = /^(?:iteration (\d+)|given model): (\w+)$/.exec(part) ?? [];
   return stage === undefined ? Number.POSITIVE_INFINITY : Number(iteration) * ORDER.length + ORDER.indexOf(stage);
 }
 

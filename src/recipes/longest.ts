@@ -1,38 +1,54 @@
-/** The longest pair that a game can come to train on: from the user's rows before there is a sample, or from given pairs. */
+/**
+ * The longest pair that a game can come to train on: from the user's rows before there is a sample, or from given pairs; and
+ * the memory that it needs.
+ */
 import type { LanguageModel } from '../models/index.ts';
 import { type Group, packedLength, pairGroup } from '../pairs/index.ts';
-import { usesInitial } from '../training/index.ts';
+import { type Objective, usesInitial } from '../training/index.ts';
 import { exists } from '../util/index.ts';
 import { iterationName } from './layout.ts';
+import { planMemory } from './plan.ts';
 import { readPairs } from './records.ts';
 import type { Row } from './rows.ts';
 import type { Run } from './run.ts';
+import { at } from './schedules.ts';
 import { lossOf, type SpinSettings } from './settings.ts';
 
-/** Undefined when there is neither a row nor a pair. References are all 0. */
-export async function longestPair(
-  run: Run<'run'>,
+/**
+ * Finds out how training on pairs fits into memory, once (plan.ts). Without a pair there is nothing to find out.
+ * @param pairs that can come, or the longest of them; references do not matter
+ */
+export async function planPairs(
+  run: Run,
   model: LanguageModel,
-  rows: readonly Row[],
-): Promise<Group | undefined> {
+  pairs: readonly Group[],
+  objective: Objective,
+): Promise<void> {
+  const longest = longestOf(pairs);
+  if (!longest) return;
+  const responses = longest.responses.map(({ ids }) => ({ ids, reference: new Float32Array(ids.length) }));
+  await planMemory(run, { model, longest: { ...longest, responses }, objective });
+}
+
+/** The same for a game, whose last iteration has the most answers beside each other. */
+export async function planGame(run: Run<'run'>, model: LanguageModel, rows: readonly Row[]): Promise<void> {
   const { settings } = run;
-  const initial = usesInitial(lossOf(settings, 1));
+  const { beta, sft_weight: sftWeight, start_iteration: first, iterations, pairs } = settings;
+  const loss = lossOf(settings, first + iterations - 1);
+  const initial = usesInitial(loss);
   const entered: Group[] = [];
-  for (const t of [settings.start_iteration - 1, settings.start_iteration]) {
+  for (const t of [first - 1, first]) {
     const file = run.path(iterationName(t), 'pairs.jsonl');
     if (t < 0 || !(await exists(file))) continue;
     for (const pair of await readPairs(file)) entered.push(pairGroup(pair, initial ? pair.generated : undefined));
   }
   // Where all pairs come from files, the rows are not answered.
   const sampled =
-    settings.pairs !== undefined && settings.iterations === 1
+    pairs !== undefined && iterations === 1
       ? []
       : rows.map((row) => pairOfRow(row, settings, model.contextLength, initial ? 2 : 1));
-  const longest = longestOf([...entered, ...sampled]);
-  return longest && { ...longest, responses: longest.responses.map(withReference) };
+  await planPairs(run, model, [...entered, ...sampled], { kind: 'spin', beta: at(beta, 0), sftWeight, loss });
 }
-
-const withReference = ({ ids }: { readonly ids: Int32Array }) => ({ ids, reference: new Float32Array(ids.length) });
 
 /** Undefined of none. */
 export function longestOf(groups: readonly Group[]): Group | undefined {

@@ -18,7 +18,16 @@ import type { ChatTokenizer, MaskPiece } from '../tokens/index.ts';
 import { type Objective, openScorer, startOf } from '../training/index.ts';
 import { exists, failure, SelfplayError } from '../util/index.ts';
 import { type Drawn, type DrawTools, openDraw } from './draw.ts';
-import { bytesNeeded, type GameSeconds, secondsOf, totalSeconds, type Work } from './estimate.ts';
+import {
+  bytesNeeded,
+  flopsPace,
+  type GameSeconds,
+  type PreflightCost,
+  preflightCost,
+  secondsOf,
+  totalSeconds,
+  type Work,
+} from './estimate.ts';
 import { longestOf, pairOfRow } from './longest.ts';
 import type { Player } from './opponent.ts';
 import { pairOf } from './records.ts';
@@ -26,7 +35,7 @@ import { rehearse } from './rehearsal.ts';
 import type { Rows } from './rows.ts';
 import { at } from './schedules.ts';
 import { lossOf, type SpinSettings } from './settings.ts';
-import { type GroupOf, type SignalTest, scoreGroups, signalTest } from './signal.ts';
+import { firstStep, type GroupOf, scoreGroups } from './signal.ts';
 
 /** preflight.json */
 export interface PreflightReport {
@@ -36,25 +45,29 @@ export interface PreflightReport {
   readonly masks: readonly { readonly id: string; readonly pieces: readonly MaskPiece[] }[];
   /** Of the game, by stage; null where training was not possible. */
   readonly estimate: (GameSeconds & { readonly seconds: number }) | null;
+  /** Why there was no signal test; null where there was one. */
+  readonly leftOut: string | null;
   /** What the preflight itself took. */
   readonly seconds: number;
 }
 
-/** Pairs that are drawn in any case. */
-const FEW = 32;
-/** Of the signal test: at least and at most so many pairs, which take this share of the game's time, or so many seconds. */
+/** Share of the game that the preflight may take, both counted in FLOPs, so that it is the same preflight every time. */
+const SHARE = 1 / 10;
+/** Pairs that are drawn in any case: by itself, and within a run at least. */
+const [FEW, FEWEST] = [32, 8];
+/** Pairs of the signal test: within a run at least, as many as fill the parts from which its error is seen; and at most. */
 const [LEAST, MOST] = [16, 256];
-const [SIGNAL_SHARE, SIGNAL_SECONDS] = [1 / 20, 30];
-/** Passes of the signal test over its pairs: the game's, the swapped one's, and SFT's over half of the tokens. */
-const PASSES = 2.5;
 const MASKS = 3;
 
-/** @throws what `selfplay run` would throw about these rows; stopped as `checkSignal` says */
+/**
+ * @param within a run: few pairs are drawn where it is small, and a signal test that would take too much of it is left out
+ * @throws what `selfplay run` would throw about these rows; stopped as `checkSignal` says
+ */
 export async function inspect(
   tools: DrawTools,
   player: Player,
   rows: Rows,
-  checker: Checker | null,
+  { checker, within }: { readonly checker: Checker | null; readonly within: boolean },
 ): Promise<PreflightReport> {
   const begin = performance.now();
   const { settings, engine } = tools;
@@ -70,7 +83,9 @@ export async function inspect(
     loss: lossOf(settings, 0),
   } as const satisfies Objective;
   const draw = await openDraw(tools, player, rows, checker);
-  const few = await draw.take(FEW);
+  let few = await draw.take(within ? Math.min(FEW, Math.max(FEWEST, Math.ceil(SHARE * draw.available))) : FEW);
+  // Whether any pair is left to learn from is not to be said of a handful.
+  if (few.filter(({ record }) => record.excluded === null).length < 2) few = await draw.take(FEW);
   look('ends', endsOf(rows, few, tokenizer.endIds));
   if (rows.train.length > 0) look('prefix', prefixOf(rows, few, tokenizer));
   const hash = await hashModelDirectory(settings.model);
@@ -102,18 +117,23 @@ export async function inspect(
       learn: rehearsal.pace.learn,
       step: rehearsal.pace.step,
     });
-  let drawn = few;
-  let signal: SignalTest | null = null;
-  if (estimate && rehearsal.pace) {
-    const more = await draw.take(pairsFor(totalSeconds(estimate), rehearsal.pace.learn, work));
-    signal = await signalTest(tools, player, objective, more, groupOf, rehearsal.fit);
-    if (more.length > few.length) drawn = more;
+  const { pairs, leftOut } = signalSize(
+    totalSeconds(secondsOf(settings, work, flopsPace(loaded.model))),
+    preflightCost(work, flopsPace(loaded.model), { few: few.length, longest: packedLength(longest) }),
+    within,
+  );
+  const drawn = rehearsal.pace ? await draw.take(Math.max(few.length, pairs)) : few;
+  if (rehearsal.pace) {
+    const tested = leftOut === null ? drawn.slice(0, pairs) : few;
+    const asked = { groupOf, tokens: rehearsal.fit, controls: leftOut === null };
+    const first = await firstStep(tools, player, objective, tested, asked);
+    if (first) {
+      const expected = startOf(objective.loss, objective.beta);
+      look('start', { loss: first.loss, expected });
+      look('margins', expected === null ? null : first.margins);
+    }
+    if (leftOut === null) look('signal', first?.signal ?? null);
   }
-  if (signal) {
-    look('start', { loss: signal.loss, expected: startOf(objective.loss, objective.beta) });
-    look('margins', startOf(objective.loss, objective.beta) === null ? null : signal.margins);
-    look('signal', signal.facts);
-  } else if (rehearsal.pace) look('signal', null);
   look('foreign', foreignOf(scored, few));
   const count = (holds: (one: Drawn) => boolean) => drawn.filter(holds).length;
   look('identical', {
@@ -150,14 +170,31 @@ export async function inspect(
     checks,
     masks,
     estimate: estimate && { seconds: totalSeconds(estimate), ...estimate },
+    leftOut,
     seconds: (performance.now() - begin) / 1000,
   };
 }
 
-/** Pairs of the signal test, by what it may take. @param learn seconds per token */
-function pairsFor(game: number, learn: number, { prompt, human, own }: Work): number {
-  const budget = Math.max(SIGNAL_SECONDS, SIGNAL_SHARE * game);
-  return Math.min(MOST, Math.max(LEAST, Math.floor(budget / (PASSES * learn * (prompt + human + own)))));
+/**
+ * Pairs of the signal test: as many as there is room for beside the other checks.
+ * @param game what the game takes, in the unit of the costs
+ * @param within a run too few pairs are none; by itself the test is made in any case
+ */
+export function signalSize(
+  game: number,
+  { checks, signalPair }: PreflightCost,
+  within: boolean,
+): Pick<PreflightReport, 'leftOut'> & { readonly pairs: number } {
+  const pairs = Math.min(MOST, Math.floor((SHARE * game - checks) / signalPair));
+  if (!within) return { pairs: Math.max(FEW, pairs), leftOut: null };
+  if (pairs >= LEAST) return { pairs, leftOut: null };
+  const share = (checks + LEAST * signalPair) / game;
+  return {
+    pairs: 0,
+    leftOut:
+      `The signal test is left out: with it the preflight would take ${(100 * share).toFixed(0)} % of what the game takes, ` +
+      `and it may take ${100 * SHARE} %. \`selfplay preflight\` with the same settings makes it.`,
+  };
 }
 
 const groupOf: GroupOf = ({ record }) => pairGroup(pairOf(record));

@@ -18,6 +18,7 @@ import { groupsOf } from './groups.ts';
 import { figuresOf, type Judged, judge, readJudgement, scorersFor, writeJudgement } from './judge.ts';
 import { iterationName, trialName } from './layout.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
+import { planGame } from './longest.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, taskFigure } from './outcome.ts';
 import { loadPlayer, modelInWords } from './player.ts';
@@ -65,10 +66,11 @@ export async function tryAll(run: Run<'probe'>): Promise<RunOutcome> {
       `${dev.length} dev rows, for at most about ${settings.minutes} min. Test rows are not looked at.`,
   );
   run.attempts.set(0, 0);
+  // The settings of a probe are those of a game and some more. In iteration 0 every loss looks at two answers.
+  const game: Run<'run'> = { ...run, settings: { ...settings, iterations: 1 } };
+  await planGame(game, player.loaded.model, few);
   const base = await judgeOnDev(run, player, dev, { folder: 'baseline', iteration: null, label: 'SFT model' });
   await mkdir(run.path(iterationName(0)), { recursive: true });
-  // The settings of a probe are those of a game and some more.
-  const game: Run<'run'> = { ...run };
   const fresh = await samplePairs(game, player, few, 0, checker);
   const pairs = await scoreUnderOpponent(game, player, fresh, 0, hash);
   const { groups } = await groupsOf(game, pairs, 0);

@@ -18,7 +18,7 @@ export interface Rehearsal {
 }
 
 /**
- * Steps with rate 0, which leave the weights as they are, and micro-batches as they would be.
+ * Steps with rate 0, which leave the weights as they are, and one micro-batch as there would be.
  * @param longest the longest pair that there can be
  * @param usual pairs as they come, with their references
  */
@@ -36,7 +36,6 @@ export async function rehearse(
     return seconds;
   };
   let fit = settings.micro_batch_tokens;
-  const micro = () => largest(usual, fit);
   try {
     const trainer = await openTrainer(engine, loaded.model, {
       objective,
@@ -46,12 +45,14 @@ export async function rehearse(
       gradientCheckpointing: settings.gradient_checkpointing === 'true',
       masks: { seed: settings.seed, iteration: null },
     });
-    /** As many tokens at once as fit; a first time also warms up. */
-    const thatFits = async (): Promise<readonly Group[]> => {
-      const items = micro();
+    const [shortest] = usual.toSorted((a, b) => packedLength(a) - packedLength(b));
+    /** As many tokens at once as fit, in seconds per token. */
+    const thatFits = async (): Promise<number> => {
+      const items = largest(usual, fit);
+      lap();
       try {
-        await trainer.step(items, 1, 0, fit);
-        return items;
+        await trainer.rehearse(items, fit);
+        return lap() / tokensOf(items);
       } catch (error) {
         const less = isOutOfMemory(error) ? reducedTokens(items, fit) : undefined;
         if (less === undefined) throw error;
@@ -61,14 +62,12 @@ export async function rehearse(
     };
     try {
       const open = lap();
-      const items = await thatFits();
-      // Now that there are moments: gradients, moments and all that the longest pair leaves on its way.
+      // Warms up and makes the moments; then gradients, moments and all that the longest pair leaves on its way.
+      await trainer.step([shortest!], 1, 0, fit);
       await trainer.rehearse([longest]);
-      lap();
-      await trainer.rehearse(items, fit);
-      const learn = lap() / tokensOf(items);
-      await trainer.step(items, 1, 0, fit);
-      const step = Math.max(0, lap() - learn * tokensOf(items));
+      const learn = await thatFits();
+      await trainer.step([shortest!], 1, 0, fit);
+      const step = Math.max(0, lap() - learn * packedLength(shortest!));
       return { problem: null, fit, pace: { open, learn, step } };
     } finally {
       await trainer.dispose();

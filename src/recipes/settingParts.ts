@@ -227,6 +227,15 @@ export function demandRank(settings: AdapterSettings, { addIssue }: { addIssue: 
   }
 }
 
+/** Both say how many rows of the train split are trained on. */
+export function demandOneSize(
+  { limit, sample }: { readonly limit?: unknown; readonly sample?: unknown },
+  { addIssue }: { addIssue: (issue: Issue) => void },
+): void {
+  if (limit === undefined || sample === undefined) return;
+  addIssue({ code: 'custom', path: ['sample'], message: 'limit and sample exclude each other' });
+}
+
 export const scoring = {
   scorer: z.string().min(1).optional().describe('ES module whose default export scores an answer from 0 to 1'),
 };

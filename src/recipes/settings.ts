@@ -12,6 +12,7 @@ import {
   adapter,
   contamination,
   count,
+  demandOneSize,
   demandParameters,
   demandRank,
   devices,
@@ -164,10 +165,7 @@ export const spinSchema = z
     ...scoring,
     ...machine,
   })
-  .refine(({ limit, sample }) => limit === undefined || sample === undefined, {
-    message: 'limit and sample exclude each other',
-    path: ['sample'],
-  })
+  .superRefine(demandOneSize)
   .superRefine(demandRank)
   .refine(({ data, pairs }) => data !== undefined || pairs !== undefined, {
     message: 'data is missing: give the data that the model was fine-tuned on, or pairs',
@@ -244,10 +242,7 @@ export const sftSchema = z
       .describe('How often per epoch the dev likelihood is measured; the best model is kept'),
     ...machine,
   })
-  .refine(({ limit, sample }) => limit === undefined || sample === undefined, {
-    message: 'limit and sample exclude each other',
-    path: ['sample'],
-  })
+  .superRefine(demandOneSize)
   .superRefine(demandRank);
 
 export const mergeSchema = z.strictObject({

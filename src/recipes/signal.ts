@@ -1,6 +1,6 @@
 /**
- * The signal test of the preflight, and the look at step 0 that comes with it: gradients of two halves of a few pairs, as
- * the game computes them, and their two controls (evaluation/preflight.ts says what they mean).
+ * The game's first step on a few pairs, as the game computes it: loss and margins; and the signal test of the preflight, the
+ * gradients of two halves with their two controls (evaluation/preflight.ts says what they mean).
  */
 import type { PreflightFacts } from '../evaluation/index.ts';
 import type { Group } from '../pairs/index.ts';
@@ -21,11 +21,12 @@ import type { Player } from './opponent.ts';
 
 export type GroupOf = (drawn: Drawn) => Group;
 
-export interface SignalTest {
-  readonly facts: NonNullable<PreflightFacts['signal']>;
-  /** At step 0, over all pairs of the test. */
+/** At step 0, over all pairs. */
+export interface FirstStep {
   readonly loss: number;
   readonly margins: NonNullable<PreflightFacts['margins']>;
+  /** Null where the controls are left out, without which a cosine says nothing. */
+  readonly signal: PreflightFacts['signal'];
 }
 
 /** Log-probs of a sampler are those of the training graph up to so many nats a token. */
@@ -46,19 +47,23 @@ export async function scoreGroups(scorer: Scorer, groups: readonly Group[], toke
   }));
 }
 
-/** @returns null with fewer than two pairs that take part */
-export async function signalTest(
+/**
+ * @param tokens computed at once
+ * @param controls whether the signal test is made
+ * @returns null with fewer than two pairs that take part
+ */
+export async function firstStep(
   { settings, engine, context, checkSignal }: DrawTools,
   { loaded: { model } }: Player,
   objective: Extract<Objective, { readonly kind: 'spin' }>,
   drawn: readonly Drawn[],
-  groupOf: GroupOf,
-  tokens: number,
-): Promise<SignalTest | null> {
+  { groupOf, tokens, controls }: { readonly groupOf: GroupOf; readonly tokens: number; readonly controls: boolean },
+): Promise<FirstStep | null> {
   const halves = halvesOf(drawn.filter(({ record }) => record.excluded === null));
   if (halves.first.length === 0) return null;
   const pairs = await referenced();
-  const progress = context.progress('preflight: gradients of two halves', 3 * listsOf(halves).length, 'parts');
+  const parts = (controls ? 3 : 1) * listsOf(halves).length;
+  const progress = context.progress('preflight: gradients of two halves', parts, 'parts');
   const afterList = () => {
     progress.advance(1);
     checkSignal();
@@ -75,21 +80,24 @@ export async function signalTest(
   };
   const turned = mapHalves(pairs, (group, i) => (i % 2 === 0 ? turnedRound(group) : group));
   const humans = mapHalves(pairs, ({ promptIds, responses }) => ({ promptIds, responses: responses.slice(0, 1) }));
-  const [game, swapped] = (await measure(objective, [pairs, turned])) as [Agreement, Agreement];
-  const [sft] = (await measure({ kind: 'sft' }, [humans])) as [Agreement];
+  const [game, swapped] = (await measure(objective, controls ? [pairs, turned] : [pairs])) as [Agreement, Agreement?];
+  const [sft] = controls ? await measure({ kind: 'sft' }, [humans]) : [];
   progress.done();
   const half = halves.first.length;
   return {
-    facts: {
-      pairs: 2 * half,
-      game: cosineIn(game),
-      sft: cosineIn(sft),
-      swapped: cosineIn(swapped),
-      noiseScale: noiseScale(game.cosine, half),
-      batchSize: settings.batch_size,
-    },
     loss: game.loss,
     margins: worstMargin(game.margins, listsOf(pairs).flat(), objective.beta),
+    signal:
+      swapped && sft
+        ? {
+            pairs: 2 * half,
+            game: cosineIn(game),
+            sft: cosineIn(sft),
+            swapped: cosineIn(swapped),
+            noiseScale: noiseScale(game.cosine, half),
+            batchSize: settings.batch_size,
+          }
+        : null,
   };
 
   /** The pairs with their references as the game has them: the sampler's own where it computes in f32. */

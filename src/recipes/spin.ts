@@ -28,10 +28,9 @@ import { type JudgeRows, judgeModel, type Names } from './heldOut.ts';
 import { humanAgainstOwn, type Judgement, judge } from './judge.ts';
 import { BEST, CONTAMINATION, iterationName } from './layout.ts';
 import { dropCheckpoints, learn, stepsOf } from './learn.ts';
-import { longestPair } from './longest.ts';
+import { planGame } from './longest.ts';
 import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
 import { type RunOutcome, type Standing, tabulate } from './outcome.ts';
-import { planMemory } from './plan.ts';
 import { loadPlayer, modelInWords, sayLineage } from './player.ts';
 import { prepareRows, type Rows } from './rows.ts';
 import { type Run, startRun, withSettings } from './run.ts';
@@ -58,7 +57,7 @@ export interface Moves {
 
 const movesOf = (run: Run<'run'>): Moves => ({
   load: (dir) => loadPlayer(run.engine, run.settings, dir),
-  plan: (...about) => planTraining(run, ...about),
+  plan: ({ loaded }, { train }) => planGame(run, loaded.model, train),
   train: (...lesson) => train(run, ...lesson),
   save: (loaded, dir) => saveModel(run.engine, loaded, dir),
   judge: (...about) => judge(run, ...about),
@@ -201,7 +200,7 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   const { settings } = run;
   const folder = iterationName(t);
   await mkdir(run.path(folder), { recursive: true });
-  await planTraining(run, player, rows);
+  await planGame(run, player.loaded.model, rows.train);
   const fresh = await samplePairs(run, player, rows.trainAt(t), t, rows.checker);
   const replayed = await replayedPairs(run, t);
   const { beta, learningRate } = attempt;
@@ -243,18 +242,6 @@ function replayedInWords(replayed: readonly Replayed[]): string {
       `${pairs.length} of iteration ${iteration}${weight === 1 ? '' : ` at weight ${weight}`}`,
   );
   return parts.length === 0 ? '' : ` (${parts.join(', ')})`;
-}
-
-/** See `Moves`. */
-async function planTraining(run: Run<'run'>, { loaded: { model } }: Player, { train }: Rows): Promise<void> {
-  const longest = await longestPair(run, model, train);
-  if (!longest) return;
-  const { beta, sft_weight: sftWeight } = run.settings;
-  await planMemory(run, {
-    model,
-    longest,
-    objective: { kind: 'spin', beta: at(beta, 0), sftWeight, loss: lossOf(run.settings, 1) },
-  });
 }
 
 /** Says in plain words what is about to happen, to which rows. */

@@ -1,6 +1,7 @@
 /**
- * Proves on the user's own settings that a resume gives the same bytes: a small game is played without interruption, then
- * again with SIGKILL in every stage and a resume each time, and everything that both leave is compared.
+ * Proves on the user's own settings that a resume gives the same bytes: a small game, or a small training on labelled pairs, is
+ * played without interruption, then again with SIGKILL in every stage and a resume each time, and everything that both
+ * leave is compared.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,11 +9,11 @@ import { join } from 'node:path';
 import { alignedText, formatCount, formatDuration, type RunEvent, readRunLog } from '../report/index.ts';
 import { failure, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
-import { FEWEST_ROWS } from './governor.ts';
+import type { DpoSettings } from './dpoSettings.ts';
 import { killPoints, type Program, playKilled, playWhole, startSeconds } from './kills.ts';
 import { LOCK } from './layout.ts';
 import { type ComparedFile, compareGames, partOf } from './likeness.ts';
-import { miniatureOf } from './miniature.ts';
+import { type Miniature, miniatureGame, miniaturePairs } from './miniature.ts';
 import type { SpinSettings } from './settings.ts';
 
 /** What came of a stage. */
@@ -47,32 +48,41 @@ export interface VerifyOptions {
 /** Interrupted games that are played at most: another one where a kill came too late for its stage. */
 const GAMES = 3;
 
+/** What is proven about: the settings of a command. */
+export type ToVerify =
+  | { readonly recipe: 'run'; readonly settings: SpinSettings }
+  | { readonly recipe: 'dpo'; readonly settings: DpoSettings };
+
 /** @throws SelfplayError when the small game cannot be played, or not be resumed; then its directory is kept */
 export async function verifyResume(
-  settings: SpinSettings,
+  given: ToVerify,
   { command, keep }: VerifyOptions,
   context: RecipeContext,
 ): Promise<ResumeProof> {
   const begin = performance.now();
   context.say('Measuring how long a small game takes here.');
   const program = { command, signal: context.signal };
-  const small = await miniatureOf(settings, await startSeconds(program), context);
-  const { limit, dev_size, max_new_tokens } = small.settings;
+  const start = await startSeconds(program);
+  const small: Miniature<SpinSettings | DpoSettings> =
+    given.recipe === 'run'
+      ? await miniatureGame(given.settings, start, context)
+      : await miniaturePairs(given.settings, start, context);
   const directory = await mkdtemp(join(tmpdir(), 'selfplay-verify-'));
   context.say(
-    `Two games of ${limit} train and ${dev_size} dev rows with ${max_new_tokens} new tokens, one undisturbed and one that is ` +
-      `killed: about ${formatDuration(small.seconds)}, and up to ${(small.bytes / 1e9).toFixed(1)} GB in ${directory}.`,
+    `Two games of ${small.size}, one undisturbed and one that is killed: about ${formatDuration(small.seconds)}, and up to ` +
+      `${(small.bytes / 1e9).toFixed(1)} GB in ${directory}.`,
   );
-  if (settings.governor && dev_size! < FEWEST_ROWS) {
-    context.say(`The governor takes no part: it decides by ${FEWEST_ROWS} dev rows or more.`);
-  }
+  for (const remark of small.remarks) context.say(remark);
+  const verify = (name: string, settings: SpinSettings | DpoSettings) => {
+    const task = { recipe: given.recipe, name: join(directory, name), settings, stages: small.stages };
+    return verifyGame(program, task, context);
+  };
   let kept = keep;
   try {
-    const games = [await verifyGame(program, join(directory, 'game'), small.settings, context)];
-    if (games[0]!.endedEarly) {
+    const games = [await verify('game', small.settings)];
+    if (small.ungoverned && games[0]!.endedEarly) {
       context.say('The governor ended the small game early; once more without it, for the stages that are left.');
-      const without = { ...small.settings, governor: false };
-      games.push(await verifyGame(program, join(directory, 'without-governor'), without, context));
+      games.push(await verify('without-governor', small.ungoverned));
     }
     const first = games.flatMap(({ first }) => first ?? [])[0] ?? null;
     kept ||= first !== null;
@@ -97,17 +107,20 @@ export async function verifyResume(
 
 type GameProof = Pick<ResumeProof, 'stages' | 'missed' | 'first'> & { readonly endedEarly: boolean };
 
+/** A small game, and what its directories are to be called. */
+interface Task extends Pick<ToVerify, 'recipe'> {
+  readonly name: string;
+  readonly settings: SpinSettings | DpoSettings;
+  readonly stages: number;
+}
+
 /** Plays and compares one game in directories beside each other: NAME-undisturbed, NAME-killed-1 ... */
-async function verifyGame(
-  program: Program,
-  name: string,
-  settings: SpinSettings,
-  context: RecipeContext,
-): Promise<GameProof> {
+async function verifyGame(program: Program, task: Task, context: RecipeContext): Promise<GameProof> {
+  const { recipe, name, settings } = task;
   const config = `${name}.json`;
   await writeFileAtomic(config, `${JSON.stringify(settings, null, 2)}\n`);
   const whole = `${name}-undisturbed`;
-  await shown(context, 'undisturbed', settings, (onEvent) => playWhole(program, { config, out: whole }, onEvent));
+  await shown(context, 'undisturbed', task, (onEvent) => playWhole(program, { recipe, config, out: whole }, onEvent));
   const log = await readRunLog(whole);
   if (!log.some(({ type }) => type === 'train.step')) {
     throw failure({
@@ -116,8 +129,8 @@ async function verifyGame(
       fix: 'its log says why; another --seed takes other rows',
     });
   }
-  const stages = [...new Set(log.filter(({ stage }) => stage !== null).map(partOf))];
   const points = killPoints(log, settings.seed);
+  const stages = [...new Set(points.map(({ part }) => part))];
   const died: string[] = [];
   const compared: ComparedFile[] = [];
   let missed = stages;
@@ -125,8 +138,8 @@ async function verifyGame(
     const out = `${name}-killed-${game}`;
     const left = points.filter(({ part }) => missed.includes(part));
     died.push(
-      ...(await shown(context, 'killed and resumed', settings, (onEvent) =>
-        playKilled(program, { config, out, lock: join(whole, LOCK) }, left, onEvent),
+      ...(await shown(context, 'killed and resumed', task, (onEvent) =>
+        playKilled(program, { recipe, config, out, lock: join(whole, LOCK) }, left, onEvent),
       )),
     );
     compared.push(...(await compareGames(whole, out)));
@@ -142,7 +155,7 @@ async function verifyGame(
     }),
     missed,
     first: compared.find(({ deviation }) => deviation !== null) ?? null,
-    endedEarly: settings.governor && !log.some(({ type, iteration }) => type === 'train.step' && iteration! > 0),
+    endedEarly: !log.some(({ type, iteration }) => type === 'train.step' && iteration! > 0),
   };
 }
 
@@ -150,10 +163,10 @@ async function verifyGame(
 async function shown<T>(
   context: RecipeContext,
   label: string,
-  { iterations }: SpinSettings,
+  { stages }: Task,
   play: (onEvent: (event: RunEvent) => void) => Promise<T>,
 ): Promise<T> {
-  const progress = context.progress(`the small game, ${label}`, 1 + 4 * iterations, 'stages');
+  const progress = context.progress(`the small game, ${label}`, stages, 'stages');
   const finished = new Set<string>();
   try {
     return await play((event) => {

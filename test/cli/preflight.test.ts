@@ -19,6 +19,7 @@ const report = (result: 'ok' | 'failure'): PreflightReport => ({
     },
   ],
   estimate: null,
+  leftOut: null,
   seconds: 2,
 });
 const run = (result: 'ok' | 'failure', options: Options = {}, ...more: string[]) =>

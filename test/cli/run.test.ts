@@ -6,7 +6,7 @@ import {
   Interrupted,
   type RecipeContext,
   type ResumeProof,
-  type SpinSettings,
+  type ToVerify,
   type VerifyOptions,
 } from '../../src/recipes/index.ts';
 import type { RunEvent } from '../../src/report/index.ts';
@@ -174,8 +174,8 @@ describe('the other commands', () => {
       directory: null as string | null,
       seconds: 61,
     };
-    const verifying = (found: ResumeProof) => async (settings: SpinSettings, options: VerifyOptions) => {
-      seen.push([settings.beta, options]);
+    const verifying = (found: ResumeProof) => async (given: ToVerify, options: VerifyOptions) => {
+      seen.push([given.recipe, given.settings.beta, options]);
       return found;
     };
     const verify = (found: ResumeProof, ...more: string[]) =>
@@ -200,10 +200,19 @@ describe('the other commands', () => {
     expect([missed.status, JSON.parse(missed.stdout).missed]).toEqual([1, ['iteration 1: evaluate']]);
     const options = (keep: boolean) => ({ command: ['/nowhere/selfplay'], keep });
     expect(seen).toEqual([
-      [0.5, options(true)],
-      [0.1, options(false)],
-      [0.1, options(false)],
+      ['run', 0.5, options(true)],
+      ['run', 0.1, options(false)],
+      ['run', 0.1, options(false)],
     ]);
+    // Of labelled pairs the settings of dpo alone: what is run's is refused, and so is its config file.
+    await verify(proof, '--recipe', 'dpo', '--beta', '0.5');
+    expect(seen.at(-1)).toEqual(['dpo', 0.5, options(false)]);
+    const foreign = await verify(proof, '--recipe', 'dpo', '--iterations', '2', '--beta', '0.5,0.1');
+    expect(foreign.status).toBe(2);
+    expect(foreign.stderr).toMatch(/iterations is no setting of `selfplay dpo` \(it belongs to `selfplay run`\)/);
+    expect(foreign.stderr).toMatch(/beta must be .*, got \[0\.5,0\.1\]/);
+    const other = await verify(proof, '--recipe', 'sft');
+    expect([other.status, other.stderr]).toEqual([2, expect.stringContaining('recipe must be run or dpo, got sft')]);
     expect((await cli(['verify-resume', ...GIVEN, '--beta', '0'])).status).toBe(2);
   });
 

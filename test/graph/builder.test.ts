@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { effectOps, type GraphBuilder, graphBuilder, type OpName, type Value } from '../../src/graph/index.ts';
-import { shapeRules } from '../../src/graph/ops.ts';
+import { shapeRules } from '../../src/graph/shapeRules.ts';
 import { SelfplayError } from '../../src/util/index.ts';
 import { evaluateOn, valuesOf } from '../reference/differentiate.ts';
 import { declareSources } from '../reference/op-case.ts';

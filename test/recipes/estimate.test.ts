@@ -3,7 +3,15 @@
 import { describe, expect, it } from 'vitest';
 import type { LoadedModel } from '../../src/checkpoint/index.ts';
 import { comparison } from '../../src/recipes/beforehand.ts';
-import { bytesNeeded, bytesOnDisk, secondsOf, totalSeconds } from '../../src/recipes/estimate.ts';
+import {
+  bytesNeeded,
+  bytesOnDisk,
+  flopsPace,
+  preflightCost,
+  secondsOf,
+  totalSeconds,
+} from '../../src/recipes/estimate.ts';
+import { signalSize } from '../../src/recipes/preflight.ts';
 import type { RunEvent } from '../../src/report/index.ts';
 
 const work = { pairsAt: () => 100, heldOut: 10, kept: 0.8, prompt: 20, human: 30, own: 10 };
@@ -62,6 +70,36 @@ describe('seconds', () => {
   it('of a loss without a reference: nothing is scored', () => {
     const { iterations } = secondsOf({ ...settings, loss: 'simpo' }, work, pace);
     expect(iterations.map(({ reference }) => reference)).toEqual([0, 0]);
+  });
+});
+
+describe('what the preflight may take', () => {
+  const parameter = { aliases: [], initial: 'normal', name: 'w', shape: [10, 100] } as const;
+
+  it('is counted in FLOPs: 2 a parameter and token that is read or written, 6 for one that is learned, 4 beside a frozen base', () => {
+    expect(flopsPace({ parameters: [parameter] })).toEqual({ open: 0, read: 2000, write: 2000, learn: 6000, step: 0 });
+    expect(flopsPace({ parameters: [{ ...parameter, frozen: 'layer' }] }).learn).toBe(4000);
+  });
+
+  it('of its checks and of a pair of the signal test', () => {
+    const cost = preflightCost(work, pace, { few: 8, longest: 75 });
+    // A pair: 20 read and 10 written, 60 scored; then 60 learned once, or two and a half times.
+    expect(cost.checks).toBeCloseTo(8 * (0.02 + 0.1 + 0.06 + 0.3) + 75 * 0.005, 10);
+    expect(cost.signalPair).toBeCloseTo(0.18 + 2.5 * 0.3, 10);
+  });
+
+  it('is a tenth of the game: within a run at least 16 pairs, or no signal test; by itself at least 32; 256 at most', () => {
+    const cost = { checks: 10, signalPair: 2 };
+    expect(signalSize(420, cost, true)).toEqual({ pairs: 16, leftOut: null });
+    expect(signalSize(500, cost, true)).toEqual({ pairs: 20, leftOut: null });
+    expect(signalSize(1e6, cost, true).pairs).toBe(256);
+    const small = signalSize(419, cost, true);
+    expect(small.pairs).toBe(0);
+    expect(signalSize(84, cost, true).leftOut).toMatch(
+      / would take 50 % of what the game takes, and it may take 10 %\. /,
+    );
+    expect(signalSize(84, cost, false)).toEqual({ pairs: 32, leftOut: null });
+    expect(signalSize(1000, cost, false)).toEqual({ pairs: 45, leftOut: null });
   });
 });
 

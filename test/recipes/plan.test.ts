@@ -6,11 +6,19 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type MemoryNow, openEngine } from '../../src/engine/index.ts';
 import { type Group, packedLength } from '../../src/pairs/index.ts';
-import { fineTune, playSpin, type RecipeContext, resumeRun } from '../../src/recipes/index.ts';
+import {
+  fineTune,
+  playSpin,
+  probe,
+  probeSchema,
+  type RecipeContext,
+  resumeRun,
+  trainOnPairs,
+} from '../../src/recipes/index.ts';
 import { pairOfRow } from '../../src/recipes/longest.ts';
 import { firstThatFits, limitOf, longestThatFits, plansFor } from '../../src/recipes/plan.ts';
 import { exists } from '../../src/util/index.ts';
-import { listener, makeTinyGame, type TinyGame, tinySettings, tinySft } from './tiny-game.ts';
+import { listener, makeTinyGame, type TinyGame, tinyDpo, tinySettings, tinySft } from './tiny-game.ts';
 
 const GIB = 2 ** 30;
 const plan = (micro_batch_tokens: number, gradient_checkpointing: boolean) => ({
@@ -122,12 +130,14 @@ describe('a run', () => {
     (JSON.parse(await readFile(join(run, 'lock.json'), 'utf8')) as { settings: Record<string, unknown> }).settings;
   const many = { limit: 36, batch_size: 36, micro_batch_tokens: 2048, iterations: 1 };
 
+  // 1.625 MiB beyond what training the longest pair alone takes. 36 pairs take 3.2 more than one does, 28 pairs (512 tokens)
+  // 2.5; with checkpointing it is 1.9 and 1.4.
+  const scarce = { used: GIB, limit: GIB + 257.625 * 2 ** 20, total: 4 * GIB };
+  const ample = { used: GIB, limit: 90 * GIB, total: 99 * GIB };
+
   it('freezes its plan, says it, and a resume on another machine repeats it', async () => {
     const out = join(directory, 'frozen');
     const { context, said, events } = listener(undefined);
-    // 1.625 MiB beyond what training the longest pair alone takes. 36 pairs take 3.2 more than one does, 28 pairs (512 tokens)
-    // 2.5; with checkpointing it is 1.9 and 1.4.
-    const scarce = { used: GIB, limit: GIB + 257.625 * 2 ** 20, total: 4 * GIB };
     await playSpin(tinySettings(game, out, { ...many, stop_after: 'generate' }), on(scarce, context));
     expect(await frozenIn(out)).toBeNull();
     await resumeRun(out, on(scarce, context));
@@ -142,11 +152,47 @@ describe('a run', () => {
         /^Memory: training takes about 1\.00 GiB of the 1\.00 GiB that it may take; at most 512 tokens at once \(the longest item has \d+\), each block is computed again/,
       ),
     ]);
-    const ample = { used: GIB, limit: 90 * GIB, total: 99 * GIB };
     const again = listener();
     await resumeRun(out, on(ample, again.context));
     expect(again.events.filter(({ type }) => type === 'memory.planned')).toEqual([]);
     expect(await frozenIn(out)).toEqual(plan(512, true));
+  });
+
+  it.each<[string, MemoryNow, (out: string, context: RecipeContext) => Promise<unknown>]>([
+    [
+      'a probe',
+      scarce,
+      (out, context) => {
+        const { baselines: _, ...like } = tinySettings(game, out, { ...many, dev_size: 20, test_size: 0, limit: 28 });
+        return probe(probeSchema.parse({ ...like, rates: [1e-3, 1e-2], betas: [0.5], rows: 28 }), context);
+      },
+    ],
+    [
+      'labelled pairs',
+      // They are shorter.
+      { ...scarce, limit: scarce.limit - 2 ** 20 },
+      (out, context) => {
+        const changes = { micro_batch_tokens: 2048, batch_size: 36, num_train_epochs: 2 };
+        return trainOnPairs(tinyDpo(game, out, changes), context);
+      },
+    ],
+  ])('of %s plans before anything else, in the same way', async (name, memory, begin) => {
+    const out = join(directory, name);
+    const stop = new AbortController();
+    const first = listener((event) => {
+      if (event.type === 'train.step') stop.abort();
+    }, stop.signal);
+    await expect(begin(out, on(memory, first.context))).rejects.toThrow('stopped as asked');
+    const kinds = first.events.map(({ type }) => type);
+    expect(kinds.filter((type) => type === 'memory.planned')).toHaveLength(1);
+    expect(kinds.indexOf('memory.planned')).toBeLessThan(kinds.indexOf('stage.started'));
+    const planned = await frozenIn(out);
+    // Not what was asked for.
+    expect(planned).not.toEqual(plan(2048, false));
+    const again = listener();
+    await resumeRun(out, on(ample, again.context));
+    expect(again.events.filter(({ type }) => type === 'memory.planned')).toEqual([]);
+    expect(await frozenIn(out)).toEqual(planned);
   });
 
   it('that would not fit is refused before its first step with what makes it fit, and leaves nothing', async () => {

@@ -50,6 +50,8 @@ const played = () => {
   return playedOnce;
 };
 const resultsOf = ({ checks }: PreflightReport) => Object.fromEntries(checks.map(({ name, result }) => [name, result]));
+const reportIn = async (run: string) =>
+  JSON.parse(await readFile(join(run, 'preflight.json'), 'utf8')) as PreflightReport;
 const weights = (run: string) => readFile(join(run, 'iteration-0/model/model.safetensors'));
 const failed = (report: PreflightReport) => report.checks.filter(({ result }) => result === 'failure');
 
@@ -87,9 +89,9 @@ describe('the preflight of a sound game', () => {
     );
     const figures = Object.fromEntries(report.checks.map((check) => [check.name, check.figures]));
     expect(figures['start']!['loss']).toBeCloseTo(Math.LN2, 4);
-    // 36 train, 6 dev and 6 test rows; of 36 drawn pairs the human answers and the samples.
-    expect(figures['ends']).toMatchObject({ wrong: 0 });
-    expect(figures['identical']!['answers']).toBe(36);
+    // 36 train, 6 dev and 6 test rows; of 32 drawn pairs the human answers and the samples.
+    expect(figures['ends']).toMatchObject({ rows: 36 + 6 + 6 + 2 * 32, wrong: 0 });
+    expect(figures['identical']!['answers']).toBe(32);
     expect(figures['signal']!['pairs']).toBe(2 * Math.floor(figures['identical']!['kept']! / 2));
     for (const name of ['cosine', 'sft', 'swapped']) {
       expect(Math.abs(figures['signal']![name]!)).toBeLessThanOrEqual(1);
@@ -147,8 +149,17 @@ describe('in a run', () => {
     }, stop.signal);
     await expect(playSpin(given, heard.context)).rejects.toThrow(Interrupted);
     expect(heard.said.join('\n')).toMatch(
-      /Preflight: \d+ of 12 checks are fine \(preflight\.json\), in .*\. The game should take about /,
+      /Preflight: \d+ of 11 checks are fine \(preflight\.json\), in .*\. The game should take about /,
     );
+    // 24 pairs of one epoch: 16 pairs of the test cost more than a tenth of that.
+    expect(heard.said.filter((sentence) => sentence.includes('signal test'))).toEqual([
+      expect.stringMatching(/^The signal test is left out: .* `selfplay preflight` with the same settings makes it\.$/),
+    ]);
+    const { checks } = await reportIn(given.out!);
+    expect(checks.map(({ name }) => name)).not.toContain('signal');
+    for (const name of ['start', 'margins'])
+      expect(checks).toContainEqual(expect.objectContaining({ name, result: 'ok' }));
+    expect(checks.find(({ name }) => name === 'identical')!.figures['answers']).toBe(8);
     expect(heard.said.join('\n')).toMatch(/^Warning: preflight: detectable: 6 test rows .*; to change: smaller gains/m);
     const kept = await readFile(join(given.out!, 'preflight.json'), 'utf8');
     const resumed = listener();
@@ -165,6 +176,26 @@ describe('in a run', () => {
     // Once more, there is nothing left to play and to say.
     await resumeRun(given.out!, listener().context);
     expect((await readRunLog(given.out!)).filter(({ type }) => type === 'estimate.compared')).toHaveLength(1);
+  });
+
+  it('that is large has the signal test, with as many pairs every time', async () => {
+    const inRun = async () => {
+      const stop = new AbortController();
+      const heard = listener((event) => {
+        if (event.type === 'preflight') stop.abort();
+      }, stop.signal);
+      const given = settings({ num_train_epochs: 24 });
+      await expect(playSpin(given, heard.context)).rejects.toThrow(Interrupted);
+      expect(heard.said.join('\n')).not.toContain('signal test');
+      return reportIn(given.out!);
+    };
+    const [one, another] = [await inRun(), await inRun()];
+    expect(one.leftOut).toBeNull();
+    const { figures } = one.checks.find(({ name }) => name === 'signal')!;
+    // 36 pairs, which learn 24 times: a tenth of that has room for more than 16 of them and not for all.
+    expect(figures['pairs']).toBeGreaterThan(8);
+    expect(figures['pairs']).toBeLessThan(36);
+    expect(another.checks.find(({ name }) => name === 'signal')!.figures).toEqual(figures);
   });
 
   it('that fails ends the run before it costs anything, and leaves nothing behind; without it the run begins', async () => {

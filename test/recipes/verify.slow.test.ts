@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { proofText, type SpinInput, verifyResume } from '../../src/recipes/index.ts';
-import { listener, makeTinyGame, type TinyGame, tinySettings } from './tiny-game.ts';
+import { listener, makeTinyGame, type TinyGame, tinyDpo, tinySettings } from './tiny-game.ts';
 
 const commandOf = (script: URL) => [process.execPath, '--import', 'tsx', fileURLToPath(script)] as const;
 const SOUND = commandOf(new URL('../../src/cli/main.ts', import.meta.url));
@@ -60,14 +60,45 @@ describe('verify-resume', () => {
     expect(left()).toEqual([]);
   }, 300_000);
 
+  it('proves the controls of a game, and training on labelled pairs', async () => {
+    const { context } = listener();
+    const stagesOf = async (given: Parameters<typeof verifyResume>[0]) => {
+      const proof = await verifyResume(given, { command: SOUND, keep: false }, context);
+      expect(proof).toMatchObject({ equal: true, missed: [], first: null });
+      return proof.stages.filter(({ kills }) => kills > 0).map(({ stage }) => stage);
+    };
+    const controlled = {
+      ...settings(),
+      governor: false,
+      baselines: ['sft-reweighted' as const, 'sft-temperature' as const],
+    };
+    const stages = await stagesOf({ recipe: 'run', settings: controlled });
+    expect(stages).toEqual(
+      expect.arrayContaining([
+        'baseline sft-temperature: evaluate',
+        'baseline sft-reweighted: train',
+        'baseline sft-reweighted: evaluate',
+      ]),
+    );
+    expect(await stagesOf({ recipe: 'dpo', settings: tinyDpo(game, 'not-used') })).toEqual([
+      'given model: evaluate',
+      ...['reference', 'train', 'evaluate'].map((stage) => `iteration 0: ${stage}`),
+    ]);
+    expect(left()).toEqual([]);
+  }, 1_200_000);
+
   it('finds a resume that forgets the moments: the training is the first that is not equal, and the games are kept', async () => {
     const { context, said } = listener();
     // A governor could roll the broken training back, and the next attempt would log its stages a second time.
     const ungoverned = { ...settings(), governor: false };
-    const proof = await verifyResume(ungoverned, { command: BROKEN, keep: false }, context);
+    const proof = await verifyResume(
+      { recipe: 'run', settings: ungoverned },
+      { command: BROKEN, keep: false },
+      context,
+    );
     expect(proof.equal).toBe(false);
     const stages = new Map(proof.stages.map(({ stage, equal }) => [stage, equal]));
-    for (const stage of ['SFT model: evaluate', 'iteration 0: generate', 'iteration 0: reference']) {
+    for (const stage of ['given model: evaluate', 'iteration 0: generate', 'iteration 0: reference']) {
       expect(stages.get(stage), stage).toBe(true);
     }
     expect(stages.get('iteration 0: train')).toBe(false);
@@ -94,7 +125,11 @@ describe('verify-resume', () => {
       if (label.includes('undisturbed')) setTimeout(() => controller.abort(), 50);
       return context.progress(label, total, unit);
     };
-    const work = verifyResume(settings(), { command: SOUND, keep: false }, { ...context, progress });
+    const work = verifyResume(
+      { recipe: 'run', settings: settings() },
+      { command: SOUND, keep: false },
+      { ...context, progress },
+    );
     await expect(work).rejects.toThrow('stopped as asked');
     expect(left()).toEqual([]);
     if (process.platform === 'linux') expect(children()).toEqual(before);
@@ -104,7 +139,11 @@ describe('verify-resume', () => {
     const scorer = join(home, 'bad.mjs');
     await writeFile(scorer, 'export default () => "much";\n');
     const { context, said } = listener();
-    const work = verifyResume({ ...settings(), scorer }, { command: SOUND, keep: false }, context);
+    const work = verifyResume(
+      { recipe: 'run', settings: { ...settings(), scorer } },
+      { command: SOUND, keep: false },
+      context,
+    );
     await expect(work).rejects.toThrow(/^`selfplay run` ended with status \d: error: .*/);
     expect(said.at(-1)).toMatch(/^The games are kept in /);
     for (const name of left()) rmSync(join(process.env['TMPDIR']!, name), { recursive: true });

@@ -6,11 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensorsHeader } from '../../src/formats/index.ts';
-import { playSpin, type SpinInput } from '../../src/recipes/index.ts';
+import { playSpin, type SpinInput, trainOnPairs } from '../../src/recipes/index.ts';
 import { killPoints } from '../../src/recipes/kills.ts';
 import { compareGames } from '../../src/recipes/likeness.ts';
+import { miniatureGame, miniaturePairs } from '../../src/recipes/miniature.ts';
 import { readRunLog } from '../../src/report/index.ts';
-import { listener, makeTinyGame, type TinyGame, tinySettings } from './tiny-game.ts';
+import { listener, makeTinyGame, type TinyGame, tinyDpo, tinySettings } from './tiny-game.ts';
 
 let home: string;
 let game: TinyGame;
@@ -52,7 +53,7 @@ describe('two games', () => {
       expect(files).toContain(file);
     }
     for (const file of ['results.json', 'manifest.json', 'lock.json']) expect(files).toContain(file);
-    expect(compared.map(({ part }) => part).slice(0, 1)).toEqual(['SFT model: evaluate']);
+    expect(compared.map(({ part }) => part).slice(0, 1)).toEqual(['given model: evaluate']);
     expect(files.at(-1)).toBe('results.json');
   });
 
@@ -133,7 +134,7 @@ describe('the kills', () => {
     for (const seed of [0, 1, 2, 3]) {
       const points = killPoints(log, seed);
       expect(points.map(({ part }) => part)).toEqual([
-        'SFT model: evaluate',
+        'given model: evaluate',
         ...[0, 1].flatMap((t) =>
           ['generate', 'reference', 'train', 'train', 'evaluate'].map((stage) => `iteration ${t}: ${stage}`),
         ),
@@ -145,6 +146,54 @@ describe('the kills', () => {
     }
     expect(killPoints(log, 0)).toEqual(killPoints(log, 0));
     expect(killPoints(log, 0)).not.toEqual(killPoints(log, 1));
+  });
+});
+
+describe('labelled pairs', () => {
+  it('are hit wherever something is computed, and what was prepared counts as that', async () => {
+    const out = join(home, 'dpo');
+    await trainOnPairs(tinyDpo(game, out), listener().context);
+    const points = killPoints(await readRunLog(out), 0);
+    expect(points.map(({ part }) => part)).toEqual([
+      'given model: evaluate',
+      ...['reference', 'train', 'train', 'evaluate'].map((stage) => `iteration 0: ${stage}`),
+    ]);
+    const compared = await compareGames(out, out);
+    const partOf = (name: string) => compared.find(({ file }) => file === name)!.part;
+    expect(partOf('iteration-0/pairs.jsonl')).toBe('iteration 0: prepare');
+    expect(partOf('iteration-0/model/model.safetensors')).toBe('iteration 0: train');
+    expect(partOf('iteration-0/evaluation.json')).toBe('iteration 0: evaluate');
+    expect(partOf('baseline/evaluation.json')).toBe('given model: evaluate');
+  });
+});
+
+describe('the small run', () => {
+  it('of labelled pairs keeps what they are trained with, and has several of everything', async () => {
+    const given = tinyDpo(game, 'not-used', { loss: 'ipo', beta: 0.3, num_train_epochs: 5, lora_rank: 2 });
+    const { settings, size, ungoverned } = await miniaturePairs(given, 0, listener().context);
+    expect(settings).toMatchObject({ loss: 'ipo', beta: 0.3, lora_rank: 2, test_size: 2, num_train_epochs: 2 });
+    expect(settings).not.toHaveProperty('out');
+    // How many that are is a matter of time; of the 48 rows 12 are for the table.
+    const n = settings.limit!;
+    expect([36, 32, 24, 16, 12, 6]).toContain(n);
+    expect(settings).toMatchObject({ batch_size: n / 2, shard_size: Math.ceil(n / 3), checkpoint_seconds: 0 });
+    expect([size, ungoverned]).toEqual([`${n} train and 2 test pairs`, null]);
+    // A process that takes minutes to start leaves no time for more than the fewest rows.
+    const slow = await miniaturePairs(given, 100, listener().context);
+    expect(slow.settings.limit).toBe(6);
+    expect(slow.seconds).toBeGreaterThan(5 * 100);
+  });
+
+  it('of a game has the controls of the game, which take their time and their room; once is enough', async () => {
+    const of = (baselines: SpinInput['baselines'] & object) =>
+      miniatureGame(tinySettings(game, 'not-used', { ...governed, baselines }), 10, listener().context);
+    const [without, one] = [await of([]), await of(['sft-reweighted'])];
+    expect(one.settings.baselines).toEqual(['sft-reweighted']);
+    expect(one.ungoverned!.baselines).toEqual([]);
+    // Two models beside the two of the game, which are resumed four times each.
+    expect(one.seconds - without.seconds).toBeGreaterThan(8 * 10);
+    expect([without.stages, one.stages]).toEqual([9, 13]);
+    expect(one.bytes).toBeGreaterThan(1.3 * without.bytes);
   });
 });
 
