@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import { type Engine, floats, ints } from '../engine/index.ts';
 import { graphBuilder } from '../graph/index.ts';
-import { type AdaptedModule, adapterNames, type LanguageModel, modelFromConfig } from '../models/index.ts';
+import { type AdaptedModule, adapterNames, type LanguageModel, logitsOf, modelFromConfig } from '../models/index.ts';
 import { failure, shuffled, usageError } from '../util/index.ts';
 import { openAdapter } from './adapter.ts';
 import { loadModel } from './engine.ts';
@@ -114,10 +114,9 @@ function probes({ vocabSize, contextLength }: LanguageModel): Int32Array[] {
 async function logits(engine: Engine, model: LanguageModel, prompts: readonly Int32Array[]): Promise<Float32Array[]> {
   const b = graphBuilder();
   const segments = b.input('segments', ['segments', 6], 'i32');
-  const attributes = { headDim: model.headDim, scale: model.attentionScale };
   const [ids, positions] = [b.input('ids', ['tokens'], 'i32'), b.input('positions', ['tokens'], 'i32')];
-  const hidden = model.hidden(b, ids, positions, (_, q, k, v) => b.attention(q, k, v, segments, attributes));
-  b.output('logits', b.matmul(hidden, model.head(b), { transposeB: true }));
+  const hidden = model.hidden(b, ids, positions, (_, q, k, v, heads) => b.attention(q, k, v, segments, heads));
+  b.output('logits', logitsOf(b, model, hidden));
   const program = await engine.compile(b.build());
   const found: Float32Array[] = [];
   for (const prompt of prompts) {

@@ -21,6 +21,18 @@ export interface HeadAttributes {
   readonly headDim: number;
   /** Factor on q·k before the softmax. */
   readonly scale: number;
+  /** A query sees at most so many of the last keys that it would see, itself among them; all where left out. */
+  readonly window?: number | undefined;
+  /** Scores s become c·tanh(s/c) before the softmax. */
+  readonly softcap?: number | undefined;
+}
+
+/** f of `glu`; gelu_tanh is x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))). */
+export type Activation = 'silu' | 'gelu_tanh';
+
+interface Capped {
+  /** Logits l become c·tanh(l/c) before the softmax. */
+  readonly softcap?: number | undefined;
 }
 
 interface WeightGradient {
@@ -44,6 +56,7 @@ export interface OpAttributes {
   softplus: None;
   exp: None;
   log: None;
+  tanh: None;
   /** 1 where x > 0, else 0. Flat almost everywhere: max(0, x) is x·step(x), and so is its gradient. */
   step: None;
   /** Sum over the dimensions that broadcasting from `shape` would have added or repeated. */
@@ -64,28 +77,45 @@ export interface OpAttributes {
   /** rows [T,D], ids [T] -> [count,D]: the sum of the rows that share an id. */
   scatterRows: { readonly count: Dim };
   // Transformer parts.
-  /** x [T,D], w [D] -> x·rstd·w [T,D], rstd = 1/√(mean x² + eps) [T,1] */
+  // Columns.
+  /** x [T,N] -> x cut between its columns, [T,Nᵢ] for the widths Nᵢ: projections that share a weight. */
+  split: { readonly widths: readonly number[] };
+  /** x₁..xₙ [T,Nᵢ] -> side by side, [T,ΣNᵢ] */
+  join: None;
+  /**
+   * x [T,N], w [D] -> x·rstd·w [T,N], rstd = 1/√(mean x² + eps) [T,N/D]. The means are those of D columns each: of a row, or
+   * of the heads in it.
+   */
   rmsNorm: { readonly eps: number };
-  /** dy, x, w, rstd -> dx [T,D], and dw [D] if `forWeight` */
+  /** dy, x, w, rstd -> dx [T,N], and dw [D] if `forWeight` */
   rmsNormGrad: WeightGradient;
   /**
    * Rotary position embedding, halves layout: x₁..xₙ [T,Hᵢ·d], positions [T] -> one result each; for each head
-   * (a, b) -> (a·cos − b·sin, b·cos + a·sin) with angle = position·frequency. `inverse` turns the other way, which is
-   * the gradient.
+   * (a, b) -> m·(a·cos − b·sin, b·cos + a·sin) with angle = position·frequency and m = `scale`, 1 when left out. With fewer
+   * frequencies than d/2 only the first columns of a head turn; the others stay. `inverse` turns the other way, which is the
+   * gradient.
    */
-  rope: { readonly headDim: number; readonly frequencies: readonly number[]; readonly inverse: boolean };
-  /** q [T,H·d], k and v [T,G·d], segments [S,6] -> softmax(scale·q·kᵀ)·v [T,H·d]; query head h reads head h·G/H. */
+  rope: {
+    readonly headDim: number;
+    readonly frequencies: readonly number[];
+    readonly inverse: boolean;
+    readonly scale?: number;
+  };
+  /**
+   * q [T,H·d], k and v [T,G·d], segments [S,6] -> softmax(scale·q·kᵀ)·v [T,H·d]; query head h reads head h·G/H. A window is
+   * counted along the keys of a segment, which is in positions: between them may lie tokens of other segments.
+   */
   attention: HeadAttributes;
   /** dout, q, k, v, segments -> dq, dk, dv */
   attentionGrad: HeadAttributes;
-  /** gate, up [T,F] -> silu(gate)·up */
-  swiglu: None;
-  /** dy, gate, up -> dgate, dup */
-  swigluGrad: None;
+  /** gate, up [T,F] -> f(gate)·up (Shazeer 2020); without `up` f(gate) alone */
+  glu: { readonly activation: Activation };
+  /** dy, gate, up -> dgate, dup; without `up` dgate alone */
+  gluGrad: { readonly activation: Activation };
   /** h [R,D], w [V,D], targets [R] -> log softmax(h·wᵀ)[target] [R]; the R×V matrix never exists as a whole. */
-  tokenLogProbs: None;
+  tokenLogProbs: Capped;
   /** dlogprobs [R], h, w, targets -> dh [R,D], and dw [V,D] if `forWeight` */
-  tokenLogProbsGrad: WeightGradient;
+  tokenLogProbsGrad: WeightGradient & Capped;
   /**
    * x [T,D], keys [T] int32 -> x/(1−p) where a mask of key, salt and column keeps it (dropout.ts), else 0. The gradient is
    * the same op on dy.
@@ -184,6 +214,16 @@ function alike(inputs: readonly TensorType[], operands: number, results: number)
   return Array.from({ length: results }, () => first);
 }
 
+/** Into how many parts of its weight's width a row is normed. */
+function groupsOf(x: TensorType, weight: TensorType): number {
+  const [width, part] = [x.shape[1], weight.shape[0]];
+  if (width === part) return 1;
+  if (typeof width !== 'number' || typeof part !== 'number' || width % part !== 0) {
+    reject(`a width of ${width} is not a multiple of the weight's ${part}`);
+  }
+  return width / part;
+}
+
 /** q, k, v starting at input `at`: checked widths. */
 function heads(inputs: readonly TensorType[], at: number, { headDim }: HeadAttributes) {
   const q = operand(inputs, at, 2);
@@ -240,6 +280,7 @@ export const shapeRules = {
   softplus: sameAsFirst,
   exp: sameAsFirst,
   log: sameAsFirst,
+  tanh: sameAsFirst,
   step: sameAsFirst,
   sumTo: (inputs, { shape }) => {
     const x = operand(inputs, 0, null);
@@ -309,24 +350,40 @@ export const shapeRules = {
     same('ids', operand(inputs, 1, 1, 'i32').shape[0], rows.shape[0]);
     return [{ dtype: rows.dtype, shape: [count, rows.shape[1]!] }];
   },
+  split: (inputs, { widths }) => {
+    const x = operand(inputs, 0, 2);
+    same(
+      'sum of the widths',
+      widths.reduce((sum, width) => sum + width, 0),
+      x.shape[1],
+    );
+    return widths.map((width) => ({ dtype: x.dtype, shape: [x.shape[0]!, width] }));
+  },
+  join: (inputs) => {
+    const first = operand(inputs, 0, 2);
+    const widths = inputs.map((_, i) => {
+      const { shape } = operand(inputs, i, 2);
+      same(`rows of input ${i}`, shape[0], first.shape[0]);
+      return typeof shape[1] === 'number' ? shape[1] : reject(`the width ${shape[1]} is not a number`);
+    });
+    return [{ dtype: first.dtype, shape: [first.shape[0]!, widths.reduce((sum, width) => sum + width)] }];
+  },
   rmsNorm: (inputs) => {
     const x = operand(inputs, 0, 2);
-    same('width of the weight', operand(inputs, 1, 1).shape[0], x.shape[1]);
-    return [x, f32(x.shape[0]!, 1)];
+    return [x, f32(x.shape[0]!, groupsOf(x, operand(inputs, 1, 1)))];
   },
   rmsNormGrad: (inputs, { forWeight }) => {
     const [dx] = alike(inputs, 2, 1);
     const w = operand(inputs, 2, 1);
     const rstd = operand(inputs, 3, 2);
-    same('width of the weight', w.shape[0], dx!.shape[1]);
     same('rows of rstd', rstd.shape[0], dx!.shape[0]);
-    same('width of rstd', rstd.shape[1], 1);
+    same('width of rstd', rstd.shape[1], groupsOf(dx!, w));
     return forWeight ? [dx!, w] : [dx!];
   },
   rope: (inputs, { headDim, frequencies }) => {
     const count = inputs.length - 1;
     const positions = operand(inputs, count, 1, 'i32');
-    same('number of frequencies', frequencies.length * 2, headDim);
+    if (frequencies.length * 2 > headDim) reject(`${frequencies.length} frequencies for heads of ${headDim}`);
     return inputs.slice(0, count).map((_, i) => {
       const x = operand(inputs, i, 2);
       same('positions', positions.shape[0], x.shape[0]);
@@ -348,8 +405,8 @@ export const shapeRules = {
     segmentTable(inputs, 4);
     return [q, k, v];
   },
-  swiglu: (inputs) => alike(inputs, 2, 1),
-  swigluGrad: (inputs) => alike(inputs, 3, 2),
+  glu: (inputs) => alike(inputs, inputs.length, 1),
+  gluGrad: (inputs) => alike(inputs, inputs.length, inputs.length - 1),
   tokenLogProbs: (inputs) => {
     const h = operand(inputs, 0, 2);
     same('width of the head', operand(inputs, 1, 2).shape[1], h.shape[1]);

@@ -59,9 +59,8 @@ function linearModules(model: LanguageModel): Map<string, readonly [number, numb
   };
   const ids = b.input('ids', ['tokens'], 'i32');
   const segments = b.input('segments', ['segments', 6], 'i32');
-  const attributes = { headDim: model.headDim, scale: model.attentionScale };
-  model.hidden(seeing, ids, b.input('positions', ['tokens'], 'i32'), (_, q, k, v) =>
-    b.attention(q, k, v, segments, attributes),
+  model.hidden(seeing, ids, b.input('positions', ['tokens'], 'i32'), (_, q, k, v, heads) =>
+    b.attention(q, k, v, segments, heads),
   );
   return found;
 }
@@ -127,7 +126,7 @@ function refuseTables(
       const [pattern] = patterns.find(([, expression]) => expression.test(module)) ?? [];
       if (pattern === undefined || layers.has(module)) continue;
       const why =
-        aliases.length > 0
+        aliases.includes('lm_head.weight')
           ? 'embedding and head are one matrix here (tie_word_embeddings), so what is learned for one would change the other'
           : 'it is a table of tokens and no layer of the blocks';
       throw usageError({

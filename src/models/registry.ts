@@ -1,10 +1,18 @@
 /** From config.json to a model, by model_type. */
 import { usageError } from '../util/index.ts';
 import { llama } from './llama.ts';
+import { mistral } from './mistral.ts';
 import type { LanguageModel } from './model.ts';
+import { qwen2 } from './qwen2.ts';
+import { qwen3 } from './qwen3.ts';
 
-const families: Readonly<Record<string, (config: Readonly<Record<string, unknown>>, file: string) => LanguageModel>> = {
+type Page = (config: Readonly<Record<string, unknown>>, file: string) => LanguageModel;
+
+const families: Readonly<Record<string, Page>> = {
   llama,
+  mistral,
+  qwen2,
+  qwen3,
 };
 
 /** The model that a config describes. Throws a usage error for an unknown model_type or unsupported fields. */
