@@ -8,6 +8,7 @@ import { type AdaptedModule, adapterNames, type LanguageModel, logitsOf, modelFr
 import { failure, shuffled, usageError } from '../util/index.ts';
 import { openAdapter } from './adapter.ts';
 import { loadModel } from './engine.ts';
+import { asParameters, parameterTensor } from './layout.ts';
 import { demandBase } from './lineage.ts';
 import { readModelConfig, saveModelDirectory } from './modeldir.ts';
 import { companionDirectory, isAdapterDirectory } from './peft.ts';
@@ -42,26 +43,23 @@ export async function mergeAdapter(engine: Engine, dir: string, out: string): Pr
   const prompts = probes(model);
   const expected = await logits(engine, model, prompts);
   const { base, modules } = adapter!;
-  const weights = await openWeights(base, config);
   const { source } = await openAdapter(dir);
   const byWeight = new Map(modules.map((module) => [`${module.name}.weight`, module]));
   const plain = modelFromConfig(await readModelConfig(base), join(base, 'config.json'));
+  const weights = asParameters(await openWeights(base, config), plain.parameters);
   let compared = { difference: 0, largest: 0 };
   await saveModelDirectory(out, {
     sourceDir: await companionDirectory(dir),
     config,
-    tensors: plain.parameters.map(({ name, shape }) => ({
-      name,
-      dtype: 'F32' as const,
-      shape: [...shape],
-      data: async () => {
-        const weight = await weights.read(name);
-        const module = byWeight.get(name);
+    tensors: plain.parameters.map((parameter) =>
+      parameterTensor(parameter, async () => {
+        const weight = await weights.read(parameter.name);
+        const module = byWeight.get(parameter.name);
         if (!module) return weight;
         const { a, b } = adapterNames(module.name);
         return merged(engine, module, weight, await source.read(a), await source.read(b));
-      },
-    })),
+      }),
+    ),
     check: async (temporary) => {
       const whole = await loadModel(engine, temporary);
       compared = compare(expected, await logits(engine, whole.model, prompts));

@@ -115,15 +115,15 @@ interface RopeDefaults {
   readonly original?: number;
   /** Whether a part of a head may turn (partial_rotary_factor). */
   readonly partial?: boolean;
-  /** Other names of methods in old configs. */
-  readonly aliases?: Readonly<Record<string, string>>;
+  /** The methods that the model has, by their names in its configs; all under their own names when left out. */
+  readonly methods?: Readonly<Record<string, string>>;
 }
 
 /** From the new spelling (rope_parameters) or the old one (rope_theta, rope_scaling). */
 export function readRope(
   c: ConfigReader,
   headDim: number,
-  { theta: usualTheta = 10_000, longest: usualLongest, original: usualOriginal, partial = false, aliases = {} }: RopeDefaults,
+  { theta: usualTheta = 10_000, longest: usualLongest, original: usualOriginal, partial = false, methods: known }: RopeDefaults,
 ): Rotation {
   const isNew = c.given('rope_parameters') !== undefined;
   const of = c.section(isNew ? 'rope_parameters' : 'rope_scaling');
@@ -142,11 +142,9 @@ export function readRope(
   const original = c.size('original_max_position_embeddings', of.size('original_max_position_embeddings', usualOriginal ?? longest));
   const key = of.given('rope_type') === undefined && of.given('type') !== undefined ? 'type' : 'rope_type';
   const named = String(of.given(key) ?? 'default');
-  const name = aliases[named] ?? named;
-  const method = Object.hasOwn(methods, name) ? methods[name] : undefined;
-  if (!method) {
-    of.reject(key, `"${named}" is not supported; ${Object.keys(methods).join(', ')} are`);
-  }
+  const names = known ?? Object.fromEntries(Object.keys(methods).map((name) => [name, name]));
+  const method = Object.hasOwn(names, named) ? methods[names[named]!] : undefined;
+  if (!method) of.reject(key, `"${named}" is not supported; ${Object.keys(names).join(', ')} are`);
   const { frequencies, scale = 1, contextLength = longest } = (method ?? methods['default']!)({
     of,
     theta,

@@ -11,6 +11,7 @@ export { type Difference, lockDifferences, type RunLock, readLock } from './lock
 export { type MergeOutcome, mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
 export type { PreflightReport } from './preflight.ts';
+export { type Playable, playable } from './playable.ts';
 export { presetBelow, presets } from './presets.ts';
 export { probe } from './probe.ts';
 export { type ProbeReport, probeText } from './probeReport.ts';
