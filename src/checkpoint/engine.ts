@@ -114,8 +114,6 @@ export async function saveModel(engine: Engine, loaded: LoadedModel, to: string)
   await saveModelDirectory(to, {
     sourceDir: dir,
     config,
-    tensors: model.parameters.map((parameter) =>
-      parameterTensor(parameter, () => engine.readState(parameter.name)),
-    ),
+    tensors: model.parameters.map((parameter) => parameterTensor(parameter, () => engine.readState(parameter.name))),
   });
 }

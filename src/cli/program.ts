@@ -166,7 +166,9 @@ export async function runCli(
   );
 
   const doctor = declare(program, DOCTOR_WORDS);
-  doctor.addOption(new Option('--model <dir>', 'say of this model whether it can be played, and why not').helpGroup(GIVE));
+  doctor.addOption(
+    new Option('--model <dir>', 'say of this model whether it can be played, and why not').helpGroup(GIVE),
+  );
   addOutput(doctor);
   doctor.action(() => {
     const options: Record<string, unknown> = doctor.opts();

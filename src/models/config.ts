@@ -56,14 +56,17 @@ export function readConfig(
 
   return {
     size: (key: string, fallback?: number) => number(key, fallback, 'a positive whole number', isSize),
-    positive: (key: string, fallback?: number) =>
-      number(key, fallback, 'a positive number', isPositive),
+    positive: (key: string, fallback?: number) => number(key, fallback, 'a positive number', isPositive),
     sizeOrNone: (key: string, fallback?: number) => orNone(key, fallback, 'a positive whole number', isSize),
     positiveOrNone: (key: string, fallback?: number) => orNone(key, fallback, 'a positive number', isPositive),
     numbers: (key: string, count: number): readonly number[] => {
       const value = given(key);
       if (Array.isArray(value) && value.length === count && value.every(isPositive)) return value;
-      const got = Array.isArray(value) ? `has ${value.length} entries` : value === undefined ? 'is missing' : 'is no list';
+      const got = Array.isArray(value)
+        ? `has ${value.length} entries`
+        : value === undefined
+          ? 'is missing'
+          : 'is no list';
       say(key, `${got}, expected ${count} positive numbers`);
       return [];
     },

@@ -13,7 +13,6 @@ import {
   preNormBlock,
   project,
   QKV,
-  readAttentionDropout,
   readSizes,
 } from './parts.ts';
 import { readRope } from './rope.ts';
@@ -32,7 +31,6 @@ export function gemma(config: Readonly<Record<string, unknown>>, file: string): 
   c.oneOf('hidden_act', ['gelu_pytorch_tanh', 'gelu'], 'gelu_pytorch_tanh');
   c.oneOf('hidden_activation', ['gelu_pytorch_tanh', 'gelu'], 'gelu_pytorch_tanh');
   c.only('use_bidirectional_attention', false);
-  readAttentionDropout(c);
 
   return decoder(c, {
     modelType: 'gemma',

@@ -13,7 +13,6 @@ import {
   mlpShapes,
   project,
   QKV,
-  readAttentionDropout,
   readSizes,
   readWindows,
   rmsNorm,
@@ -35,7 +34,6 @@ export function gemma2(config: Readonly<Record<string, unknown>>, file: string):
   const windows = readWindows(c, L, c.sizeOrNone('sliding_window', USUAL.window), (layer) => layer % 2 === 0);
   c.oneOf('hidden_activation', ['gelu_pytorch_tanh'], 'gelu_pytorch_tanh');
   c.only('use_bidirectional_attention', false);
-  readAttentionDropout(c);
 
   return decoder(c, {
     modelType: 'gemma2',

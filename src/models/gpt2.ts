@@ -6,11 +6,16 @@
 import type { GraphBuilder } from '../graph/index.ts';
 import { readConfig } from './config.ts';
 import type { LanguageModel, Parameter } from './model.ts';
-import { attendIn, layerNorm, linearShapes, project, readCommon, type Shapes, weightsOf } from './parts.ts';
+import { attendIn, layerNorm, linearShapes, project, readQuantization, type Shapes, weightsOf } from './parts.ts';
 
 export function gpt2(config: Readonly<Record<string, unknown>>, file: string): LanguageModel {
   const c = readConfig(config, file);
-  const [D, V, L, H] = [c.size('n_embd', 768), c.size('vocab_size', 50_257), c.size('n_layer', 12), c.size('n_head', 12)];
+  const [D, V, L, H] = [
+    c.size('n_embd', 768),
+    c.size('vocab_size', 50_257),
+    c.size('n_layer', 12),
+    c.size('n_head', 12),
+  ];
   const F = c.size('n_inner', 4 * D);
   const T = c.size('n_positions', 1024);
   if (D % H !== 0) c.reject('n_embd', `${D} is not a multiple of n_head ${H}`);
@@ -22,7 +27,7 @@ export function gpt2(config: Readonly<Record<string, unknown>>, file: string): L
   const isScaledByLayer = c.flag('scale_attn_by_inverse_layer_idx', false);
   c.oneOf('activation_function', ['gelu_new', 'gelu_pytorch_tanh'], 'gelu_new');
   c.only('add_cross_attention', false);
-  readCommon(c);
+  readQuantization(c);
   c.finish();
 
   const PREFIX = 'transformer.';

@@ -13,7 +13,6 @@ import {
   preNormBlock,
   project,
   QKV,
-  readAttentionDropout,
   readSizes,
 } from './parts.ts';
 import { readRope } from './rope.ts';
@@ -29,7 +28,6 @@ export function llama(config: Readonly<Record<string, unknown>>, file: string): 
   const heads = { headDim: d, scale: 1 / Math.sqrt(d) };
   c.oneOf('hidden_act', ['silu'], 'silu');
   c.only('pretraining_tp', 1);
-  readAttentionDropout(c);
 
   return decoder(c, {
     modelType: 'llama',

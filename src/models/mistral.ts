@@ -13,7 +13,6 @@ import {
   preNormBlock,
   project,
   QKV,
-  readAttentionDropout,
   readSizes,
 } from './parts.ts';
 import { readRope } from './rope.ts';
@@ -30,7 +29,6 @@ export function mistral(config: Readonly<Record<string, unknown>>, file: string)
   const heads = { headDim: d, scale: 1 / Math.sqrt(d), window: c.sizeOrNone('sliding_window', WINDOW) };
   c.oneOf('hidden_act', ['silu'], 'silu');
   c.only('layer_types', undefined);
-  readAttentionDropout(c);
 
   return decoder(c, {
     modelType: 'mistral',

@@ -4,18 +4,7 @@
  */
 import { readConfig } from './config.ts';
 import type { LanguageModel } from './model.ts';
-import {
-  attentionShapes,
-  decoder,
-  gatedMlp,
-  mixHeads,
-  mlpShapes,
-  project,
-  QKV,
-  readAttentionDropout,
-  readSizes,
-  rmsNorm,
-} from './parts.ts';
+import { attentionShapes, decoder, gatedMlp, mixHeads, mlpShapes, project, QKV, readSizes, rmsNorm } from './parts.ts';
 import { readRope } from './rope.ts';
 
 export function olmo2(config: Readonly<Record<string, unknown>>, file: string): LanguageModel {
@@ -28,7 +17,6 @@ export function olmo2(config: Readonly<Record<string, unknown>>, file: string): 
   const heads = { headDim: d, scale: 1 / Math.sqrt(d) };
   c.oneOf('hidden_act', ['silu'], 'silu');
   c.only('clip_qkv', undefined);
-  readAttentionDropout(c);
 
   return decoder(c, {
     modelType: 'olmo2',

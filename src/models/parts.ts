@@ -29,22 +29,22 @@ export function readSizes(c: ConfigReader, headDim?: number): Sizes {
   if (H % G !== 0) c.reject('num_attention_heads', `${H} is not a multiple of num_key_value_heads ${G}`);
   const isDerived = headDim === undefined && c.given('head_dim') === undefined;
   if (isDerived && D % H !== 0) c.reject('hidden_size', `${D} is not a multiple of num_attention_heads ${H}`);
-  readCommon(c);
+  // It would make log-probs random.
+  c.only('attention_dropout', 0);
+  readQuantization(c);
   return { D, F, V, L, H, G, d: c.size('head_dim', headDim ?? Math.floor(D / H)) };
 }
 
-/** What no model here supports. */
-export function readCommon(c: ConfigReader): void {
+/** Gradients of quantised weights are not those of the model. */
+export function readQuantization(c: ConfigReader): void {
   const quantization = c.given('quantization_config');
   if (quantization !== undefined) {
     const { quant_method: method } = quantization as { quant_method?: unknown };
-    c.reject('quantization_config', `the weights are quantised (${method ?? 'by a method without a name'}), which is not supported`);
+    c.reject(
+      'quantization_config',
+      `the weights are quantised (${method ?? 'by a method without a name'}), which is not supported`,
+    );
   }
-}
-
-/** Of attention; dropout in it would make log-probs random. */
-export function readAttentionDropout(c: ConfigReader): void {
-  c.only('attention_dropout', 0);
 }
 
 /**
@@ -59,7 +59,10 @@ export function readWindows(
 ): readonly (number | undefined)[] {
   const types = c.given('layer_types');
   const known = ['full_attention', 'sliding_attention'];
-  if (types !== undefined && !(Array.isArray(types) && types.length === layers && types.every((t) => known.includes(t)))) {
+  if (
+    types !== undefined &&
+    !(Array.isArray(types) && types.length === layers && types.every((t) => known.includes(t)))
+  ) {
     c.reject('layer_types', `expected ${layers} of ${known.join(' and ')}, and there is ${JSON.stringify(types)}`);
   }
   return Array.from({ length: layers }, (_, layer) => {
@@ -74,7 +77,12 @@ export function readQwenWindows(c: ConfigReader, layers: number): readonly (numb
   const window = c.sizeOrNone('sliding_window', 4096);
   const first = c.given('max_window_layers') === 0 ? 0 : c.size('max_window_layers', 28);
   const isUsed = c.flag('use_sliding_window', false);
-  return readWindows(c, layers, isUsed ? window : undefined, (layer) => isUsed && window !== undefined && layer >= first);
+  return readWindows(
+    c,
+    layers,
+    isUsed ? window : undefined,
+    (layer) => isUsed && window !== undefined && layer >= first,
+  );
 }
 
 /** Shapes of the weights of a layer, by the end of their names. */

@@ -4,15 +4,7 @@
  */
 import { readConfig } from './config.ts';
 import type { LanguageModel } from './model.ts';
-import {
-  decoder,
-  linearShapes,
-  mixHeads,
-  preNormBlock,
-  project,
-  readAttentionDropout,
-  readSizes,
-} from './parts.ts';
+import { decoder, linearShapes, mixHeads, preNormBlock, project, readSizes } from './parts.ts';
 import { readRope } from './rope.ts';
 
 export function phi3(config: Readonly<Record<string, unknown>>, file: string): LanguageModel {
@@ -30,7 +22,6 @@ export function phi3(config: Readonly<Record<string, unknown>>, file: string): L
   c.oneOf('hidden_act', ['silu'], 'silu');
   for (const key of ['resid_pdrop', 'embd_pdrop']) c.only(key, 0);
   for (const key of ['attention_bias', 'mlp_bias']) c.only(key, false);
-  readAttentionDropout(c);
 
   return decoder(c, {
     modelType: 'phi3',

@@ -10,7 +10,6 @@ import {
   preNormBlock,
   project,
   QKV,
-  readAttentionDropout,
   readQwenWindows,
   readSizes,
 } from './parts.ts';
@@ -24,7 +23,6 @@ export function qwen2(config: Readonly<Record<string, unknown>>, file: string): 
   const norm = { eps: c.positive('rms_norm_eps', 1e-6) };
   const windows = readQwenWindows(c, L);
   c.oneOf('hidden_act', ['silu'], 'silu');
-  readAttentionDropout(c);
 
   return decoder(c, {
     modelType: 'qwen2',

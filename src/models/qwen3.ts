@@ -10,7 +10,6 @@ import {
   preNormBlock,
   project,
   QKV,
-  readAttentionDropout,
   readQwenWindows,
   readSizes,
   rmsNorm,
@@ -29,7 +28,6 @@ export function qwen3(config: Readonly<Record<string, unknown>>, file: string): 
   const norm = { eps: c.positive('rms_norm_eps', 1e-6) };
   const windows = readQwenWindows(c, L);
   c.oneOf('hidden_act', ['silu'], 'silu');
-  readAttentionDropout(c);
 
   return decoder(c, {
     modelType: 'qwen3',

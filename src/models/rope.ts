@@ -52,7 +52,11 @@ const methods: Readonly<Record<string, (given: Given) => Scaled>> = {
    */
   llama3: (given) => {
     const { of, original } = given;
-    const [factor, low, high] = [of.positive('factor'), of.positive('low_freq_factor'), of.positive('high_freq_factor')];
+    const [factor, low, high] = [
+      of.positive('factor'),
+      of.positive('low_freq_factor'),
+      of.positive('high_freq_factor'),
+    ];
     if (high <= low) of.reject('high_freq_factor', `${high} is not above low_freq_factor ${low}`);
     const frequencies = plain(given).map((w) => {
       const waves = (original * w) / (2 * Math.PI);
@@ -123,7 +127,13 @@ interface RopeDefaults {
 export function readRope(
   c: ConfigReader,
   headDim: number,
-  { theta: usualTheta = 10_000, longest: usualLongest, original: usualOriginal, partial = false, methods: known }: RopeDefaults,
+  {
+    theta: usualTheta = 10_000,
+    longest: usualLongest,
+    original: usualOriginal,
+    partial = false,
+    methods: known,
+  }: RopeDefaults,
 ): Rotation {
   const isNew = c.given('rope_parameters') !== undefined;
   const of = c.section(isNew ? 'rope_parameters' : 'rope_scaling');
@@ -139,13 +149,20 @@ export function readRope(
       `${columns} of ${headDim} columns of a head would turn; positions turn pairs`,
     );
   }
-  const original = c.size('original_max_position_embeddings', of.size('original_max_position_embeddings', usualOriginal ?? longest));
+  const original = c.size(
+    'original_max_position_embeddings',
+    of.size('original_max_position_embeddings', usualOriginal ?? longest),
+  );
   const key = of.given('rope_type') === undefined && of.given('type') !== undefined ? 'type' : 'rope_type';
   const named = String(of.given(key) ?? 'default');
   const names = known ?? Object.fromEntries(Object.keys(methods).map((name) => [name, name]));
   const method = Object.hasOwn(names, named) ? methods[names[named]!] : undefined;
   if (!method) of.reject(key, `"${named}" is not supported; ${Object.keys(names).join(', ')} are`);
-  const { frequencies, scale = 1, contextLength = longest } = (method ?? methods['default']!)({
+  const {
+    frequencies,
+    scale = 1,
+    contextLength = longest,
+  } = (method ?? methods['default']!)({
     of,
     theta,
     columns,

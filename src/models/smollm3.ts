@@ -10,7 +10,6 @@ import {
   preNormBlock,
   project,
   QKV,
-  readAttentionDropout,
   readSizes,
   readWindows,
 } from './parts.ts';
@@ -36,7 +35,6 @@ export function smollm3(config: Readonly<Record<string, unknown>>, file: string)
   const window = c.flag('use_sliding_window', false) ? c.sizeOrNone('sliding_window') : undefined;
   const windows = readWindows(c, L, window, (layer) => window !== undefined && !turnsIn(layer));
   c.oneOf('hidden_act', ['silu'], 'silu');
-  readAttentionDropout(c);
 
   return decoder(c, {
     modelType: 'smollm3',

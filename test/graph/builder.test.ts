@@ -57,7 +57,11 @@ const mistakes: [OpName, RegExp, (b: GraphBuilder) => unknown][] = [
   ],
   ['gatherRows', /input 1 is f32, expected i32/, (b) => b.gatherRows(b.input('x', [4, 2]), b.input('ids', ['n']))],
   ['scatterRows', /ids: got m, expected n/, (b) => b.scatterRows(b.input('x', ['n', 2]), ints(b, 'ids', 'm'), 4)],
-  ['rmsNorm', /a width of 3 is not a multiple of the weight's 4/, (b) => b.rmsNorm(b.input('x', ['n', 3]), b.input('w', [4]), 1e-5)],
+  [
+    'rmsNorm',
+    /a width of 3 is not a multiple of the weight's 4/,
+    (b) => b.rmsNorm(b.input('x', ['n', 3]), b.input('w', [4]), 1e-5),
+  ],
   [
     'rmsNormGrad',
     /rows of rstd/,

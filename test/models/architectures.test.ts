@@ -105,7 +105,11 @@ describe('a saved directory', () => {
     const old = await tempDir();
     const bytes = await readFile(join(from, 'model.safetensors'));
     const length = Number(bytes.readBigUInt64LE(0));
-    const header = bytes.subarray(8, 8 + length).toString().replaceAll('"transformer.', '"').replace('"wpe', '"h.0.attn.bias":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"wpe');
+    const header = bytes
+      .subarray(8, 8 + length)
+      .toString()
+      .replaceAll('"transformer.', '"')
+      .replace('"wpe', '"h.0.attn.bias":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"wpe');
     const text = Buffer.from(header);
     const size = Buffer.alloc(8);
     size.writeBigUInt64LE(BigInt(text.length));
@@ -120,7 +124,10 @@ describe('a saved directory', () => {
     const loaded = await loadModel(engine, from, { lora, seed: 1 });
     for (const { name, shape } of loaded.model.parameters) {
       if (!name.endsWith('lora_B.weight')) continue;
-      await engine.writeState(name, uniforms(shape[0]! * shape[1]!, 2, name).map((u) => u - 0.5));
+      await engine.writeState(
+        name,
+        uniforms(shape[0]! * shape[1]!, 2, name).map((u) => u - 0.5),
+      );
     }
     const home = await tempDir();
     await saveModel(engine, loaded, join(home, 'adapter'));

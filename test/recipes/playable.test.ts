@@ -46,7 +46,11 @@ describe('whether a model can be played', () => {
       { rope_parameters: { rope_type: 'proportional', rope_theta: 1e4 } },
       /rope_parameters\.rope_type: "proportional" is not supported; default, linear, llama3, yarn, dynamic, longrope are/,
     ],
-    ['phi3', { rope_parameters: { rope_type: 'linear', factor: 2 } }, /rope_type: "linear" is not supported; default, lo/],
+    [
+      'phi3',
+      { rope_parameters: { rope_type: 'linear', factor: 2 } },
+      /rope_type: "linear" is not supported; default, lo/,
+    ],
     ['gemma2', { sliding_window: null }, /sliding_window: layer 0 has a window of no width\.$/],
     ['gpt2', { activation_function: 'relu', n_head: 3 }, /n_head 3; activation_function: is "relu"/],
   ])('%s %j: what keeps it from that is named', async (name, changes, reason) => {

@@ -109,8 +109,8 @@ export function split(x: Array64, widths: readonly number[]): Array64[] {
 
 export function join(xs: readonly Array64[]): Array64 {
   const rows = xs[0]!.shape[0]!;
-  return array(
-    Array.from({ length: rows }, (_, t) => xs.flatMap((x) => Array.from(row(x, t)))).flat(),
-    [rows, xs.reduce((sum, { shape }) => sum + shape[1]!, 0)],
-  );
+  return array(Array.from({ length: rows }, (_, t) => xs.flatMap((x) => Array.from(row(x, t)))).flat(), [
+    rows,
+    xs.reduce((sum, { shape }) => sum + shape[1]!, 0),
+  ]);
 }

@@ -23,8 +23,7 @@ export const unary = (
   op: 'sigmoid' | 'softplus' | 'exp' | 'tanh' | 'step' | 'sumSquares',
   x: Sizes,
   scale = 1,
-): OpCase =>
-  opCase(`${op} ${show(x)} scale ${scale}`, { x: floatInput('x', x, scale) }, (b, v) => [b[op](v.x)]);
+): OpCase => opCase(`${op} ${show(x)} scale ${scale}`, { x: floatInput('x', x, scale) }, (b, v) => [b[op](v.x)]);
 
 /** Of positive numbers. */
 export function log(x: Sizes, scale = 1): OpCase {

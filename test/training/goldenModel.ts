@@ -165,11 +165,13 @@ export function goldenModel(
     });
 
     const { sft, greedy } = expected;
-    it.runIf(sft)('gives the SFT loss and every gradient', async () => {
-      const { loss } = await gradientsOf({ kind: 'sft' }, humans);
-      expect(loss).toBeCloseTo(sft!.loss, 5);
-      await expectGradients(sft!.gradients);
-    });
+    if (sft) {
+      it('gives the SFT loss and every gradient', async () => {
+        const { loss } = await gradientsOf({ kind: 'sft' }, humans);
+        expect(loss).toBeCloseTo(sft.loss, 5);
+        await expectGradients(sft.gradients);
+      });
+    }
 
     it.each(expected.training)('takes the ten steps of torch with $optimizer', async (run) => {
       const { lr, eps, weight_decay = 0, betas = [0, 0], alpha = 0 } = run.options;
@@ -199,21 +201,30 @@ export function goldenModel(
       await loadModel(engine, join(dir, 'model'));
     });
 
-    it.runIf(greedy)('writes the greedy answer of transformers, with its cache', async () => {
-      const { prompt, ids, logprobs } = greedy!;
-      // Beside another row, so that the cache has more than one slot and rows of different lengths.
-      const others = expected.sequences[2]!.ids;
-      const [answer] = await generate(
-        engine,
-        loaded.model,
-        [
-          { id: 'answer', promptIds: ints(prompt) },
-          { id: 'other', promptIds: ints(others) },
-        ],
-        { maxNewTokens: ids.length, endIds: new Set(), sampling: greedySampling, seed: 0, iteration: 0, batchSize: 2 },
-      );
-      expect([...answer!.ids]).toEqual(ids);
-      expect(relativeError(answer!.logProbs, Float32Array.from(logprobs))).toBeLessThan(BOUND);
-    });
+    if (greedy) {
+      it('writes the greedy answer of transformers, with its cache', async () => {
+        const { prompt, ids, logprobs } = greedy;
+        // Beside another row, so that the cache has more than one slot and rows of different lengths.
+        const others = expected.sequences[2]!.ids;
+        const [answer] = await generate(
+          engine,
+          loaded.model,
+          [
+            { id: 'answer', promptIds: ints(prompt) },
+            { id: 'other', promptIds: ints(others) },
+          ],
+          {
+            maxNewTokens: ids.length,
+            endIds: new Set(),
+            sampling: greedySampling,
+            seed: 0,
+            iteration: 0,
+            batchSize: 2,
+          },
+        );
+        expect([...answer!.ids]).toEqual(ids);
+        expect(relativeError(answer!.logProbs, Float32Array.from(logprobs))).toBeLessThan(BOUND);
+      });
+    }
   });
 }

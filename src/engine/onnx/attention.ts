@@ -93,7 +93,8 @@ function openChunk(e: Emitter, round: string, s: SegmentTensors, h: Heads) {
         .many('Split', [lengths], 2, { axis: 1n, num_outputs: 2n })
         .map((column) => e.op('Unsqueeze', [column, e.i64(2)])) as [string, string];
       const causal = e.op('And', [e.op('LessOrEqual', [e.op('Sub', [j, i]), surplus]), e.op('Less', [j, keyCount])]);
-      const visible = h.window === undefined ? causal : e.op('And', [causal, inWindow(h.window, i, j, surplus, keyCount)]);
+      const visible =
+        h.window === undefined ? causal : e.op('And', [causal, inWindow(h.window, i, j, surplus, keyCount)]);
       const products = e.op('FusedMatMul', [queries, keys], { transB: 1n, alpha: factor(h) });
       const { bent, scores: flat } = capped(e, h, products);
       const scores = e.op('Reshape', [flat, concat(e, [n, e.i64(groups * shared), lq, lk])]);

@@ -18,6 +18,7 @@ import {
 } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
 import { CHUNK_COLUMNS } from '../segments.ts';
+import { activations } from './activations.ts';
 import {
   decodeAttention,
   decodeMasks,
@@ -27,7 +28,6 @@ import {
   type SegmentTensors,
 } from './attention.ts';
 import { type Emitter, emitter } from './emitter.ts';
-import { activations } from './activations.ts';
 import { sample, tokenLogProbs, tokenLogProbsGrad } from './head.ts';
 import type { FeedSource, OperandSource, Plan, SegmentPart } from './plan.ts';
 
@@ -46,7 +46,6 @@ interface Context {
 type Rule<K extends OpName> = (c: Context, inputs: readonly string[], node: Node<K>) => readonly string[];
 
 const width = (value: Value | undefined) => value!.shape.at(-1) as number;
-
 
 /** A matrix whose rows are normed in parts of the weight's width, with a part in each row. */
 function partsOf(e: Emitter, { shape: [, columns] }: Value, { shape: [part] }: Value) {
@@ -112,7 +111,8 @@ const rules = {
     ]);
     return [e.op('ScatterElements', [zeros, places, rows!], { axis: 0n, reduction: 'add' })];
   },
-  split: ({ e }, [x], { attributes: { widths } }) => e.many('Split', [x!, e.i64(...widths)], widths.length, { axis: 1n }),
+  split: ({ e }, [x], { attributes: { widths } }) =>
+    e.many('Split', [x!, e.i64(...widths)], widths.length, { axis: 1n }),
   join: ({ e }, inputs) => [e.op('Concat', inputs, { axis: 1n })],
   rmsNorm: ({ e }, [x, w], { inputs: [value, weight], attributes: { eps } }) => {
     const { apart, together, rstdTogether } = partsOf(e, value!, weight!);
