@@ -2,6 +2,8 @@
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { createModel, readModelConfig, saveModel } from '../../src/checkpoint/index.ts';
+import { onnxEngine } from '../../src/engine/index.ts';
 import { playable } from '../../src/recipes/playable.ts';
 import { tempDir } from '../util/temp.ts';
 import { writeTinyTokenizer } from './tiny-game.ts';
@@ -21,13 +23,19 @@ async function modelWith(name: string, changes: Record<string, unknown>): Promis
 
 describe('whether a model can be played', () => {
   it('is said with its type, its size and its context', async () => {
-    const dir = await modelWith('phi3', {});
+    const [home, engine] = [await tempDir(), await onnxEngine({ threads: 1 })];
+    const dir = join(home, 'model');
+    await writeTinyTokenizer(join(home, 'tokenizer'), [{ question: '1+1', answer: '2' }]);
+    const config = await readModelConfig(join(fixtures, 'phi3/model'));
+    const loaded = await createModel(engine, { ...config, vocab_size: 272 }, 1, join(home, 'tokenizer'));
+    await saveModel(engine, loaded, dir);
+    await engine.dispose();
     expect(await playable(dir)).toEqual({
       directory: dir,
       playable: true,
       // Original length of LongRoPE: 64 of 256.
       sentence: expect.stringMatching(
-        /^This model can be played: phi3, 0\.00\d+ million parameters, texts of up to 64 tokens\.$/,
+        /^This model can be played: phi3, 0\.0126 million parameters, texts of up to 64 tokens\.$/,
       ),
     });
   });
@@ -58,6 +66,13 @@ describe('whether a model can be played', () => {
     expect(sentence).toMatch(reason);
     expect(sentence).not.toContain('\n');
     expect(can).toBe(false);
+  });
+
+  it('needs a tokenizer that it knows', async () => {
+    const dir = await modelWith('mistral', {});
+    expect((await playable(dir)).sentence).toMatch(
+      /cannot be played: the model knows 64 tokens, its tokenizer needs \d+/,
+    );
   });
 
   it('needs a tokenizer', async () => {
