@@ -37,6 +37,8 @@ export const gradientRules = {
   exp: (b, { values: [y] }, [d]) => [b.mul(d!, y!)],
   // 1/x = e^(−log x)
   log: (b, { values: [y] }, [d]) => [b.mul(d!, b.exp(b.affine(y!, -1)))],
+  // tanh' = 1 − tanh²
+  tanh: (b, { values: [y] }, [d]) => [b.mul(d!, b.affine(b.mul(y!, y!), -1, 1))],
   step: () => [undefined],
   sumTo: (b, { inputs: [x] }, [d]) => [b.broadcastTo(d!, x!.shape)],
   broadcastTo: (b, { inputs: [x] }, [d]) => [b.sumTo(d!, x!.shape)],
@@ -71,6 +73,13 @@ export const gradientRules = {
   linearGradInput: null,
   gatherRows: (b, { inputs: [table, ids] }, [d]) => [b.scatterRows(d!, ids!, table!.shape[0]!), undefined],
   scatterRows: (b, { inputs: [, ids] }, [d]) => [b.gatherRows(d!, ids!), undefined],
+  split: (b, { values }, dy) => [b.join(values.map((y, i) => dy[i] ?? b.affine(y, 0)))],
+  join: (b, { inputs }, [d]) => [
+    ...b.split(
+      d!,
+      inputs.map(({ shape }) => shape[1] as number),
+    ),
+  ],
   rmsNorm: (b, { inputs: [x, w], values: [, rstd] }, [d, drstd], [, nw]) => {
     if (!d || drstd) throw failure({ what: 'rmsNorm passes a gradient through its first result only' });
     return [...b.rmsNormGrad(d, x!, w!, rstd!, nw)];
@@ -87,10 +96,10 @@ export const gradientRules = {
     undefined,
   ],
   attentionGrad: null,
-  swiglu: (b, { inputs: [gate, up] }, [d]) => b.swigluGrad(d!, gate!, up!),
-  swigluGrad: null,
-  tokenLogProbs: (b, { inputs: [h, head, targets] }, [d], [, nw]) => [
-    ...b.tokenLogProbsGrad(d!, h!, head!, targets!, nw),
+  glu: (b, { inputs, attributes: { activation } }, [d]) => [...b.gluGrad(activation, d!, ...inputs)],
+  gluGrad: null,
+  tokenLogProbs: (b, { inputs: [h, head, targets], attributes }, [d], [, nw]) => [
+    ...b.tokenLogProbsGrad(d!, [h!, head!, targets!], { ...attributes, forWeight: nw! }),
   ],
   tokenLogProbsGrad: null,
   // The mask is its own transpose.

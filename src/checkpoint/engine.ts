@@ -13,6 +13,7 @@ import {
 } from '../models/index.ts';
 import { normals, uniforms, usageError } from '../util/index.ts';
 import { openAdapter, saveAdapterDirectory } from './adapter.ts';
+import { asParameters, parameterTensor } from './layout.ts';
 import { readModelConfig, saveModelDirectory } from './modeldir.ts';
 import { ADAPTER_CONFIG, baseDirectory, isAdapterDirectory } from './peft.ts';
 import { checkWeights, openWeights } from './weights.ts';
@@ -42,7 +43,7 @@ export async function loadModel(engine: Engine, dir: string, fresh?: NewAdapter)
   const base = await baseDirectory(dir);
   const config = await readModelConfig(base);
   const plain = modelFromConfig(config, join(base, 'config.json'));
-  const source = await openWeights(base, config);
+  const source = asParameters(await openWeights(base, config), plain.parameters);
   checkWeights(source, plain.parameters);
   const opened = (await isAdapterDirectory(dir)) ? await openAdapter(dir) : undefined;
   if (opened && fresh) {
@@ -113,11 +114,6 @@ export async function saveModel(engine: Engine, loaded: LoadedModel, to: string)
   await saveModelDirectory(to, {
     sourceDir: dir,
     config,
-    tensors: model.parameters.map(({ name, shape }) => ({
-      name,
-      dtype: 'F32' as const,
-      shape: [...shape],
-      data: () => engine.readState(name),
-    })),
+    tensors: model.parameters.map((parameter) => parameterTensor(parameter, () => engine.readState(parameter.name))),
   });
 }

@@ -4,10 +4,11 @@
 import { join } from 'node:path';
 import { type Engine, floats, ints } from '../engine/index.ts';
 import { graphBuilder } from '../graph/index.ts';
-import { type AdaptedModule, adapterNames, type LanguageModel, modelFromConfig } from '../models/index.ts';
+import { type AdaptedModule, adapterNames, type LanguageModel, logitsOf, modelFromConfig } from '../models/index.ts';
 import { failure, shuffled, usageError } from '../util/index.ts';
 import { openAdapter } from './adapter.ts';
 import { loadModel } from './engine.ts';
+import { asParameters, parameterTensor } from './layout.ts';
 import { demandBase } from './lineage.ts';
 import { readModelConfig, saveModelDirectory } from './modeldir.ts';
 import { companionDirectory, isAdapterDirectory } from './peft.ts';
@@ -42,26 +43,23 @@ export async function mergeAdapter(engine: Engine, dir: string, out: string): Pr
   const prompts = probes(model);
   const expected = await logits(engine, model, prompts);
   const { base, modules } = adapter!;
-  const weights = await openWeights(base, config);
   const { source } = await openAdapter(dir);
   const byWeight = new Map(modules.map((module) => [`${module.name}.weight`, module]));
   const plain = modelFromConfig(await readModelConfig(base), join(base, 'config.json'));
+  const weights = asParameters(await openWeights(base, config), plain.parameters);
   let compared = { difference: 0, largest: 0 };
   await saveModelDirectory(out, {
     sourceDir: await companionDirectory(dir),
     config,
-    tensors: plain.parameters.map(({ name, shape }) => ({
-      name,
-      dtype: 'F32' as const,
-      shape: [...shape],
-      data: async () => {
-        const weight = await weights.read(name);
-        const module = byWeight.get(name);
+    tensors: plain.parameters.map((parameter) =>
+      parameterTensor(parameter, async () => {
+        const weight = await weights.read(parameter.name);
+        const module = byWeight.get(parameter.name);
         if (!module) return weight;
         const { a, b } = adapterNames(module.name);
         return merged(engine, module, weight, await source.read(a), await source.read(b));
-      },
-    })),
+      }),
+    ),
     check: async (temporary) => {
       const whole = await loadModel(engine, temporary);
       compared = compare(expected, await logits(engine, whole.model, prompts));
@@ -114,10 +112,9 @@ function probes({ vocabSize, contextLength }: LanguageModel): Int32Array[] {
 async function logits(engine: Engine, model: LanguageModel, prompts: readonly Int32Array[]): Promise<Float32Array[]> {
   const b = graphBuilder();
   const segments = b.input('segments', ['segments', 6], 'i32');
-  const attributes = { headDim: model.headDim, scale: model.attentionScale };
   const [ids, positions] = [b.input('ids', ['tokens'], 'i32'), b.input('positions', ['tokens'], 'i32')];
-  const hidden = model.hidden(b, ids, positions, (_, q, k, v) => b.attention(q, k, v, segments, attributes));
-  b.output('logits', b.matmul(hidden, model.head(b), { transposeB: true }));
+  const hidden = model.hidden(b, ids, positions, (_, q, k, v, heads) => b.attention(q, k, v, segments, heads));
+  b.output('logits', logitsOf(b, model, hidden));
   const program = await engine.compile(b.build());
   const found: Float32Array[] = [];
   for (const prompt of prompts) {

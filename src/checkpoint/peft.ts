@@ -9,9 +9,18 @@ import { diskIo, exists, usageError } from '../util/index.ts';
 export const ADAPTER_CONFIG = 'adapter_config.json';
 export const ADAPTER_FILE = 'adapter_model.safetensors';
 
-/** Keys that change nothing about what an adapter computes. */
+/** Keys that change nothing about what an adapter computes; fan_in_fan_out says how the base is stored, which its config says too. */
 const INFORMATION = new Set([
-  ...['auto_mapping', 'inference_mode', 'megatron_core', 'peft_version', 'qalora_group_size', 'revision', 'task_type'],
+  ...[
+    'auto_mapping',
+    'fan_in_fan_out',
+    'inference_mode',
+    'megatron_core',
+    'peft_version',
+    'qalora_group_size',
+    'revision',
+    'task_type',
+  ],
 ]);
 /** Ways to start A and B that leave the base as it is; the others (PiSSA, OLoRA …) change it. */
 const PLAIN_STARTS: readonly unknown[] = [true, false, 'gaussian', undefined];

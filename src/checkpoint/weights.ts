@@ -87,12 +87,12 @@ function sourceOf<Info extends { readonly shape: readonly number[] }>(
   };
 }
 
-/** Buffers of old files that are computed, not learned. */
-const COMPUTED = /\.rotary_emb\.inv_freq$/;
+/** Buffers of old files that are computed, not learned: frequencies, and GPT-2's causal masks. */
+const COMPUTED = /\.rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$/;
 
 /**
  * Checks that the source has exactly the tensors a model needs; throws one failure that lists all that are missing, extra or
- * misshaped. Not extra: rotary inv_freq buffers, and an lm_head that the model ties to its embedding.
+ * misshaped. Not extra: buffers that are computed, and an lm_head that the model ties to its embedding.
  */
 export function checkWeights(
   source: WeightSource,

@@ -180,14 +180,19 @@ export async function runCli(
   );
 
   const doctor = declare(program, DOCTOR_WORDS);
-  addOutput(doctor);
-  doctor.action(() =>
-    perform(DOCTOR_WORDS, doctor.opts(), async () => async () => {
-      const found = await recipes!.diagnose(io.directory, io.env);
-      const text = recipes!.diagnosisText(found);
-      return { json: found, text, sentences: [], status: found.problem === null ? 0 : 1 };
-    }),
+  doctor.addOption(
+    new Option('--model <dir>', 'say of this model whether it can be played, and why not').helpGroup(GIVE),
   );
+  addOutput(doctor);
+  doctor.action(() => {
+    const options: Record<string, unknown> = doctor.opts();
+    return perform(DOCTOR_WORDS, options, async () => async () => {
+      const found = await recipes!.diagnose(io.directory, io.env, options['model'] as string | undefined);
+      const text = recipes!.diagnosisText(found);
+      const isWell = found.problem === null && found.model?.playable !== false;
+      return { json: found, text, sentences: [], status: isWell ? 0 : 1 };
+    });
+  });
 
   addEngineCommands(program, { io, declare, addOutput, perform });
 

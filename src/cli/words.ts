@@ -156,9 +156,11 @@ export const COMPARE_WORDS = {
 export const DOCTOR_WORDS = {
   name: 'doctor',
   summary: 'check this machine: what it has, and how fast it computes',
-  description: 'Shows what this machine has and will use, measures how fast it computes, and says what to mind.',
+  description:
+    'Shows what this machine has and will use, measures how fast it computes, and says what to mind. With --model also ' +
+    'whether that model can be played, and why not; the status is 1 then.',
   usage: '[options]',
-  example: 'selfplay doctor',
+  example: 'selfplay doctor --model models/mine',
   saves: false,
 } as const satisfies Words;
 

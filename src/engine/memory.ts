@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
-import { type Graph, isEffect, type Node, type OpName, type Shape, type Value } from '../graph/index.ts';
+import { type Graph, isEffect, isNode, type Node, type OpName, type Shape, type Value } from '../graph/index.ts';
 import type { Engine, MemoryNow } from './contract.ts';
 
 /** How an engine holds values. */
@@ -17,7 +17,7 @@ export interface Holding {
   readonly keptLogits: number;
 }
 
-/** Bytes of a chunk of logits in f32; beside it there is its gradient. */
+/** Bytes of a chunk of logits in f32; beside it there is its gradient, and with a cap the tanh in it. */
 const LOGITS_CHUNK = 96 * 2 ** 20;
 
 const SOURCES: ReadonlySet<OpName> = new Set(['input', 'state', 'constant']);
@@ -60,9 +60,10 @@ export function plannedBytes(
       for (const value of values) take(elementBytes(op) * count(value.shape), Math.max(id, lastRead.get(value) ?? id));
     }
     let working = 0;
-    if (op === 'tokenLogProbs' || op === 'tokenLogProbsGrad') {
+    if (isNode(node, 'tokenLogProbs') || isNode(node, 'tokenLogProbsGrad')) {
       const operands = op === 'tokenLogProbs' ? inputs : inputs.slice(1);
-      working = 2 * Math.min(LOGITS_CHUNK, 4 * logits({ inputs: operands }));
+      const atOnce = node.attributes.softcap === undefined ? 2 : 3;
+      working = atOnce * Math.min(LOGITS_CHUNK, 4 * logits({ inputs: operands }));
       const gradient = nodes.find(
         (other) => other.op === 'tokenLogProbsGrad' && other.inputs.slice(1).every((value, i) => value === inputs[i]),
       );

@@ -4,7 +4,7 @@
  * of states per layer, by effects; only ids and log-probs leave the engine.
  */
 import { type Graph, type GraphBuilder, graphBuilder, type Value } from '../graph/index.ts';
-import type { LanguageModel } from '../models/index.ts';
+import { type LanguageModel, logitsOf } from '../models/index.ts';
 import type { Sampling } from './sampling.ts';
 
 /** Names of the states of a layer in a cache, each [slots, G, capacity, d]. */
@@ -20,9 +20,8 @@ function caches(b: GraphBuilder, model: LanguageModel, cache: string, layer: num
 
 /** hidden [R,D], uniforms [R] -> outputs ids [R], logProbs [R] */
 function sampleRows(b: GraphBuilder, model: LanguageModel, hidden: Value, uniforms: Value, sampling: Sampling): void {
-  const logits = b.matmul(hidden, model.head(b), { transposeB: true });
   const { temperature, topK, topP } = sampling;
-  const [ids, logProbs] = b.sample(logits, uniforms, { temperature, topK, topP });
+  const [ids, logProbs] = b.sample(logitsOf(b, model, hidden), uniforms, { temperature, topK, topP });
   b.output('ids', ids);
   b.output('logProbs', logProbs);
 }
@@ -40,12 +39,11 @@ export function prefillGraph(model: LanguageModel, sampling: Sampling, cache: st
   const segments = b.input('segments', ['prompts', 6], 'i32');
   const lastRows = b.input('lastRows', ['prompts'], 'i32');
   const uniforms = b.input('uniforms', ['prompts']);
-  const attributes = { headDim: model.headDim, scale: model.attentionScale };
-  const hidden = model.hidden(b, ids, positions, (layer, q, k, v) => {
+  const hidden = model.hidden(b, ids, positions, (layer, q, k, v, heads) => {
     const [keys, values] = caches(b, model, cache, layer);
     b.cacheWrite(keys, slots, positions, k);
     b.cacheWrite(values, slots, positions, v);
-    return b.attention(q, k, v, segments, attributes);
+    return b.attention(q, k, v, segments, heads);
   });
   sampleRows(b, model, b.gatherRows(hidden, lastRows), uniforms, sampling);
   return b.build();
@@ -61,12 +59,11 @@ export function decodeGraph(model: LanguageModel, sampling: Sampling, cache: str
   const positions = b.input('positions', ['rows'], 'i32');
   const slots = b.input('slots', ['rows'], 'i32');
   const uniforms = b.input('uniforms', ['rows']);
-  const attributes = { headDim: model.headDim, scale: model.attentionScale };
-  const hidden = model.hidden(b, ids, positions, (layer, q, k, v) => {
+  const hidden = model.hidden(b, ids, positions, (layer, q, k, v, heads) => {
     const [keys, values] = caches(b, model, cache, layer);
     b.cacheWrite(keys, slots, positions, k);
     b.cacheWrite(values, slots, positions, v);
-    return b.decodeAttention([q, k, v], [keys, values], positions, attributes);
+    return b.decodeAttention([q, k, v], [keys, values], positions, heads);
   });
   sampleRows(b, model, hidden, uniforms, sampling);
   return b.build();

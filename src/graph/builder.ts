@@ -3,7 +3,7 @@
  */
 import { failure } from '../util/index.ts';
 import { appendNode, type Graph, type Node, type Value } from './nodes.ts';
-import type { HeadAttributes, OpAttributes, OpName } from './ops.ts';
+import type { Activation, HeadAttributes, OpAttributes, OpName } from './ops.ts';
 import type { Dim, DType, Shape } from './types.ts';
 
 export type GraphBuilder = ReturnType<typeof graphBuilder>;
@@ -50,6 +50,7 @@ export function graphBuilder() {
     softplus: (x: Value) => one('softplus', [x], {}),
     exp: (x: Value) => one('exp', [x], {}),
     log: (x: Value) => one('log', [x], {}),
+    tanh: (x: Value) => one('tanh', [x], {}),
     step: (x: Value) => one('step', [x], {}),
     sumTo: (x: Value, shape: Shape) => (String(x.shape) === String(shape) ? x : one('sumTo', [x], { shape })),
     broadcastTo: (x: Value, shape: Shape) =>
@@ -63,6 +64,8 @@ export function graphBuilder() {
       one('linearGradInput', [...gradients, ...weights], {}),
     gatherRows: (table: Value, ids: Value) => one('gatherRows', [table, ids], {}),
     scatterRows: (rows: Value, ids: Value, count: Dim) => one('scatterRows', [rows, ids], { count }),
+    split: (x: Value, widths: readonly number[]) => node('split', [x], { widths }),
+    join: (xs: readonly Value[]) => one('join', xs, {}),
     rmsNorm: (x: Value, weight: Value, eps: number) => two('rmsNorm', [x, weight], { eps }),
     rmsNormGrad: (dy: Value, x: Value, weight: Value, rstd: Value, forWeight = true) =>
       node('rmsNormGrad', [dy, x, weight, rstd], { forWeight }),
@@ -76,11 +79,16 @@ export function graphBuilder() {
       segments: Value,
       attributes: HeadAttributes,
     ) => node('attentionGrad', [dout, q, k, v, segments], attributes),
-    swiglu: (gate: Value, up: Value) => one('swiglu', [gate, up], {}),
-    swigluGrad: (dy: Value, gate: Value, up: Value) => two('swigluGrad', [dy, gate, up], {}),
-    tokenLogProbs: (h: Value, head: Value, targets: Value) => one('tokenLogProbs', [h, head, targets], {}),
-    tokenLogProbsGrad: (dlogprobs: Value, h: Value, head: Value, targets: Value, forWeight = true) =>
-      node('tokenLogProbsGrad', [dlogprobs, h, head, targets], { forWeight }),
+    glu: (activation: Activation, gate: Value, up?: Value) => one('glu', up ? [gate, up] : [gate], { activation }),
+    gluGrad: (activation: Activation, dy: Value, ...gateAndUp: Value[]) =>
+      node('gluGrad', [dy, ...gateAndUp], { activation }),
+    tokenLogProbs: (h: Value, head: Value, targets: Value, attributes: OpAttributes['tokenLogProbs'] = {}) =>
+      one('tokenLogProbs', [h, head, targets], attributes),
+    tokenLogProbsGrad: (
+      dlogprobs: Value,
+      [h, head, targets]: readonly [Value, Value, Value],
+      attributes: OpAttributes['tokenLogProbsGrad'],
+    ) => node('tokenLogProbsGrad', [dlogprobs, h, head, targets], attributes),
     dropout: (x: Value, keys: Value, attributes: OpAttributes['dropout']) => one('dropout', [x, keys], attributes),
     barrier: (x: Value, after: readonly Value[]) => one('barrier', [x, ...after], {}),
     decodeAttention: (

@@ -50,6 +50,16 @@ export function alike(inputs: readonly TensorType[], operands: number, results: 
   return Array.from({ length: results }, () => first);
 }
 
+/** Into how many parts of its weight's width a row is normed. */
+export function groupsOf(x: TensorType, weight: TensorType): number {
+  const [width, part] = [x.shape[1], weight.shape[0]];
+  if (width === part) return 1;
+  if (typeof width !== 'number' || typeof part !== 'number' || width % part !== 0) {
+    reject(`a width of ${width} is not a multiple of the weight's ${part}`);
+  }
+  return width / part;
+}
+
 /** q, k, v starting at input `at`: checked widths. */
 export function heads(inputs: readonly TensorType[], at: number, { headDim }: HeadAttributes) {
   const q = operand(inputs, at, 2);

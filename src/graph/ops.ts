@@ -20,6 +20,18 @@ export interface HeadAttributes {
   readonly headDim: number;
   /** Factor on q·k before the softmax. */
   readonly scale: number;
+  /** A query sees at most so many of the last keys that it would see, itself among them; all where left out. */
+  readonly window?: number | undefined;
+  /** Scores s become c·tanh(s/c) before the softmax. */
+  readonly softcap?: number | undefined;
+}
+
+/** f of `glu`; gelu_tanh is x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))). */
+export type Activation = 'silu' | 'gelu_tanh';
+
+interface Capped {
+  /** Logits l become c·tanh(l/c) before the softmax. */
+  readonly softcap?: number | undefined;
 }
 
 export interface WeightGradient {
@@ -43,6 +55,7 @@ export interface OpAttributes {
   softplus: None;
   exp: None;
   log: None;
+  tanh: None;
   /** 1 where x > 0, else 0. Flat almost everywhere: max(0, x) is x·step(x), and so is its gradient. */
   step: None;
   /** Sum over the dimensions that broadcasting from `shape` would have added or repeated. */
@@ -63,28 +76,45 @@ export interface OpAttributes {
   /** rows [T,D], ids [T] -> [count,D]: the sum of the rows that share an id. */
   scatterRows: { readonly count: Dim };
   // Transformer parts.
-  /** x [T,D], w [D] -> x·rstd·w [T,D], rstd = 1/√(mean x² + eps) [T,1] */
+  // Columns.
+  /** x [T,N] -> x cut between its columns, [T,Nᵢ] for the widths Nᵢ: projections that share a weight. */
+  split: { readonly widths: readonly number[] };
+  /** x₁..xₙ [T,Nᵢ] -> side by side, [T,ΣNᵢ] */
+  join: None;
+  /**
+   * x [T,N], w [D] -> x·rstd·w [T,N], rstd = 1/√(mean x² + eps) [T,N/D]. The means are those of D columns each: of a row, or
+   * of the heads in it.
+   */
   rmsNorm: { readonly eps: number };
-  /** dy, x, w, rstd -> dx [T,D], and dw [D] if `forWeight` */
+  /** dy, x, w, rstd -> dx [T,N], and dw [D] if `forWeight` */
   rmsNormGrad: WeightGradient;
   /**
    * Rotary position embedding, halves layout: x₁..xₙ [T,Hᵢ·d], positions [T] -> one result each; for each head
-   * (a, b) -> (a·cos − b·sin, b·cos + a·sin) with angle = position·frequency. `inverse` turns the other way, which is
-   * the gradient.
+   * (a, b) -> m·(a·cos − b·sin, b·cos + a·sin) with angle = position·frequency and m = `scale`, 1 when left out. With fewer
+   * frequencies than d/2 only the first columns of a head turn; the others stay. `inverse` turns the other way, which is the
+   * gradient.
    */
-  rope: { readonly headDim: number; readonly frequencies: readonly number[]; readonly inverse: boolean };
-  /** q [T,H·d], k and v [T,G·d], segments [S,6] -> softmax(scale·q·kᵀ)·v [T,H·d]; query head h reads head h·G/H. */
+  rope: {
+    readonly headDim: number;
+    readonly frequencies: readonly number[];
+    readonly inverse: boolean;
+    readonly scale?: number;
+  };
+  /**
+   * q [T,H·d], k and v [T,G·d], segments [S,6] -> softmax(scale·q·kᵀ)·v [T,H·d]; query head h reads head h·G/H. A window is
+   * counted along the keys of a segment, which is in positions: between them may lie tokens of other segments.
+   */
   attention: HeadAttributes;
   /** dout, q, k, v, segments -> dq, dk, dv */
   attentionGrad: HeadAttributes;
-  /** gate, up [T,F] -> silu(gate)·up */
-  swiglu: None;
-  /** dy, gate, up -> dgate, dup */
-  swigluGrad: None;
+  /** gate, up [T,F] -> f(gate)·up (Shazeer 2020); without `up` f(gate) alone */
+  glu: { readonly activation: Activation };
+  /** dy, gate, up -> dgate, dup; without `up` dgate alone */
+  gluGrad: { readonly activation: Activation };
   /** h [R,D], w [V,D], targets [R] -> log softmax(h·wᵀ)[target] [R]; the R×V matrix never exists as a whole. */
-  tokenLogProbs: None;
+  tokenLogProbs: Capped;
   /** dlogprobs [R], h, w, targets -> dh [R,D], and dw [V,D] if `forWeight` */
-  tokenLogProbsGrad: WeightGradient;
+  tokenLogProbsGrad: WeightGradient & Capped;
   /**
    * x [T,D], keys [T] int32 -> x/(1−p) where a mask of key, salt and column keeps it (dropout.ts), else 0. The gradient is
    * the same op on dy.

@@ -8,8 +8,8 @@ export function printGraph(graph: Graph): string {
     const inputs = node.inputs.map(reference);
     if (name !== undefined) inputs.push(JSON.stringify(name));
     if (isNode(node, 'constant')) inputs.push(abbreviate(values as readonly number[]));
-    const details = Object.entries(rest).map(([key, value]) =>
-      Array.isArray(value) ? `${key}: ${abbreviate(value)}` : `${key}: ${value}`,
+    const details = Object.entries(rest).flatMap(([key, value]) =>
+      value === undefined ? [] : Array.isArray(value) ? `${key}: ${abbreviate(value)}` : `${key}: ${value}`,
     );
     const results = node.values.map(({ dtype, shape }) => `${dtype}[${shape}]`).join(', ');
     const attributes = details.length > 0 ? ` {${details.join(', ')}}` : '';

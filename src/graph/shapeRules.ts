@@ -1,6 +1,6 @@
 /** The types of an op's results from the types of its inputs: a total table over the ops (ops.ts). */
 import { failure } from '../util/index.ts';
-import { alike, broadcast, f32, heads, operand, reject, same, segmentTable, stateOf } from './operands.ts';
+import { alike, broadcast, f32, groupsOf, heads, operand, reject, same, segmentTable, stateOf } from './operands.ts';
 import type { OpAttributes, OpName } from './ops.ts';
 import type { DType, Shape, TensorType } from './types.ts';
 
@@ -34,6 +34,7 @@ export const shapeRules = {
   softplus: sameAsFirst,
   exp: sameAsFirst,
   log: sameAsFirst,
+  tanh: sameAsFirst,
   step: sameAsFirst,
   sumTo: (inputs, { shape }) => {
     const x = operand(inputs, 0, null);
@@ -103,24 +104,40 @@ export const shapeRules = {
     same('ids', operand(inputs, 1, 1, 'i32').shape[0], rows.shape[0]);
     return [{ dtype: rows.dtype, shape: [count, rows.shape[1]!] }];
   },
+  split: (inputs, { widths }) => {
+    const x = operand(inputs, 0, 2);
+    same(
+      'sum of the widths',
+      widths.reduce((sum, width) => sum + width, 0),
+      x.shape[1],
+    );
+    return widths.map((width) => ({ dtype: x.dtype, shape: [x.shape[0]!, width] }));
+  },
+  join: (inputs) => {
+    const first = operand(inputs, 0, 2);
+    const widths = inputs.map((_, i) => {
+      const { shape } = operand(inputs, i, 2);
+      same(`rows of input ${i}`, shape[0], first.shape[0]);
+      return typeof shape[1] === 'number' ? shape[1] : reject(`the width ${shape[1]} is not a number`);
+    });
+    return [{ dtype: first.dtype, shape: [first.shape[0]!, widths.reduce((sum, width) => sum + width)] }];
+  },
   rmsNorm: (inputs) => {
     const x = operand(inputs, 0, 2);
-    same('width of the weight', operand(inputs, 1, 1).shape[0], x.shape[1]);
-    return [x, f32(x.shape[0]!, 1)];
+    return [x, f32(x.shape[0]!, groupsOf(x, operand(inputs, 1, 1)))];
   },
   rmsNormGrad: (inputs, { forWeight }) => {
     const [dx] = alike(inputs, 2, 1);
     const w = operand(inputs, 2, 1);
     const rstd = operand(inputs, 3, 2);
-    same('width of the weight', w.shape[0], dx!.shape[1]);
     same('rows of rstd', rstd.shape[0], dx!.shape[0]);
-    same('width of rstd', rstd.shape[1], 1);
+    same('width of rstd', rstd.shape[1], groupsOf(dx!, w));
     return forWeight ? [dx!, w] : [dx!];
   },
   rope: (inputs, { headDim, frequencies }) => {
     const count = inputs.length - 1;
     const positions = operand(inputs, count, 1, 'i32');
-    same('number of frequencies', frequencies.length * 2, headDim);
+    if (frequencies.length * 2 > headDim) reject(`${frequencies.length} frequencies for heads of ${headDim}`);
     return inputs.slice(0, count).map((_, i) => {
       const x = operand(inputs, i, 2);
       same('positions', positions.shape[0], x.shape[0]);
@@ -142,8 +159,8 @@ export const shapeRules = {
     segmentTable(inputs, 4);
     return [q, k, v];
   },
-  swiglu: (inputs) => alike(inputs, 2, 1),
-  swigluGrad: (inputs) => alike(inputs, 3, 2),
+  glu: (inputs) => alike(inputs, inputs.length, 1),
+  gluGrad: (inputs) => alike(inputs, inputs.length, inputs.length - 1),
   tokenLogProbs: (inputs) => {
     const h = operand(inputs, 0, 2);
     same('width of the head', operand(inputs, 1, 2).shape[1], h.shape[1]);

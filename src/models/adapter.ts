@@ -59,9 +59,8 @@ function linearModules(model: LanguageModel): Map<string, readonly [number, numb
   };
   const ids = b.input('ids', ['tokens'], 'i32');
   const segments = b.input('segments', ['segments', 6], 'i32');
-  const attributes = { headDim: model.headDim, scale: model.attentionScale };
-  model.hidden(seeing, ids, b.input('positions', ['tokens'], 'i32'), (_, q, k, v) =>
-    b.attention(q, k, v, segments, attributes),
+  model.hidden(seeing, ids, b.input('positions', ['tokens'], 'i32'), (_, q, k, v, heads) =>
+    b.attention(q, k, v, segments, heads),
   );
   return found;
 }
@@ -122,14 +121,13 @@ function refuseTables(
   patterns: readonly (readonly [string, RegExp])[],
 ): void {
   for (const { name, shape, aliases } of parameters) {
-    if (shape.length !== 2) continue;
+    if (shape.length !== 2 || layers.has(moduleNamed(name) ?? '')) continue;
     for (const module of [name, ...aliases].flatMap((alias) => moduleNamed(alias) ?? [])) {
       const [pattern] = patterns.find(([, expression]) => expression.test(module)) ?? [];
-      if (pattern === undefined || layers.has(module)) continue;
-      const why =
-        aliases.length > 0
-          ? 'embedding and head are one matrix here (tie_word_embeddings), so what is learned for one would change the other'
-          : 'it is a table of tokens and no layer of the blocks';
+      if (pattern === undefined) continue;
+      const why = aliases.includes('lm_head.weight')
+        ? 'embedding and head are one matrix here (tie_word_embeddings), so what is learned for one would change the other'
+        : 'it is a table of tokens and no layer of the blocks';
       throw usageError({
         what: `"${pattern}" asks for an adapter on ${module}: ${why}`,
         fix: 'name layers of the blocks, such as q_proj, v_proj or mlp.*; or train all weights (lora_rank 0)',

@@ -1,5 +1,5 @@
 /** What every model file provides: the shape of a causal language model, its parameters, and its forward graph. */
-import type { GraphBuilder, Value } from '../graph/index.ts';
+import type { GraphBuilder, HeadAttributes, Value } from '../graph/index.ts';
 
 /** A tensor of weights, under its Hugging Face name. */
 export interface Parameter {
@@ -7,8 +7,10 @@ export interface Parameter {
   readonly shape: readonly number[];
   /** Other names under which files may carry the same tensor (a tied head). */
   readonly aliases: readonly string[];
+  /** Files hold the matrix the other way round, [K, N] of a layer from K to N. */
+  readonly transposed?: true;
   /**
-   * How a random model starts: the norms' ones, everything else N(0, initializer_range²). Of an adapter's pair A [r,K]
+   * How a random model starts: norms as ones (zeros where 1 + w counts), biases as zeros, everything else N(0, initializer_range²). Of an adapter's pair A [r,K]
    * starts as U(−1/√K, 1/√K), which is PEFT's kaiming_uniform(a = √5), and B as zeros.
    */
   readonly initial: 'normal' | 'ones' | 'kaiming-uniform' | 'zeros';
@@ -25,7 +27,7 @@ export function trainable({ parameters }: Pick<LanguageModel, 'parameters'>): re
  * Attention of one layer: q [T,H·d] and k, v [T,G·d], rotated already -> [T,H·d]. Training, prefill and decoding differ
  * only here.
  */
-export type Attend = (layer: number, q: Value, k: Value, v: Value) => Value;
+export type Attend = (layer: number, q: Value, k: Value, v: Value, heads: HeadAttributes) => Value;
 
 export interface LanguageModel {
   readonly modelType: string;
@@ -37,7 +39,7 @@ export interface LanguageModel {
   readonly headDim: number;
   /** G */
   readonly keyValueHeads: number;
-  /** Longest sequence that the positions were made for. */
+  /** Longest sequence for which the positions are as the config says. */
   readonly contextLength: number;
   readonly initializerRange: number;
   readonly parameters: readonly Parameter[];
@@ -48,8 +50,15 @@ export interface LanguageModel {
    * @param dropoutKeys [T] int32, one random number a token; only then is anything dropped
    */
   hidden(b: GraphBuilder, ids: Value, positions: Value, attend: Attend, dropoutKeys?: Value): Value;
-  /** The output matrix [V,D]: logits = hidden·headᵀ. */
+  /** The output matrix [V,D]; see `logitsOf`. */
   head(b: GraphBuilder): Value;
-  /** Factor on q·k of `attend`. */
-  readonly attentionScale: number;
+  /** Logits l become c·tanh(l/c). */
+  readonly logitSoftcap?: number | undefined;
+}
+
+/** hidden [R,D] -> logits [R,V] = hidden·headᵀ, capped where the model says so. */
+export function logitsOf(b: GraphBuilder, model: LanguageModel, hidden: Value): Value {
+  const products = b.matmul(hidden, model.head(b), { transposeB: true });
+  const { logitSoftcap: cap } = model;
+  return cap === undefined ? products : b.affine(b.tanh(b.affine(products, 1 / cap)), cap);
 }

@@ -15,6 +15,7 @@ import {
   type TorchLibrary,
 } from '../engine/index.ts';
 import { describeError } from '../util/index.ts';
+import { type Playable, playable } from './playable.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -53,6 +54,8 @@ export interface Diagnosis {
   readonly engines: readonly EngineFinding[];
   /** What `--engine auto --device auto --dtype auto` means here. */
   readonly choice: EngineChoice | null;
+  /** Whether a model can be played, where one is named. */
+  readonly model: Playable | null;
   /** What does not work though it should; null when all is well. */
   readonly problem: string | null;
   readonly hints: readonly string[];
@@ -61,8 +64,9 @@ export interface Diagnosis {
 /**
  * Looks and measures. A broken engine is a finding, not an error.
  * @param directory where runs would be written
+ * @param model directory of a model to look at, if any
  */
-export async function diagnose(directory: string, env: Env): Promise<Diagnosis> {
+export async function diagnose(directory: string, env: Env, model?: string): Promise<Diagnosis> {
   const { bavail, bsize } = await statfs(directory);
   const limit = process.constrainedMemory();
   const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
@@ -81,6 +85,7 @@ export async function diagnose(directory: string, env: Env): Promise<Diagnosis> 
     torch: library ?? null,
     engines,
     choice: problem === null ? chooseEngine({ engine: 'auto', device: 'auto', dtype: 'auto' }, facts) : null,
+    model: model === undefined ? null : await playable(model),
     problem: problem ?? broken?.problem ?? null,
   };
   return { ...found, hints: hintsOn(found) };
@@ -180,6 +185,7 @@ export function diagnosisText(found: Diagnosis): string {
     const reasons = choice.reasons.length > 0 ? ` (${choice.reasons.join('; ')})` : '';
     rows.push(['Chosen', `${choice.engine} on the ${choice.device} in ${choice.dtype}${reasons}`]);
   }
+  if (found.model) rows.push(['Model', `${found.model.directory}: ${found.model.sentence}`]);
   if (found.problem !== null) rows.push(['Problem', found.problem]);
   return [...rows.map(([name, value]) => `${name.padEnd(15)} ${value}`), '', ...found.hints].join('\n');
 }

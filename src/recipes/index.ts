@@ -10,6 +10,7 @@ export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { type MergeOutcome, mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
+export { type Playable, playable } from './playable.ts';
 export type { PreflightReport } from './preflight.ts';
 export { presetBelow, presets } from './presets.ts';
 export { probe } from './probe.ts';

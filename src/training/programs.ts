@@ -32,9 +32,9 @@ function responseLogProbs(b: GraphBuilder, model: LanguageModel, keys?: Value): 
   const segments = b.input('segments', ['segments', 6], 'i32');
   const rows = b.input('rows', ['rows'], 'i32');
   const targets = b.input('targets', ['rows'], 'i32');
-  const attributes = { headDim: model.headDim, scale: model.attentionScale };
-  const hidden = model.hidden(b, ids, positions, (_, q, k, v) => b.attention(q, k, v, segments, attributes), keys);
-  return b.checkpoint(b.tokenLogProbs(b.gatherRows(hidden, rows), model.head(b), targets));
+  const hidden = model.hidden(b, ids, positions, (_, q, k, v, heads) => b.attention(q, k, v, segments, heads), keys);
+  const scored = b.gatherRows(hidden, rows);
+  return b.checkpoint(b.tokenLogProbs(scored, model.head(b), targets, { softcap: model.logitSoftcap }));
 }
 
 /** Output: logProbs [R]. */

@@ -76,7 +76,10 @@ const randomCases: Record<string, fc.Arbitrary<OpCase>> = {
     .map(([t, heads, half, inverse]) => make.rope(t, heads, 2 * half, inverse)),
   attention: fc.tuple(heads, packed).map(([h, p]) => make.attention('random', h, p)),
   dropout: fc.tuple(size(4), size(6), fc.constantFrom(0, 0.4), size(9)).map((dims) => make.dropout(...dims)),
-  swiglu: fc.tuple(size(4), size(5)).map((dims) => make.swiglu(...dims)),
+  glu: fc
+    .tuple(fc.constantFrom('silu', 'gelu_tanh'), fc.boolean(), size(4), size(5))
+    .map((given) => make.glu(...given)),
+  split: fc.tuple(size(4), sizes(4, 3)).map((dims) => make.split(...dims)),
   tokenLogProbs: fc.tuple(size(5), size(4), size(9)).map((dims) => make.tokenLogProbs(...dims)),
 };
 

@@ -54,7 +54,7 @@ describe('recomputed', () => {
         .filter(([, n]) => n !== 0),
     );
     // Per layer: two norms, q-k-v, o and gate-up but not down, one residual sum but not the last.
-    expect(more).toEqual({ barrier: 2, rmsNorm: 4, linear: 6, rope: 2, attention: 2, add: 2, swiglu: 2 });
+    expect(more).toEqual({ barrier: 2, rmsNorm: 4, linear: 6, rope: 2, attention: 2, add: 2, glu: 2 });
   });
 
   it('makes the gradients of a block before it goes on to the one before', () => {

@@ -38,13 +38,17 @@ async function copied(changes: object = {}, variant = 'plain') {
 }
 
 describe('an adapter directory', () => {
+  it('may say how the base is stored (fan_in_fan_out), which PEFT sets itself by the kind of the layer', async () => {
+    const { dir } = await copied({ fan_in_fan_out: true });
+    await expect(loadModel(engine, dir)).resolves.toBeDefined();
+  });
+
   it.each([
     ['use_dora', true],
     ['bias', 'lora_only'],
     ['modules_to_save', ['lm_head']],
     ['peft_type', 'IA3'],
     ['layers_to_transform', [0]],
-    ['fan_in_fan_out', true],
     ['init_lora_weights', 'pissa'],
     ['trainable_token_indices', [3]],
     ['exclude_modules', ['k_proj']],

@@ -24,6 +24,7 @@ const healthy: Omit<Diagnosis, 'hints'> = {
   torch: null,
   engines: [onnx],
   choice: { engine: 'onnx', device: 'cpu', dtype: 'f32', reasons: ['no torch is here'] },
+  model: null,
   problem: null,
 };
 
@@ -48,8 +49,9 @@ describe('doctor', () => {
 
   it('goes on, with status 1, where SELFPLAY_TORCH names no torch', async () => {
     const env = { SELFPLAY_CACHE: await tempDir(), SELFPLAY_TORCH: await tempDir() };
-    const { status, stdout } = await cli(['doctor'], { directory: tmpdir(), env });
+    const { status, stdout } = await cli(['doctor', '--model', '/nowhere'], { directory: tmpdir(), env });
     expect(status).toBe(1);
+    expect(stdout).toMatch(/^Model +\/nowhere: This model cannot be played: not a model directory: no config.json/m);
     expect(stdout).toMatch(/^onnx cpu f32 +matrix product \d+ GFLOP/m);
     expect(stdout).toMatch(/^Problem +SELFPLAY_TORCH names a folder without torch 2.11 or newer/m);
     expect(stdout).not.toMatch(/^Chosen/m);

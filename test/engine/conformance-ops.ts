@@ -32,6 +32,8 @@ const largeCases: OpCase[] = [
   ...[make.attention, make.attentionGrad].flatMap((maker) => [
     maker('long', { groups: 3, perGroup: 3, headDim: 16 }, packedSegments([[40, 70, 33]])),
     maker('longer', { groups: 2, perGroup: 2, headDim: 8 }, packedSegments([[130, 60, 90]])),
+    maker('longer', { groups: 2, perGroup: 2, headDim: 8 }, packedSegments([[130, 60, 90]]), { window: 70 }),
+    maker('long', { groups: 3, perGroup: 3, headDim: 16 }, packedSegments([[40, 70, 33]]), { window: 9, softcap: 1 }),
     maker(
       'forty sequences',
       { groups: 1, perGroup: 3, headDim: 8 },

@@ -108,11 +108,11 @@ describe('the reference kernels, by hand', () => {
     });
   });
 
-  it('rmsNorm, swiglu and tokenLogProbs', () => {
+  it('rmsNorm, glu and tokenLogProbs', () => {
     const { outputs } = evaluate(
       graphOf((b) => {
         b.output('norm', b.rmsNorm(b.input('x', [1, 2]), b.input('w', [2]), 0)[0]);
-        b.output('gated', b.swiglu(b.input('gate', [1, 1]), b.input('up', [1, 1])));
+        b.output('gated', b.glu('silu', b.input('gate', [1, 1]), b.input('up', [1, 1])));
         b.output('scores', b.tokenLogProbs(b.input('h', [1, 1]), b.input('head', [3, 1]), b.input('t', [1], 'i32')));
       }),
       {

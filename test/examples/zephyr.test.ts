@@ -1,4 +1,4 @@
-// examples/zephyr-ultrachat: its config file, at full size as settings, and cut down as a game of a tiny Llama on chats in
+// examples/zephyr-ultrachat: its config file, at full size as settings, and cut down as a game of a tiny Mistral on chats in
 // UltraChat's form.
 
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -48,6 +48,7 @@ describe('the config of the paper’s run', () => {
 });
 
 describe('the same config cut down', () => {
+  const mistral = { model_type: 'mistral', architectures: ['MistralForCausalLM'], sliding_window: 4 };
   let home: string;
   let game: TinyGame;
   let events: ReturnType<typeof listener>['events'];
@@ -56,7 +57,8 @@ describe('the same config cut down', () => {
 
   beforeAll(async () => {
     home = await mkdtemp(join(tmpdir(), 'selfplay-zephyr-'));
-    game = await makeTinyGame(home);
+    // Prompts alone are longer than this window.
+    game = await makeTinyGame(home, 40, 2, mistral);
     run = join(home, 'run');
     const [train, test] = [join(home, 'ultrachat-train.jsonl'), join(home, 'ultrachat-test.jsonl')];
     const chats = game.rows.map(({ question, answer }, i) =>
@@ -102,6 +104,8 @@ describe('the same config cut down', () => {
       expect(excluded).toBeNull();
     }
     expect(said).toContain('Iteration 3: learning from 32 pairs (16 of iteration 2) in 8 steps');
+    const saved = JSON.parse(await readFile(join(run, 'iteration-3/model/config.json'), 'utf8')) as object;
+    expect(saved).toMatchObject(mistral);
   });
 
   it('has the rates and βs of the paper, a warm-up of a tenth of the steps, and a linear end', () => {

@@ -100,9 +100,8 @@ export function recording(engine: Engine) {
 /** Hidden states of one packed sequence: inputs ids and positions [tokens], segments [segments,6]. */
 function hiddenStates(b: GraphBuilder): Value {
   const segments = b.input('segments', ['segments', 6], 'i32');
-  const attributes = { headDim: tinyModel.headDim, scale: tinyModel.attentionScale };
   const [ids, positions] = [b.input('ids', ['tokens'], 'i32'), b.input('positions', ['tokens'], 'i32')];
-  return tinyModel.hidden(b, ids, positions, (_, q, k, v) => b.attention(q, k, v, segments, attributes));
+  return tinyModel.hidden(b, ids, positions, (_, q, k, v, heads) => b.attention(q, k, v, segments, heads));
 }
 
 function sequence(ids: readonly number[]): Record<string, Tensor> {

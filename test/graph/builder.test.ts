@@ -57,7 +57,11 @@ const mistakes: [OpName, RegExp, (b: GraphBuilder) => unknown][] = [
   ],
   ['gatherRows', /input 1 is f32, expected i32/, (b) => b.gatherRows(b.input('x', [4, 2]), b.input('ids', ['n']))],
   ['scatterRows', /ids: got m, expected n/, (b) => b.scatterRows(b.input('x', ['n', 2]), ints(b, 'ids', 'm'), 4)],
-  ['rmsNorm', /width of the weight/, (b) => b.rmsNorm(b.input('x', ['n', 3]), b.input('w', [4]), 1e-5)],
+  [
+    'rmsNorm',
+    /a width of 3 is not a multiple of the weight's 4/,
+    (b) => b.rmsNorm(b.input('x', ['n', 3]), b.input('w', [4]), 1e-5),
+  ],
   [
     'rmsNormGrad',
     /rows of rstd/,
@@ -65,8 +69,8 @@ const mistakes: [OpName, RegExp, (b: GraphBuilder) => unknown][] = [
   ],
   [
     'rope',
-    /number of frequencies: got 2, expected 4/,
-    (b) => b.rope([b.input('x', ['n', 8])], ints(b, 'p', 'n'), { headDim: 4, frequencies: [1], inverse: false }),
+    /3 frequencies for heads of 4/,
+    (b) => b.rope([b.input('x', ['n', 8])], ints(b, 'p', 'n'), { headDim: 4, frequencies: [1, 1, 1], inverse: false }),
   ],
   [
     'rope',
@@ -77,8 +81,10 @@ const mistakes: [OpName, RegExp, (b: GraphBuilder) => unknown][] = [
   ['attention', /query width 12 is not a multiple of key width 8/, (b) => attention(b, 12, 8, 8)],
   ['attention', /width of v: got 8, expected 4/, (b) => attention(b, 8, 4, 8)],
   ['attention', /columns of the segment table: got 4, expected 6/, (b) => attention(b, 8, 4, 4, 4)],
-  ['swiglu', /width of input 1/, (b) => b.swiglu(b.input('x', ['n', 3]), b.input('y', ['n', 4]))],
-  ['swiglu', /rows of input 1/, (b) => b.swiglu(b.input('x', ['n', 3]), b.input('y', ['m', 3]))],
+  ['split', /sum of the widths: got 5, expected 6/, (b) => b.split(b.input('x', ['n', 6]), [2, 3])],
+  ['join', /rows of input 1: got m, expected n/, (b) => b.join([b.input('x', ['n', 2]), b.input('y', ['m', 2])])],
+  ['glu', /width of input 1/, (b) => b.glu('silu', b.input('x', ['n', 3]), b.input('y', ['n', 4]))],
+  ['glu', /rows of input 1/, (b) => b.glu('silu', b.input('x', ['n', 3]), b.input('y', ['m', 3]))],
   [
     'tokenLogProbs',
     /width of the head/,

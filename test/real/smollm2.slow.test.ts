@@ -76,8 +76,9 @@ describe.skipIf(!present).each(engines)('SmolLM2-135M-Instruct on the %s engine'
     const b = graphBuilder();
     const inputs = ['ids', 'positions', 'row'].map((name) => b.input(name, [name === 'row' ? 'one' : 'tokens'], 'i32'));
     const segments = b.input('segments', ['segments', 6], 'i32');
-    const attributes = { headDim: model.headDim, scale: model.attentionScale };
-    const hidden = model.hidden(b, inputs[0]!, inputs[1]!, (_, q, k, v) => b.attention(q, k, v, segments, attributes));
+    const hidden = model.hidden(b, inputs[0]!, inputs[1]!, (_, q, k, v, heads) =>
+      b.attention(q, k, v, segments, heads),
+    );
     b.output('logits', b.matmul(b.gatherRows(hidden, inputs[2]!), model.head(b), { transposeB: true }));
     const program = await engine.compile(b.build());
     for (const { promptIds, top } of expected.prompts) {

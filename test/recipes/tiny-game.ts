@@ -53,8 +53,13 @@ export async function writeTinyTokenizer(tokenizerDir: string, rows: TinyGame['r
   });
 }
 
-/** Writes data, tokenizer and a model that was trained for `steps` steps on the data. */
-export async function makeTinyGame(directory: string, steps = 40, layers = 2): Promise<TinyGame> {
+/** Writes data, tokenizer and a model that was trained for `steps` steps on the data; `changes` are those of its config. */
+export async function makeTinyGame(
+  directory: string,
+  steps = 40,
+  layers = 2,
+  changes: Readonly<Record<string, unknown>> = {},
+): Promise<TinyGame> {
   await mkdir(directory, { recursive: true });
   const data = join(directory, 'data.jsonl');
   const lines = (list: readonly object[]) => list.map((row) => `${JSON.stringify(row)}\n`).join('');
@@ -77,6 +82,7 @@ export async function makeTinyGame(directory: string, steps = 40, layers = 2): P
     tie_word_embeddings: true,
     hidden_act: 'silu',
     initializer_range: 0.2,
+    ...changes,
   };
   const model = join(directory, 'model');
   const engine = await onnxEngine({ threads: 1 });

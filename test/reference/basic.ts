@@ -96,3 +96,21 @@ export function scatterRows(rows: Array64, ids: Array64, count: number): Array64
   });
   return y;
 }
+
+export function split(x: Array64, widths: readonly number[]): Array64[] {
+  let at = 0;
+  return widths.map((width) => {
+    const y = zeros(x.shape[0]!, width);
+    for (let t = 0; t < x.shape[0]!; t++) row(y, t).set(row(x, t).subarray(at, at + width));
+    at += width;
+    return y;
+  });
+}
+
+export function join(xs: readonly Array64[]): Array64 {
+  const rows = xs[0]!.shape[0]!;
+  return array(Array.from({ length: rows }, (_, t) => xs.flatMap((x) => Array.from(row(x, t)))).flat(), [
+    rows,
+    xs.reduce((sum, { shape }) => sum + shape[1]!, 0),
+  ]);
+}

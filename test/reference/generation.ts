@@ -1,6 +1,7 @@
 /** Reference kernels of generation: attention over a cache, and sampling. */
 import type { HeadAttributes, OpAttributes } from '../../src/graph/index.ts';
-import { type Array64, addScaled, dot, index, logSumExp, map, row, softmax, zeros } from './array.ts';
+import { type Array64, addScaled, index, logSumExp, map, row, softmax, zeros } from './array.ts';
+import { inWindow, weights } from './transformer.ts';
 
 /** The d values of cache [slots,G,C,d] at one slot, head and position. */
 export function cached(cache: Array64, slot: number, head: number, position: number): Float64Array {
@@ -15,8 +16,9 @@ export function decodeAttention(
   [q, k, v]: readonly [Array64, Array64, Array64],
   [keys, values]: readonly [Array64, Array64],
   lengths: Array64,
-  { headDim: d, scale }: HeadAttributes,
+  attributes: HeadAttributes,
 ): Array64 {
+  const { headDim: d, window } = attributes;
   const queryHeads = q.shape[1]! / d;
   const group = queryHeads / (k.shape[1]! / d);
   const y = zeros(...q.shape);
@@ -25,9 +27,9 @@ export function decodeAttention(
       const g = Math.floor(h / group);
       const part = (x: Array64, head: number) => row(x, b).subarray(head * d, (head + 1) * d);
       const along = (cache: Array64) => Array.from({ length }, (_, position) => cached(cache, b, g, position));
-      const seenKeys = [...along(keys), part(k, g)];
-      const seenValues = [...along(values), part(v, g)];
-      const p = softmax(Float64Array.from(seenKeys, (key) => scale * dot(part(q, h), key)));
+      const seenKeys = inWindow([...along(keys), part(k, g)], window);
+      const seenValues = inWindow([...along(values), part(v, g)], window);
+      const p = weights(part(q, h), seenKeys, attributes);
       seenValues.forEach((value, i) => {
         addScaled(part(y, h), value, p[i]!);
       });

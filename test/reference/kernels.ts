@@ -29,6 +29,7 @@ const kernels = {
   softplus: ([x]) => [map(x!, basic.softplus)],
   exp: ([x]) => [map(x!, Math.exp)],
   log: ([x]) => [map(x!, Math.log)],
+  tanh: ([x]) => [map(x!, Math.tanh)],
   step: ([x]) => [map(x!, (value) => (value > 0 ? 1 : 0))],
   sumTo: ([x], { shape }, run) => [basic.sumTo(x!, run.bind(shape))],
   broadcastTo: ([x], { shape }, run) => [basic.broadcastTo(x!, run.bind(shape))],
@@ -44,6 +45,8 @@ const kernels = {
   },
   gatherRows: ([table, ids]) => [basic.gatherRows(table!, ids!)],
   scatterRows: ([rows, ids], { count }, run) => [basic.scatterRows(rows!, ids!, run.bind([count])[0]!)],
+  split: ([x], { widths }) => basic.split(x!, widths),
+  join: (xs) => [basic.join(xs)],
   rmsNorm: ([x, w], { eps }) => transformer.rmsNorm(x!, w!, eps),
   rmsNormGrad: ([dy, x, w, rstd], { forWeight }) =>
     transformer.rmsNormGrad(dy!, x!, w!, rstd!).slice(0, forWeight ? 2 : 1),
@@ -51,11 +54,11 @@ const kernels = {
   attention: ([q, k, v, segments], attributes) => [transformer.attention(q!, k!, v!, segments!, attributes)],
   attentionGrad: ([dy, q, k, v, segments], attributes) =>
     transformer.attentionGrad(dy!, [q!, k!, v!], segments!, attributes),
-  swiglu: ([gate, up]) => [transformer.swiglu(gate!, up!)],
-  swigluGrad: ([dy, gate, up]) => transformer.swigluGrad(dy!, gate!, up!),
-  tokenLogProbs: ([h, w, targets]) => [transformer.tokenLogProbs(h!, w!, targets!)],
-  tokenLogProbsGrad: ([d, h, w, targets], { forWeight }) =>
-    transformer.tokenLogProbsGrad(d!, h!, w!, targets!).slice(0, forWeight ? 2 : 1),
+  glu: ([gate, up], { activation }) => [transformer.glu(activation, gate!, up)],
+  gluGrad: ([dy, gate, up], { activation }) => transformer.gluGrad(activation, dy!, gate!, up),
+  tokenLogProbs: ([h, w, targets], { softcap }) => [transformer.tokenLogProbs(h!, w!, targets!, softcap)],
+  tokenLogProbsGrad: ([d, h, w, targets], { forWeight, softcap }) =>
+    transformer.tokenLogProbsGrad(d!, h!, w!, targets!, softcap).slice(0, forWeight ? 2 : 1),
   dropout: ([x, keys], attributes) => [transformer.dropout(x!, keys!, attributes)],
   barrier: ([x]) => [x!],
   decodeAttention: ([q, k, v, keys, values, lengths], attributes) => [

@@ -44,8 +44,15 @@ const segmentCases = [
   ['a continuation', continuedSegments(5, 3)],
   ['a continuation by one', continuedSegments(6, 1)],
 ] as const;
-const attentions = (maker: typeof make.attention): OpCase[] =>
-  segmentCases.flatMap(([name, packed]) => someHeads.map((heads) => maker(name, heads, packed)));
+const attentions = (maker: typeof make.attention): OpCase[] => [
+  ...segmentCases.flatMap(([name, packed]) => someHeads.map((heads) => maker(name, heads, packed))),
+  // A window counts positions: of a second response it reaches past the first one into the prompt.
+  ...segmentCases.flatMap(([name, packed]) =>
+    [1, 3, 5].map((window) => maker(name, someHeads[1]!, packed, { window })),
+  ),
+  ...segmentCases.map(([name, packed]) => maker(name, someHeads[2]!, packed, { window: 4, softcap: 0.7 })),
+  ...someHeads.map((heads) => maker('a pair', heads, packedSegments([[3, 4, 2]]), { softcap: 0.5 })),
+];
 
 const samples: OpCase[] = (
   [
@@ -82,6 +89,7 @@ export const opCases = {
   softplus: [make.unary('softplus', [T(5), 3]), make.unary('softplus', [T(9)], 50), make.unary('softplus', [])],
   exp: [make.unary('exp', [T(5), 3]), make.unary('exp', [T(9)], 5), make.unary('exp', [])],
   log: [make.log([T(5), 3]), make.log([T(9)], 50), make.log([])],
+  tanh: [make.unary('tanh', [T(5), 3]), make.unary('tanh', [T(9)], 20), make.unary('tanh', [])],
   step: [make.unary('step', [T(5), 3]), make.unary('step', []), make.stepAt0],
   sumTo: [
     make.reshaping('sumTo', [4, 5], [5]),
@@ -131,8 +139,13 @@ export const opCases = {
   ],
   gatherRows: [make.gatherRows(5, 3, 9), make.gatherRows(1, 4, 2), make.gatherRows(['vocabulary', 40], 7, 1)],
   scatterRows: [make.scatterRows(5, 3, 9), make.scatterRows(1, 4, 3), make.scatterRows(40, 7, 1)],
+  split: [make.split(1, [1, 1]), make.split(5, [6, 2, 2]), make.split(37, [11, 3]), make.split(4, [5])],
+  join: [make.join(1, [1, 1]), make.join(5, [6, 2, 2]), make.join(37, [11, 3]), make.join(4, [5])],
   rmsNorm: [
     make.rmsNorm(1, 1),
+    make.rmsNorm(5, 6, 1e-5, 1, 3),
+    make.rmsNorm(1, 4, 1e-6, 1, 2),
+    make.rmsNormWithRstd(6, 4, 3),
     make.rmsNorm(5, 7),
     make.rmsNorm(1, 16, 1e-6),
     make.rmsNorm(3, 8, 0.1, 0.01),
@@ -143,28 +156,48 @@ export const opCases = {
     make.rmsNormGrad(5, 7),
     make.rmsNormGrad(33, 16),
     make.rmsNormGrad(5, 7, false),
+    make.rmsNormGrad(5, 6, true, 3),
+    make.rmsNormGrad(33, 4, false, 2),
   ],
   rope: [
     make.rope(1, [1], 2, false),
     make.rope(5, [3], 4, false),
     make.rope(5, [2, 1], 6, true),
     make.rope(40, [2, 3], 8, false, 2048, 2e-4),
+    make.rope(5, [2, 1], 8, false, 16, 1e-5, { columns: 4 }),
+    make.rope(1, [1], 6, true, 16, 1e-5, { columns: 2, scale: 1.3 }),
+    make.rope(7, [3, 1], 6, false, 16, 1e-5, { scale: 0.8 }),
   ],
   attention: attentions(make.attention),
   attentionGrad: attentions(make.attentionGrad),
-  swiglu: [make.swiglu(1, 1), make.swiglu(5, 7), make.swiglu(6, 8, 20)],
-  swigluGrad: [make.swigluGrad(1, 1), make.swigluGrad(5, 7)],
+  glu: (['silu', 'gelu_tanh'] as const).flatMap((activation) =>
+    [true, false].flatMap((isGated) => [
+      make.glu(activation, isGated, 1, 1),
+      make.glu(activation, isGated, 5, 7),
+      make.glu(activation, isGated, 6, 8, 20),
+    ]),
+  ),
+  gluGrad: (['silu', 'gelu_tanh'] as const).flatMap((activation) =>
+    [true, false].flatMap((isGated) => [
+      make.gluGrad(activation, isGated, 1, 1),
+      make.gluGrad(activation, isGated, 5, 7),
+    ]),
+  ),
   tokenLogProbs: [
     make.tokenLogProbs(1, 3, 2),
     make.tokenLogProbs(6, 5, 13),
     make.tokenLogProbs(9, 8, 301),
     make.tokenLogProbs(6, 5, 13, 40),
+    make.tokenLogProbs(6, 5, 13, 2, 3),
+    make.tokenLogProbs(9, 8, 301, 40, 30),
   ],
   tokenLogProbsGrad: [
     make.tokenLogProbsGrad(1, 3, 2),
     make.tokenLogProbsGrad(6, 5, 13),
     make.tokenLogProbsGrad(9, 8, 301),
     make.tokenLogProbsGrad(9, 8, 301, false),
+    make.tokenLogProbsGrad(6, 5, 13, true, 1.5),
+    make.tokenLogProbsGrad(9, 8, 301, false, 3),
   ],
   dropout: [
     make.dropout(1, 1, 0.5, 0),
@@ -177,6 +210,8 @@ export const opCases = {
     make.decodeAttention(heads, [0], 1, 1),
     make.decodeAttention(heads, [3], 1, 5),
     make.decodeAttention(heads, [4, 0, 1, 6, 2], 6, 7),
+    make.decodeAttention(heads, [4, 0, 1, 6, 2], 6, 7, { window: 3 }),
+    make.decodeAttention(heads, [4, 0, 3], 4, 7, { window: 1, softcap: 0.5 }),
   ]),
   sample: samples,
 } satisfies { [K in PureOp]: OpCase[] };

@@ -1,5 +1,5 @@
 /** Makers of op cases, one per op, by size: the fixed cases and the random ones are both made here. */
-import type { OpAttributes, Shape } from '../../src/graph/index.ts';
+import type { Activation, HeadAttributes, OpAttributes, Shape } from '../../src/graph/index.ts';
 import { type Array64, array, map } from './array.ts';
 import { floatInput, floatState, givenInput, idInput, type OpCase, opCase, type Sizes } from './op-case.ts';
 import { randomArray } from './random.ts';
@@ -19,8 +19,11 @@ export const binaryWithItself = (op: Binary, x: Sizes): OpCase =>
 export const affine = (x: Sizes, scale: number, shift: number): OpCase =>
   opCase(`affine ${show(x)}·${scale}+${shift}`, { x: floatInput('x', x) }, (b, v) => [b.affine(v.x, scale, shift)]);
 
-export const unary = (op: 'sigmoid' | 'softplus' | 'exp' | 'step' | 'sumSquares', x: Sizes, scale = 1): OpCase =>
-  opCase(`${op} ${show(x)} scale ${scale}`, { x: floatInput('x', x, scale) }, (b, v) => [b[op](v.x)]);
+export const unary = (
+  op: 'sigmoid' | 'softplus' | 'exp' | 'tanh' | 'step' | 'sumSquares',
+  x: Sizes,
+  scale = 1,
+): OpCase => opCase(`${op} ${show(x)} scale ${scale}`, { x: floatInput('x', x, scale) }, (b, v) => [b[op](v.x)]);
 
 /** Of positive numbers. */
 export function log(x: Sizes, scale = 1): OpCase {
@@ -88,31 +91,46 @@ export const scatterRows = (count: number, width: number, from: number): OpCase 
     (b, v) => [b.scatterRows(v.x, v.ids, count)],
   );
 
-export const rmsNorm = (t: number, width: number, eps = 1e-5, scale = 1): OpCase =>
+export const split = (t: number, widths: readonly number[]): OpCase =>
   opCase(
-    `rmsNorm ${t}x${width} eps ${eps} scale ${scale}`,
-    { x: floatInput('x', [rows(t), width], scale), w: floatState('w', [width]) },
+    `split ${t} rows to [${widths}]`,
+    { x: floatInput('x', [rows(t), widths.reduce((sum, width) => sum + width)]) },
+    (b, v) => b.split(v.x, widths),
+  );
+
+export function join(t: number, widths: readonly number[]): OpCase {
+  const xs = widths.map((width, i) => [`x${i}`, floatInput(`x${i}`, [rows(t), width])] as const);
+  return opCase<string>(`join ${t} rows of [${widths}]`, Object.fromEntries(xs), (b, v) => [
+    b.join(xs.map(([name]) => v[name]!)),
+  ]);
+}
+
+/** With `parts` of that width in a row. */
+export const rmsNorm = (t: number, width: number, eps = 1e-5, scale = 1, parts = 1): OpCase =>
+  opCase(
+    `rmsNorm ${t}x${width} eps ${eps} scale ${scale}, ${parts} parts`,
+    { x: floatInput('x', [rows(t), width * parts], scale), w: floatState('w', [width]) },
     (b, v) => b.rmsNorm(v.x, v.w, eps).slice(0, 1),
   );
 
-export const rmsNormWithRstd = (t: number, width: number): OpCase =>
+export const rmsNormWithRstd = (t: number, width: number, parts = 1): OpCase =>
   opCase(
-    `rmsNorm ${t}x${width} with rstd`,
-    { x: floatInput('x', [rows(t), width]), w: floatState('w', [width]) },
+    `rmsNorm ${t}x${width} with rstd, ${parts} parts`,
+    { x: floatInput('x', [rows(t), width * parts]), w: floatState('w', [width]) },
     (b, v) => b.rmsNorm(v.x, v.w, 1e-6),
     { forwardOnly: true },
   );
 
-export const rmsNormGrad = (t: number, width: number, forWeight = true): OpCase =>
+export const rmsNormGrad = (t: number, width: number, forWeight = true, parts = 1): OpCase =>
   opCase(
-    `rmsNormGrad ${t}x${width}${forWeight ? '' : ' of a frozen weight'}`,
+    `rmsNormGrad ${t}x${width}${forWeight ? '' : ' of a frozen weight'}, ${parts} parts`,
     {
-      dy: floatInput('dy', [rows(t), width]),
-      x: floatInput('x', [rows(t), width]),
+      dy: floatInput('dy', [rows(t), width * parts]),
+      x: floatInput('x', [rows(t), width * parts]),
       w: floatState('w', [width]),
       rstd: givenInput(
-        map(randomArray('rstd', [t, 1]), (r) => Math.fround(0.5 + Math.abs(r))),
-        [rows(t), 1],
+        map(randomArray('rstd', [t, parts]), (r) => Math.fround(0.5 + Math.abs(r))),
+        [rows(t), parts],
       ),
     },
     (b, v) => b.rmsNormGrad(v.dy, v.x, v.w, v.rstd, forWeight),
@@ -126,17 +144,18 @@ export function rope(
   inverse: boolean,
   limit = 16,
   tolerance = 1e-5,
+  { columns = headDim, scale }: { columns?: number; scale?: number } = {},
 ) {
-  const frequencies = Array.from({ length: headDim / 2 }, (_, j) => 10_000 ** ((-2 * j) / headDim));
+  const frequencies = Array.from({ length: columns / 2 }, (_, j) => 10_000 ** ((-2 * j) / columns));
   const xs = heads.map((count, i) => [`x${i}`, floatInput(`x${i}`, [rows(t), count * headDim])] as const);
   return opCase<string>(
-    `rope ${t} tokens, ${heads} heads of ${headDim}, positions below ${limit}${inverse ? ', inverse' : ''}`,
+    `rope ${t} tokens, ${heads} heads of ${headDim}, positions below ${limit}${inverse ? ', inverse' : ''}, ${columns} columns, scale ${scale}`,
     { ...Object.fromEntries(xs), positions: idInput('positions', rows(t), limit) },
     (b, v) =>
       b.rope(
         xs.map(([name]) => v[name]!),
         v['positions']!,
-        { headDim, frequencies, inverse },
+        { headDim, frequencies, inverse, ...(scale === undefined ? {} : { scale }) },
       ),
     { tolerance },
   );
@@ -161,41 +180,62 @@ function attentionSources(heads: Heads, segments: Array64, tokens: number) {
 const showHeads = ({ groups, perGroup, headDim }: Heads) => `${groups}x${perGroup} heads of ${headDim}`;
 const scaleOf = ({ headDim }: Heads) => 1 / Math.sqrt(headDim);
 
-export const attention = (name: string, heads: Heads, { segments, tokens }: { segments: Array64; tokens: number }) =>
-  opCase(`attention ${name}, ${showHeads(heads)}`, attentionSources(heads, segments, tokens), (b, v) => [
-    b.attention(v.q, v.k, v.v, v.segments, { headDim: heads.headDim, scale: scaleOf(heads) }),
-  ]);
+/** What attention may have besides. */
+type Limits = Pick<HeadAttributes, 'window' | 'softcap'>;
+const showLimits = ({ window, softcap }: Limits) =>
+  `${window === undefined ? '' : `, window ${window}`}${softcap === undefined ? '' : `, cap ${softcap}`}`;
+
+export const attention = (
+  name: string,
+  heads: Heads,
+  { segments, tokens }: { segments: Array64; tokens: number },
+  limits: Limits = {},
+) =>
+  opCase(
+    `attention ${name}, ${showHeads(heads)}${showLimits(limits)}`,
+    attentionSources(heads, segments, tokens),
+    (b, v) => [b.attention(v.q, v.k, v.v, v.segments, { headDim: heads.headDim, scale: scaleOf(heads), ...limits })],
+  );
 
 export const attentionGrad = (
   name: string,
   heads: Heads,
   { segments, tokens }: { segments: Array64; tokens: number },
+  limits: Limits = {},
 ) =>
   opCase(
-    `attentionGrad ${name}, ${showHeads(heads)}`,
+    `attentionGrad ${name}, ${showHeads(heads)}${showLimits(limits)}`,
     {
       dy: floatInput('dy', [rows(tokens), heads.groups * heads.perGroup * heads.headDim]),
       ...attentionSources(heads, segments, tokens),
     },
-    (b, v) => b.attentionGrad(v.dy, [v.q, v.k, v.v], v.segments, { headDim: heads.headDim, scale: scaleOf(heads) }),
+    (b, v) =>
+      b.attentionGrad(v.dy, [v.q, v.k, v.v], v.segments, {
+        headDim: heads.headDim,
+        scale: scaleOf(heads),
+        ...limits,
+      }),
   );
 
-export const swiglu = (t: number, width: number, scale = 1): OpCase =>
-  opCase(
-    `swiglu ${t}x${width} scale ${scale}`,
-    { gate: floatInput('gate', [rows(t), width], scale), up: floatInput('up', [rows(t), width]) },
-    (b, v) => [b.swiglu(v.gate, v.up)],
+export const glu = (activation: Activation, isGated: boolean, t: number, width: number, scale = 1): OpCase =>
+  opCase<string>(
+    `glu ${activation} ${isGated ? '' : 'without up '}${t}x${width} scale ${scale}`,
+    {
+      gate: floatInput('gate', [rows(t), width], scale),
+      ...(isGated ? { up: floatInput('up', [rows(t), width]) } : {}),
+    },
+    (b, v) => [b.glu(activation, v['gate']!, v['up'])],
   );
 
-export const swigluGrad = (t: number, width: number): OpCase =>
-  opCase(
-    `swigluGrad ${t}x${width}`,
+export const gluGrad = (activation: Activation, isGated: boolean, t: number, width: number): OpCase =>
+  opCase<string>(
+    `gluGrad ${activation} ${isGated ? '' : 'without up '}${t}x${width}`,
     {
       dy: floatInput('dy', [rows(t), width]),
       gate: floatInput('gate', [rows(t), width]),
-      up: floatInput('up', [rows(t), width]),
+      ...(isGated ? { up: floatInput('up', [rows(t), width]) } : {}),
     },
-    (b, v) => b.swigluGrad(v.dy, v.gate, v.up),
+    (b, v) => b.gluGrad(activation, v['dy']!, v['gate']!, ...(v['up'] ? [v['up']] : [])),
   );
 
 const headSources = (r: number, width: number, vocabulary: number, scale = 1) => ({
@@ -205,11 +245,17 @@ const headSources = (r: number, width: number, vocabulary: number, scale = 1) =>
 });
 
 /** A large `scale` makes logits whose exponentials overflow in f32. */
-export const tokenLogProbs = (r: number, width: number, vocabulary: number, scale = 1): OpCase =>
+export const tokenLogProbs = (
+  r: number,
+  width: number,
+  vocabulary: number,
+  scale = 1,
+  softcap: number | undefined = undefined,
+): OpCase =>
   opCase(
-    `tokenLogProbs ${r}x${width}, vocabulary ${vocabulary}, scale ${scale}`,
+    `tokenLogProbs ${r}x${width}, vocabulary ${vocabulary}, scale ${scale}, cap ${softcap}`,
     headSources(r, width, vocabulary, scale),
-    (b, v) => [b.tokenLogProbs(v.h, v.w, v.targets)],
+    (b, v) => [b.tokenLogProbs(v.h, v.w, v.targets, { softcap })],
   );
 
 /** Keys of any sign, even ones too. */
@@ -234,20 +280,32 @@ export const barrier = (x: Sizes, after: Sizes): OpCase =>
     (b, v) => [b.barrier(v.x, [v.after, v.number])],
   );
 
-export const tokenLogProbsGrad = (r: number, width: number, vocabulary: number, forWeight = true): OpCase =>
+export const tokenLogProbsGrad = (
+  r: number,
+  width: number,
+  vocabulary: number,
+  forWeight = true,
+  softcap: number | undefined = undefined,
+): OpCase =>
   opCase(
-    `tokenLogProbsGrad ${r}x${width}, vocabulary ${vocabulary}${forWeight ? '' : ', frozen head'}`,
+    `tokenLogProbsGrad ${r}x${width}, vocabulary ${vocabulary}${forWeight ? '' : ', frozen head'}, cap ${softcap}`,
     { d: floatInput('d', [['rows', r]]), ...headSources(r, width, vocabulary) },
-    (b, v) => b.tokenLogProbsGrad(v.d, v.h, v.w, v.targets, forWeight),
+    (b, v) => b.tokenLogProbsGrad(v.d, [v.h, v.w, v.targets], { forWeight, softcap }),
   );
 
 /** Caches of more slots than rows, with numbers where nothing may be read. */
-export function decodeAttention(heads: Heads, lengths: readonly number[], slots: number, capacity: number): OpCase {
+export function decodeAttention(
+  heads: Heads,
+  lengths: readonly number[],
+  slots: number,
+  capacity: number,
+  limits: Limits = {},
+): OpCase {
   const { groups, perGroup, headDim } = heads;
   const batch = ['batch', lengths.length] as const;
   const cache = [['slots', slots], groups, ['capacity', capacity], headDim] as const;
   return opCase(
-    `decodeAttention lengths [${lengths}], ${showHeads(heads)}, ${slots} slots of ${capacity}`,
+    `decodeAttention lengths [${lengths}], ${showHeads(heads)}, ${slots} slots of ${capacity}${showLimits(limits)}`,
     {
       q: floatInput('q', [batch, groups * perGroup * headDim]),
       k: floatInput('k', [batch, groups * headDim]),
@@ -256,7 +314,9 @@ export function decodeAttention(heads: Heads, lengths: readonly number[], slots:
       values: floatState('values', cache),
       lengths: givenInput(array(lengths), [batch], 'i32'),
     },
-    (b, v) => [b.decodeAttention([v.q, v.k, v.v], [v.keys, v.values], v.lengths, { headDim, scale: scaleOf(heads) })],
+    (b, v) => [
+      b.decodeAttention([v.q, v.k, v.v], [v.keys, v.values], v.lengths, { headDim, scale: scaleOf(heads), ...limits }),
+    ],
   );
 }
 

@@ -58,10 +58,11 @@ export function pairLoss(b: GraphBuilder, model: LanguageModel): Differentiable 
     b,
     b.input('ids', ['tokens'], 'i32'),
     b.input('positions', ['tokens'], 'i32'),
-    (_, q, k, v) => b.attention(q, k, v, segments, { headDim: model.headDim, scale: model.attentionScale }),
+    (_, q, k, v, heads) => b.attention(q, k, v, segments, heads),
   );
   const scored = b.gatherRows(hidden, b.input('rows', ['rows'], 'i32'));
-  const logProbs = b.tokenLogProbs(scored, model.head(b), b.input('targets', ['rows'], 'i32'));
+  const targets = b.input('targets', ['rows'], 'i32');
+  const logProbs = b.tokenLogProbs(scored, model.head(b), targets, { softcap: model.logitSoftcap });
   const margin = b.sumTo(b.mul(logProbs, b.input('signs', ['rows'])), []);
   return {
     loss: b.softplus(b.affine(margin, -0.1)),

@@ -30,9 +30,18 @@ interface Heads extends HeadAttributes {
   readonly shared: number;
 }
 
-export function headsOf({ headDim, scale }: HeadAttributes, queryWidth: number, keyWidth: number): Heads {
-  return { headDim, scale, groups: keyWidth / headDim, shared: queryWidth / keyWidth };
+export function headsOf(attributes: HeadAttributes, queryWidth: number, keyWidth: number): Heads {
+  return { ...attributes, groups: keyWidth / attributes.headDim, shared: queryWidth / keyWidth };
 }
+
+/** c·tanh(s/c), from s/c; without a cap s as it is. */
+const capped = (e: Emitter, { softcap }: HeadAttributes, scores: string): { bent: string; scores: string } => {
+  if (softcap === undefined) return { bent: '', scores };
+  const bent = e.op('Tanh', [scores]);
+  return { bent, scores: e.op('Mul', [bent, e.scalar(softcap)]) };
+};
+/** Factor with which q·k goes into `capped`. */
+const factor = ({ scale, softcap = 1 }: HeadAttributes) => scale / softcap;
 
 const concat = (e: Emitter, parts: readonly string[]) => e.op('Concat', parts, { axis: 0n });
 
@@ -75,23 +84,32 @@ function openChunk(e: Emitter, round: string, s: SegmentTensors, h: Heads) {
       const turned = e.op('Transpose', [k], { perm: [0n, 2n, 1n, 3n] });
       return padRows(e, e.op('Reshape', [turned, e.i64(-1, groups * headDim)]), s.keyStride);
     },
-    /** softmax(scale·q·kᵀ) [n, G, shared·Lq, Lk] of queries and keys, masked. */
-    probabilities: (queries: string, keys: string): string => {
+    /** softmax(scale·q·kᵀ) [n, G, shared·Lq, Lk] of queries and keys, masked; with a cap also tanh of the scores before it. */
+    probabilities: (queries: string, keys: string): { p: string; bent: string } => {
       // Query i sees key j when j < keys of its segment and j − i <= its surplus of keys.
       const i = e.op('Unsqueeze', [counting(e, lq), e.i64(1)]);
       const j = counting(e, lk);
       const [keyCount, surplus] = e
         .many('Split', [lengths], 2, { axis: 1n, num_outputs: 2n })
         .map((column) => e.op('Unsqueeze', [column, e.i64(2)])) as [string, string];
-      const visible = e.op('And', [e.op('LessOrEqual', [e.op('Sub', [j, i]), surplus]), e.op('Less', [j, keyCount])]);
-      const products = e.op('FusedMatMul', [queries, keys], { transB: 1n, alpha: h.scale });
-      const scores = e.op('Reshape', [products, concat(e, [n, e.i64(groups * shared), lq, lk])]);
+      const causal = e.op('And', [e.op('LessOrEqual', [e.op('Sub', [j, i]), surplus]), e.op('Less', [j, keyCount])]);
+      const visible =
+        h.window === undefined ? causal : e.op('And', [causal, inWindow(h.window, i, j, surplus, keyCount)]);
+      const products = e.op('FusedMatMul', [queries, keys], { transB: 1n, alpha: factor(h) });
+      const { bent, scores: flat } = capped(e, h, products);
+      const scores = e.op('Reshape', [flat, concat(e, [n, e.i64(groups * shared), lq, lk])]);
       // One small mask for all heads, added: cheaper than choosing score by score.
       const mask = e.op('Where', [visible, e.scalar(0), e.scalar(Number.NEGATIVE_INFINITY)]);
       const soft = e.op('Softmax', [e.op('Add', [scores, e.op('Unsqueeze', [mask, e.i64(1)])])], { axis: -1n });
-      return e.op('Reshape', [soft, concat(e, [n, e.i64(groups, -1), lk])]);
+      return { p: e.op('Reshape', [soft, concat(e, [n, e.i64(groups, -1), lk])]), bent };
     },
   };
+
+  /** Whether key j is one of the last `window` that query i sees; of what pads the queries, that its last key sees. */
+  function inWindow(window: number, i: string, j: string, surplus: string, keyCount: string): string {
+    const last = e.op('Min', [e.op('Add', [i, surplus]), e.op('Sub', [keyCount, e.i64(1)])]);
+    return e.op('Greater', [j, e.op('Sub', [last, e.i64(window)])]);
+  }
 }
 
 /** 0, 1, … count−1 */
@@ -119,15 +137,18 @@ export function packedAttention(e: Emitter, [q, k, v]: readonly string[], s: Seg
   const qs = withZeroRow(e, q!);
   const { scanned } = e.loop(s.count, [], (inner, round) => {
     const chunk = openChunk(inner, round, s, h);
-    const probabilities = chunk.probabilities(chunk.queries(qs), chunk.keys(k!));
-    const mixed = inner.op('MatMul', [probabilities, chunk.keys(v!)]);
+    const { p } = chunk.probabilities(chunk.queries(qs), chunk.keys(k!));
+    const mixed = inner.op('MatMul', [p, chunk.keys(v!)]);
     return { carried: [], scanned: [chunk.queryRows(mixed)] };
   });
   const width = h.groups * h.shared * h.headDim;
   return e.op('Gather', [flattenRounds(e, scanned[0]!, width), s.queryRows]);
 }
 
-/** dq, dk, dv. With P the probabilities: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP − rowsum(P∘dP)), dQ = s·dS·K, dK = s·dSᵀ·Q. */
+/**
+ * dq, dk, dv. With P the probabilities: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP − rowsum(P∘dP)), dQ = s·dS·K, dK = s·dSᵀ·Q; with
+ * a cap dS is multiplied by 1 − t², t being tanh of the scores before it.
+ */
 export function packedAttentionGrad(
   e: Emitter,
   dout: string,
@@ -140,12 +161,13 @@ export function packedAttentionGrad(
     const chunk = openChunk(inner, round, s, h);
     const [queries, keys, values] = [chunk.queries(qs), chunk.keys(k!), chunk.keys(v!)];
     const dmixed = chunk.queries(douts);
-    const probabilities = chunk.probabilities(queries, keys);
-    const dvalues = inner.op('FusedMatMul', [probabilities, dmixed], { transA: 1n });
+    const { p, bent } = chunk.probabilities(queries, keys);
+    const dvalues = inner.op('FusedMatMul', [p, dmixed], { transA: 1n });
     const dprobabilities = inner.op('FusedMatMul', [dmixed, values], { transB: 1n });
-    const weighted = inner.op('Mul', [dprobabilities, probabilities]);
+    const weighted = inner.op('Mul', [dprobabilities, p]);
     const sums = inner.op('ReduceSum', [weighted, inner.i64(-1)]);
-    const dscores = inner.op('Sub', [weighted, inner.op('Mul', [probabilities, sums])]);
+    const dcapped = inner.op('Sub', [weighted, inner.op('Mul', [p, sums])]);
+    const dscores = bent === '' ? dcapped : timesSlope(inner, dcapped, bent);
     const dqueries = inner.op('FusedMatMul', [dscores, keys], { alpha: h.scale });
     const dkeys = inner.op('FusedMatMul', [dscores, queries], { transA: 1n, alpha: h.scale });
     return { carried: [], scanned: [chunk.queryRows(dqueries), chunk.keyRows(dkeys), chunk.keyRows(dvalues)] };
@@ -161,12 +183,17 @@ export function packedAttentionGrad(
 interface DecodeMasks {
   /** [B,1,1,C] whether a place is the new token's */
   readonly isNew: string;
-  /** [B,1,1,C] −inf for places after the new token */
+  /** [B,1,1,C] −inf for places after the new token, and before its window */
   readonly hidden: string;
   /** [B,1,1,C] 1 for places before the new token, else 0 */
   readonly kept: string;
   /** [B,G,shared,1] the new token's place */
   readonly places: string;
+}
+
+/** x·(1 − t²), where t is a tanh. */
+export function timesSlope(e: Emitter, x: string, t: string): string {
+  return e.op('Mul', [x, e.op('Sub', [e.scalar(1), e.op('Mul', [t, t])])]);
 }
 
 export function decodeMasks(e: Emitter, lengths: string, cache: string, h: Heads): DecodeMasks {
@@ -175,9 +202,14 @@ export function decodeMasks(e: Emitter, lengths: string, cache: string, h: Heads
   const row = e.op('Unsqueeze', [e.op('Cast', [lengths], { to: 7n }), e.i64(1)]);
   const wide = (mask: string) => e.op('Unsqueeze', [mask, e.i64(1, 2)]);
   const rowCount = e.op('Shape', [lengths]);
+  const later = e.op('Greater', [all, row]);
+  const outside =
+    h.window === undefined
+      ? later
+      : e.op('Or', [later, e.op('LessOrEqual', [all, e.op('Sub', [row, e.i64(h.window)])])]);
   return {
     isNew: wide(e.op('Equal', [all, row])),
-    hidden: wide(e.op('Where', [e.op('Greater', [all, row]), e.scalar(Number.NEGATIVE_INFINITY), e.scalar(0)])),
+    hidden: wide(e.op('Where', [outside, e.scalar(Number.NEGATIVE_INFINITY), e.scalar(0)])),
     kept: wide(e.op('Cast', [e.op('Less', [all, row])], { to: 1n })),
     places: e.op('Expand', [wide(row), concat(e, [rowCount, e.i64(h.groups, h.shared, 1)])]),
   };
@@ -193,9 +225,10 @@ export function decodeAttention(
   const queries = e.op('Reshape', [q!, e.i64(-1, h.groups, h.shared, h.headDim)]);
   const newKey = e.op('Reshape', [k!, e.i64(-1, h.groups, 1, h.headDim)]);
   const newValue = e.op('Reshape', [v!, e.i64(-1, h.groups, 1, h.headDim)]);
-  const oldScores = e.op('FusedMatMul', [queries, keys!], { transB: 1n, alpha: h.scale });
-  const newScores = e.op('ReduceSum', [e.op('Mul', [e.op('Mul', [queries, e.scalar(h.scale)]), newKey]), e.i64(-1)]);
-  const scores = e.op('Add', [e.op('Where', [isNew, newScores, oldScores]), hidden]);
+  const oldScores = e.op('FusedMatMul', [queries, keys!], { transB: 1n, alpha: factor(h) });
+  const newScores = e.op('ReduceSum', [e.op('Mul', [e.op('Mul', [queries, e.scalar(factor(h))]), newKey]), e.i64(-1)]);
+  const { scores: visible } = capped(e, h, e.op('Where', [isNew, newScores, oldScores]));
+  const scores = e.op('Add', [visible, hidden]);
   const probabilities = e.op('Softmax', [scores], { axis: -1n });
   const ofNew = e.op('GatherElements', [probabilities, places], { axis: 3n });
   const ofOld = e.op('Mul', [probabilities, kept]);

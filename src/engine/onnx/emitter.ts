@@ -26,7 +26,7 @@ type Attributes = Readonly<Record<string, AttributeValue>>;
 
 /** ONNX domain of onnxruntime's own ops. */
 const MICROSOFT = 'com.microsoft';
-const microsoftOps = new Set(['FusedMatMul', 'RotaryEmbedding', 'QuickGelu']);
+const microsoftOps = new Set(['FusedMatMul', 'RotaryEmbedding', 'QuickGelu', 'FastGelu']);
 
 const elementTypes: Readonly<Record<ElementType, DataType>> = {
   f32: DataType.FLOAT,

@@ -3,6 +3,7 @@
  * vocabulary never exists as a whole; and sampling beside the logits, so that only ids and log-probs leave the engine.
  */
 import type { OpAttributes } from '../../graph/index.ts';
+import { timesSlope } from './attention.ts';
 import type { Emitter } from './emitter.ts';
 
 /** Most bytes of one chunk of logits: products with few rows are slower, and each round copies the gradient once. */
@@ -37,12 +38,24 @@ function chunks(e: Emitter, h: string, most: number) {
   return { rounds: e.op('Squeeze', [rounds]), bounds, join };
 }
 
-export function tokenLogProbs(e: Emitter, h: string, w: string, targets: string, vocabulary: number): string {
-  const columns = e.op('Unsqueeze', [targets, e.i64(1)]);
-  const { rounds, bounds, join } = chunks(e, h, chunkRows(vocabulary));
+/** Logits h·wᵀ, with a cap c as c·tanh(h·wᵀ/c); then also that tanh. */
+function logitsOf(e: Emitter, h: string, w: string, softcap: number | undefined): { logits: string; bent: string } {
+  if (softcap === undefined) return { logits: e.op('Gemm', [h, w], { transB: 1n }), bent: '' };
+  const bent = e.op('Tanh', [e.op('Gemm', [h, w], { transB: 1n, alpha: 1 / softcap })]);
+  return { logits: e.op('Mul', [bent, e.scalar(softcap)]), bent };
+}
+
+export function tokenLogProbs(
+  e: Emitter,
+  [h, w, targets]: readonly string[],
+  { softcap }: OpAttributes['tokenLogProbs'],
+  vocabulary: number,
+): string {
+  const columns = e.op('Unsqueeze', [targets!, e.i64(1)]);
+  const { rounds, bounds, join } = chunks(e, h!, chunkRows(vocabulary));
   const { scanned } = e.loop(rounds, [], (inner, round) => {
     const { slice, pad } = bounds(inner, round);
-    const logits = inner.op('Gemm', [slice(h), w], { transB: 1n });
+    const { logits } = logitsOf(inner, slice(h!), w!, softcap);
     const logProbs = inner.op('LogSoftmax', [logits], { axis: -1n });
     return { carried: [], scanned: [pad(inner.op('GatherElements', [logProbs, slice(columns)], { axis: 1n }))] };
   });
@@ -50,13 +63,15 @@ export function tokenLogProbs(e: Emitter, h: string, w: string, targets: string,
 }
 
 /**
- * d log p(target) = onehot(target) − softmax: dlogits = g·(onehot − p), dh = dlogits·W, dW = dlogitsᵀ·h.
+ * d log p(target) = onehot(target) − softmax: dlogits = g·(onehot − p), dh = dlogits·W, dW = dlogitsᵀ·h; with a cap dlogits is
+ * multiplied by 1 − t², t being tanh of the logits before it.
  * @param size `zeros` of the shape of W where dW is asked for
  * @returns dh, and dW if it is
  */
 export function tokenLogProbsGrad(
   e: Emitter,
   [dlogprobs, h, w, targets]: readonly string[],
+  { softcap }: OpAttributes['tokenLogProbs'],
   size: { vocabulary: number; width: number; zeros?: string },
 ): string[] {
   const columns = e.op('Unsqueeze', [targets!, e.i64(1)]);
@@ -67,11 +82,13 @@ export function tokenLogProbsGrad(
     const hidden = slice(h!);
     const column = slice(columns);
     const weight = slice(weights);
-    const p = inner.op('Softmax', [inner.op('Gemm', [hidden, w!], { transB: 1n })], { axis: -1n });
+    const { logits, bent } = logitsOf(inner, hidden, w!, softcap);
+    const p = inner.op('Softmax', [logits], { axis: -1n });
     const atTarget = inner.op('GatherElements', [p, column], { axis: 1n });
     const away = inner.op('Mul', [p, inner.op('Neg', [weight])]);
     const toward = inner.op('Mul', [weight, inner.op('Sub', [inner.scalar(1), atTarget])]);
-    const dlogits = inner.op('ScatterElements', [away, column, toward], { axis: 1n });
+    const dcapped = inner.op('ScatterElements', [away, column, toward], { axis: 1n });
+    const dlogits = bent === '' ? dcapped : timesSlope(inner, dcapped, bent);
     return {
       carried: dw === undefined ? [] : [inner.op('Gemm', [dlogits, hidden, dw], { transA: 1n })],
       scanned: [pad(inner.op('MatMul', [dlogits, w!]))],

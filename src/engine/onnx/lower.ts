@@ -18,6 +18,7 @@ import {
 } from '../../graph/index.ts';
 import { failure } from '../../util/index.ts';
 import { CHUNK_COLUMNS } from '../segments.ts';
+import { activations } from './activations.ts';
 import {
   decodeAttention,
   decodeMasks,
@@ -46,8 +47,12 @@ type Rule<K extends OpName> = (c: Context, inputs: readonly string[], node: Node
 
 const width = (value: Value | undefined) => value!.shape.at(-1) as number;
 
-/** x·σ(x) is QuickGelu with α = 1. */
-const silu = (e: Emitter, x: string) => e.op('QuickGelu', [x], { alpha: 1 });
+/** A matrix whose rows are normed in parts of the weight's width, with a part in each row. */
+function partsOf(e: Emitter, { shape: [, columns] }: Value, { shape: [part] }: Value) {
+  const inRows = (count: number) => (x: string) => (columns === part ? x : e.op('Reshape', [x, e.i64(-1, count)]));
+  const [N, D] = [columns as number, part as number];
+  return { apart: inRows(D), together: inRows(N), rstdApart: inRows(1), rstdTogether: inRows(N / D) };
+}
 
 /** Gradient ops and inference ops alike: tensor names in, tensor names out. Sources and effects are made elsewhere. */
 const rules = {
@@ -67,6 +72,7 @@ const rules = {
   softplus: ({ e }, inputs) => [e.op('Softplus', inputs)],
   exp: ({ e }, inputs) => [e.op('Exp', inputs)],
   log: ({ e }, inputs) => [e.op('Log', inputs)],
+  tanh: ({ e }, inputs) => [e.op('Tanh', inputs)],
   step: ({ e }, [x]) => [e.op('Cast', [e.op('Greater', [x!, e.scalar(0)])], { to: 1n })],
   sumTo: ({ e, shape }, [x], { inputs: [source], attributes: { shape: target } }) => {
     const wide = source!.shape;
@@ -105,31 +111,45 @@ const rules = {
     ]);
     return [e.op('ScatterElements', [zeros, places, rows!], { axis: 0n, reduction: 'add' })];
   },
-  rmsNorm: ({ e }, inputs, { attributes: { eps } }) =>
-    e.many('SimplifiedLayerNormalization', inputs, 2, { axis: -1n, epsilon: eps, stash_type: 1n }),
-  // With n = x·rstd and g = dy·w: dx = rstd·(g − n·mean(g·n)), dw = Σ dy·n
-  rmsNormGrad: ({ e }, [dy, x, w, rstd], { attributes: { forWeight } }) => {
-    const n = e.op('Mul', [x!, rstd!]);
-    const g = e.op('Mul', [dy!, w!]);
-    const mean = e.op('ReduceMean', [e.op('Mul', [g, n]), e.i64(-1)]);
-    const dx = e.op('Mul', [e.op('Sub', [g, e.op('Mul', [n, mean])]), rstd!]);
-    return forWeight ? [dx, e.op('ReduceSum', [e.op('Mul', [dy!, n]), e.i64(0)], { keepdims: 0n })] : [dx];
+  split: ({ e }, [x], { attributes: { widths } }) =>
+    e.many('Split', [x!, e.i64(...widths)], widths.length, { axis: 1n }),
+  join: ({ e }, inputs) => [e.op('Concat', inputs, { axis: 1n })],
+  rmsNorm: ({ e }, [x, w], { inputs: [value, weight], attributes: { eps } }) => {
+    const { apart, together, rstdTogether } = partsOf(e, value!, weight!);
+    const options = { axis: -1n, epsilon: eps, stash_type: 1n };
+    const [y, rstd] = e.many('SimplifiedLayerNormalization', [apart(x!), w!], 2, options) as [string, string];
+    return [together(y), rstdTogether(rstd)];
   },
-  rope: ({ e, once }, inputs, { attributes: { headDim, frequencies, inverse } }) => {
+  // With n = x·rstd and g = dy·w: dx = rstd·(g − n·mean(g·n)), dw = Σ dy·n
+  rmsNormGrad: ({ e }, [dy, x, w, rstd], { inputs: [, value, weight], attributes: { forWeight } }) => {
+    const { apart, together, rstdApart } = partsOf(e, value!, weight!);
+    const [d, r] = [apart(dy!), rstdApart(rstd!)];
+    const n = e.op('Mul', [apart(x!), r]);
+    const g = e.op('Mul', [d, w!]);
+    const mean = e.op('ReduceMean', [e.op('Mul', [g, n]), e.i64(-1)]);
+    const dx = together(e.op('Mul', [e.op('Sub', [g, e.op('Mul', [n, mean])]), r]));
+    return forWeight ? [dx, e.op('ReduceSum', [e.op('Mul', [d, n]), e.i64(0)], { keepdims: 0n })] : [dx];
+  },
+  rope: ({ e, once }, inputs, { inputs: values, attributes }) => {
+    const { headDim, frequencies, inverse, scale = 1 } = attributes;
     const positions = inputs.at(-1)!;
-    const [cos, sin] = once(`rope ${positions} ${frequencies}`, () => {
+    const [cos, sin] = once(`rope ${positions} ${frequencies} ${scale}`, () => {
       const column = e.op('Unsqueeze', [e.op('Cast', [positions], { to: 1n }), e.i64(1)]);
       // Whole vectors per row: the last values of an array go another way through cos and sin, with other last bits.
-      const half = headDim / 2;
+      const half = frequencies.length;
       const padded = Array.from({ length: Math.ceil(half / 16) * 16 }, (_, j) => frequencies[j] ?? 0);
       const angles = e.op('Mul', [column, e.f32(padded, [1, padded.length])]);
       const cut = (x: string) => (padded.length === half ? x : e.op('Slice', [x, e.i64(0), e.i64(half), e.i64(1)]));
-      return [cut(e.op('Cos', [angles])), cut(e.op('Sin', [angles]))];
+      const scaled = (x: string) => (scale === 1 ? x : e.op('Mul', [x, e.scalar(scale)]));
+      return [scaled(cut(e.op('Cos', [angles]))), scaled(cut(e.op('Sin', [angles])))];
     });
     const turn = inverse ? once(`rope back ${sin}`, () => e.op('Neg', [sin!])) : sin!;
-    return inputs.slice(0, -1).map((x) => {
+    return inputs.slice(0, -1).map((x, i) => {
       const batch = e.op('Unsqueeze', [x, e.i64(0)]);
-      const turned = e.op('RotaryEmbedding', [batch, e.i64(0), cos!, turn]);
+      const isWhole = 2 * frequencies.length === headDim;
+      const heads = BigInt(width(values[i]) / headDim);
+      const options = isWhole ? {} : { num_heads: heads, rotary_embedding_dim: BigInt(2 * frequencies.length) };
+      const turned = e.op('RotaryEmbedding', [batch, e.i64(0), cos!, turn], options);
       return e.op('Squeeze', [turned, e.i64(0)]);
     });
   },
@@ -138,22 +158,24 @@ const rules = {
   ],
   attentionGrad: ({ e, segments }, [dout, ...qkv], { inputs: [, q, k, , table], attributes }) =>
     packedAttentionGrad(e, dout!, qkv, segments(table!, q!.shape[0]!), headsOf(attributes, width(q), width(k))),
-  swiglu: ({ e }, [gate, up]) => [e.op('Mul', [silu(e, gate!), up!])],
-  // With s = σ(gate) and a = gate·s: dup = dy·a, dgate = dy·up·(s + a − a·s)
-  swigluGrad: ({ e }, [dy, gate, up]) => {
-    const s = e.op('Sigmoid', [gate!]);
-    const a = e.op('Mul', [gate!, s]);
-    const slope = e.op('Sub', [e.op('Add', [s, a]), e.op('Mul', [a, s])]);
-    return [e.op('Mul', [e.op('Mul', [dy!, up!]), slope]), e.op('Mul', [dy!, a])];
+  glu: ({ e }, [gate, up], { attributes: { activation } }) => {
+    const active = activations[activation].value(e, gate!);
+    return [up === undefined ? active : e.op('Mul', [active, up])];
   },
-  tokenLogProbs: ({ e }, [h, w, targets], { inputs: [, head] }) => [
-    tokenLogProbs(e, h!, w!, targets!, head!.shape[0] as number),
+  // dup = dy·f(gate), dgate = dy·up·f'(gate)
+  gluGrad: ({ e }, [dy, gate, up], { attributes: { activation } }) => {
+    const { value, slope } = activations[activation].both(e, gate!);
+    if (up === undefined) return [e.op('Mul', [dy!, slope])];
+    return [e.op('Mul', [e.op('Mul', [dy!, up]), slope]), e.op('Mul', [dy!, value])];
+  },
+  tokenLogProbs: ({ e }, inputs, { inputs: [, head], attributes }) => [
+    tokenLogProbs(e, inputs, attributes, head!.shape[0] as number),
   ],
-  tokenLogProbsGrad: ({ e, size }, inputs, { inputs: [, , head], attributes: { forWeight } }) => {
+  tokenLogProbsGrad: ({ e, size }, inputs, { inputs: [, , head], attributes }) => {
     const [vocabulary, columns] = head!.shape as [number, number];
-    if (!forWeight) return tokenLogProbsGrad(e, inputs, { vocabulary, width: columns });
+    if (!attributes.forWeight) return tokenLogProbsGrad(e, inputs, attributes, { vocabulary, width: columns });
     const zeros = e.op('ConstantOfShape', [e.op('Concat', [size(vocabulary), e.i64(columns)], { axis: 0n })]);
-    return tokenLogProbsGrad(e, inputs, { vocabulary, width: columns, zeros });
+    return tokenLogProbsGrad(e, inputs, attributes, { vocabulary, width: columns, zeros });
   },
   dropout: ({ e, once }, [x, keys], { inputs: [value], attributes }) => {
     const columns = e.i32([...dropoutColumns(attributes.salt, width(value))], [1, width(value)]);
@@ -173,7 +195,8 @@ const rules = {
   },
   decodeAttention: ({ e, once }, [q, k, v, keys, values, lengths], { inputs, attributes }) => {
     const h = headsOf(attributes, width(inputs[0]), width(inputs[1]));
-    const masks = once(`decode ${lengths} ${inputs[3]!.shape[2]}`, () => decodeMasks(e, lengths!, keys!, h));
+    const key = `decode ${lengths} ${inputs[3]!.shape[2]} ${h.window}`;
+    const masks = once(key, () => decodeMasks(e, lengths!, keys!, h));
     return [decodeAttention(e, [q!, k!, v!], [keys!, values!], masks, h)];
   },
   sample: ({ e }, [logits, uniforms], { inputs: [value], attributes }) =>

@@ -1,7 +1,7 @@
 /** Kernels of arithmetic: element by element, sums, rows of tables. */
 import type { Aten } from './aten.ts';
 import type { Kernels } from './kernel.ts';
-import { BLOCK_VALUES, type Operands, reject } from './operands.ts';
+import { BLOCK_VALUES, isState, type Operands, reject } from './operands.ts';
 import { type Device, sizeOf } from './tensors.ts';
 
 type ArithmeticKernels = Pick<
@@ -15,6 +15,7 @@ type ArithmeticKernels = Pick<
   | 'softplus'
   | 'exp'
   | 'log'
+  | 'tanh'
   | 'step'
   | 'sumTo'
   | 'broadcastTo'
@@ -36,33 +37,42 @@ export function arithmeticKernels(
       if (type.dtype === 'i32') throw reject('constants are floats');
       return [device.upload(Float32Array.from(values), type.shape as number[])];
     },
-    // The residual stream is f32, and so is what is added to it; a layer's product plus its adapter's stays what they are.
-    add: (_, [a, b]) => [aten.add(dense(tensor(a)), dense(tensor(b)))],
+    // The residual stream is f32, and so is what is added to it; a layer's product plus its adapter's stays what they are, and
+    // so does its product plus a bias.
+    add: (_, [a, b]) => {
+      const x = dense(tensor(a));
+      return [aten.add(x, b && isState(b) && x.dtype !== 'f32' ? b.low() : dense(tensor(b)))];
+    },
     sub: (_, [a, b]) => [aten.add(f32(a), f32(b), -1)],
     mul: (_, [a, b]) => [aten.mul(f32(a), f32(b))],
     affine: (_, [x], { scale, shift }) => {
-      const scaled = aten.mulScalar(f32(x), scale);
+      const scaled = scale === 1 && shift !== 0 ? f32(x) : aten.mulScalar(f32(x), scale);
       return [shift === 0 ? scaled : aten.addScalar(scaled, shift)];
     },
     sigmoid: (_, [x]) => [aten.sigmoid(f32(x))],
     softplus: (_, [x]) => [aten.logaddexp(f32(x), scalar(0))],
     exp: (_, [x]) => [aten.exp(f32(x))],
     log: (_, [x]) => [aten.log(f32(x))],
+    tanh: (_, [x]) => [aten.tanh(f32(x))],
     step: (_, [x]) => [aten.heaviside(f32(x), scalar(0))],
     sumTo: (c, [x], { shape }) => {
       const value = f32(x);
       const target = sizes(c, shape);
       if (sizeOf(target) === 1) return [view(aten.sum(value), target)];
-      // The summed dimensions last, then a product with ones.
       const missing = value.shape.length - target.length;
       const summed = value.shape.map((dim, i) => i < missing || (target[i - missing] === 1 && dim !== 1));
+      const count = sizeOf(value.shape) / Math.max(1, sizeOf(target));
+      if (!summed.includes(true, summed.indexOf(false))) {
+        const rowsBelow = view(dense(value), [count, sizeOf(target)]);
+        return [view(aten.mm(device.transposed(device.ones(count)), rowsBelow), target)];
+      }
+      // The summed dimensions last, then a product with ones.
       const order = [...summed.keys()].sort((i, j) => Number(summed[i]) - Number(summed[j]) || i - j);
       const turned = view(
         value,
         order.map((i) => value.shape[i]!),
         order.map((i) => value.strides[i]!),
       );
-      const count = sizeOf(value.shape) / Math.max(1, sizeOf(target));
       const flat = view(dense(turned), [sizeOf(target), count]);
       return [view(aten.mm(flat, device.ones(count)), target)];
     },

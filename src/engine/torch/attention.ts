@@ -22,13 +22,20 @@ export function attentionOn(device: Device, aten: Aten) {
   const flipped = (x: Tensor) =>
     view(x, [x.shape[0]!, x.shape[2]!, x.shape[1]!], [x.strides[0]!, x.strides[2]!, x.strides[1]!]);
 
-  /** softmax(scale·q·kᵀ + mask) [n·G, shared·lq, lk] */
-  function probabilities(q: Tensor, k: Tensor, { n, lq, lk, mask }: Chunk, { groups, shared, scale }: Heads): Tensor {
-    const scores = aten.baddbmm(empty([n * groups, shared * lq, lk], q.dtype), q, flipped(k), scale);
+  /** softmax(scale·q·kᵀ + mask) [n·G, shared·lq, lk]; with a cap also tanh of the scores before it. */
+  function probabilities(
+    q: Tensor,
+    k: Tensor,
+    { n, lq, lk, mask }: Chunk,
+    { groups, shared, scale, softcap }: Heads,
+  ): { p: Tensor; bent: Tensor | undefined } {
+    const products = aten.baddbmm(empty([n * groups, shared * lq, lk], q.dtype), q, flipped(k), scale / (softcap ?? 1));
+    const bent = softcap === undefined ? undefined : aten.tanh(products, products);
+    const scores = bent ? aten.mulScalar(bent, softcap!) : products;
     const split = view(scores, [n, groups * shared, lq, lk]);
     const last = mask.shape[3]!;
     aten.addcmul(view(split, split.shape.with(3, last), split.strides, lk - last), mask, one(), 1);
-    return aten.softmax(scores, scores);
+    return { p: aten.softmax(scores, scores), bent };
   }
   /** The inverse of readQueries into rows of `to` [T+1, H·d]; padding goes to row T. */
   const writeQueries = (to: Tensor, x: Tensor, { written }: Chunk, { width }: Heads) =>
@@ -47,13 +54,16 @@ export function attentionOn(device: Device, aten: Aten) {
           const queries = readQueries(q, chunk, heads);
           const keys = readKeys(k, chunk, heads);
           const values = readKeys(v, chunk, heads);
-          writeQueries(out, aten.bmm(probabilities(queries, keys, chunk, heads), values), chunk, heads);
+          writeQueries(out, aten.bmm(probabilities(queries, keys, chunk, heads).p, values), chunk, heads);
           return [];
         });
       }
       return device.rows(out, 0, tokens);
     },
-    /** dq, dk, dv. With P the probabilities: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP − rowsum(P∘dP)), dQ = s·dS·K, dK = s·dSᵀ·Q. */
+    /**
+     * dq, dk, dv. With P the probabilities: dV = Pᵀ·dO, dP = dO·Vᵀ, dS = P∘(dP − rowsum(P∘dP)), dQ = s·dS·K, dK = s·dSᵀ·Q; with
+     * a cap dS is multiplied by 1 − t², t being tanh of the scores before it.
+     */
     packedGrad: (
       dout: Tensor,
       [q, k, v]: readonly [Tensor, Tensor, Tensor],
@@ -75,9 +85,10 @@ export function attentionOn(device: Device, aten: Aten) {
             const split = view(dmixed, [chunk.n, heads.groups * heads.shared, chunk.lq, heads.width]);
             aten.mul(split, chunk.present, split);
           }
-          const p = probabilities(queries, keys, chunk, heads);
+          const { p, bent } = probabilities(queries, keys, chunk, heads);
           addKeys(dv, aten.bmm(flipped(p), dmixed), chunk, heads);
-          const ds = aten.softmaxBackward(aten.bmm(dmixed, flipped(values)), p);
+          const dcapped = aten.softmaxBackward(aten.bmm(dmixed, flipped(values)), p);
+          const ds = bent ? aten.tanhBackward(dcapped, bent, dcapped) : dcapped;
           const scaled = (a: Tensor, b: Tensor) =>
             aten.baddbmm(empty([a.shape[0]!, a.shape[1]!, b.shape[2]!], a.dtype), a, b, heads.scale);
           writeQueries(dq, scaled(ds, keys), chunk, heads);
@@ -96,7 +107,7 @@ export function attentionOn(device: Device, aten: Aten) {
       [q, k, v]: readonly [Tensor, Tensor, Tensor],
       [keys, values]: readonly [Tensor, Tensor],
       { at, hidden }: DecodePlaces,
-      { groups, shared, width, scale }: Heads,
+      { groups, shared, width, scale, softcap }: Heads,
       stay: boolean,
     ): Tensor => {
       const batch = q.shape[0]!;
@@ -109,8 +120,10 @@ export function attentionOn(device: Device, aten: Aten) {
         aten.indexPut(places[i]!, at, view(x, [batch, groups, width], [x.strides[0]!, width, 1]));
       });
       const queries = view(q, [batch * groups, shared, width]);
-      const scores = empty([batch * groups, shared, capacity], q.dtype);
-      aten.baddbmm(scores, queries, flipped(stack(keys)), scale, hidden);
+      const products = empty([batch * groups, shared, capacity], q.dtype);
+      if (softcap === undefined) aten.baddbmm(products, queries, flipped(stack(keys)), scale, hidden);
+      else aten.baddbmm(products, queries, flipped(stack(keys)), scale / softcap);
+      const scores = softcap === undefined ? products : aten.add(hidden, aten.tanh(products, products), softcap);
       const mixed = aten.bmm(aten.softmax(scores, scores), stack(values));
       before.forEach((x, i) => {
         aten.indexPut(places[i]!, at, view(x, [batch, groups, width]));
@@ -124,7 +137,7 @@ export function attentionOn(device: Device, aten: Aten) {
 export interface DecodePlaces {
   /** Row of the caches [slots·G·C, d] for the newest key of each row and group, i64 [B,G]. */
   readonly at: Tensor;
-  /** [B·G,1,C]: −∞ after the newest token, else 0 */
+  /** [B·G,1,C]: −∞ after the newest token and before its window, else 0 */
   readonly hidden: Tensor;
 }
 
@@ -133,7 +146,7 @@ export function decodePlaces(
   device: Device,
   lengths: Int32Array,
   capacity: number,
-  { groups }: Heads,
+  { groups, window = Number.POSITIVE_INFINITY }: Heads,
   dtype: Tensor['dtype'],
 ): DecodePlaces {
   const at = new BigInt64Array(lengths.length * groups);
@@ -142,6 +155,7 @@ export function decodePlaces(
     for (let row = b * groups; row < (b + 1) * groups; row++) {
       at[row] = BigInt(row * capacity + length);
       hidden.fill(Number.NEGATIVE_INFINITY, row * capacity + length + 1, (row + 1) * capacity);
+      hidden.fill(Number.NEGATIVE_INFINITY, row * capacity, row * capacity + Math.max(0, length + 1 - window));
     }
   });
   return {

@@ -2,7 +2,7 @@
 import type { Aten } from './aten.ts';
 import { attentionOn, decodePlaces } from './attention.ts';
 import { headsOf } from './chunks.ts';
-import { flashFits, flashOn } from './flash.ts';
+import { cutsNothing, flashFits, flashOn } from './flash.ts';
 import type { Kernels } from './kernel.ts';
 import { isState, type Operands, reject } from './operands.ts';
 import type { Device, TorchDtype } from './tensors.ts';
@@ -18,17 +18,15 @@ export function attentionKernels(device: Device, aten: Aten, dtype: TorchDtype, 
     attention: (c, [q, k, v, table], attributes, _, kept) => {
       const [queries, keys, values] = [low(q), low(k), low(v)];
       const [tokens, heads] = [queries.shape[0]!, headsOf(attributes, queries, keys)];
-      if (flashFits(device, dtype, heads)) {
-        return [flash.packed([queries, keys, values], sequences(c, table, tokens), heads, kept)];
-      }
+      const usual = flashFits(device, dtype, heads) ? sequences(c, table, tokens) : undefined;
+      if (usual && cutsNothing(heads, usual)) return [flash.packed([queries, keys, values], usual, heads, kept)];
       return [attention.packed(queries, keys, values, chunks(c, table, tokens, heads), heads)];
     },
     attentionGrad: (c, [dout, q, k, v, table], attributes, _, kept) => {
       const all = [low(q), low(k), low(v)] as const;
       const [tokens, heads] = [all[0].shape[0]!, headsOf(attributes, all[0], all[1])];
-      if (flashFits(device, dtype, heads)) {
-        return flash.packedGrad(low(dout), all, sequences(c, table, tokens), heads, kept);
-      }
+      const usual = flashFits(device, dtype, heads) ? sequences(c, table, tokens) : undefined;
+      if (usual && cutsNothing(heads, usual)) return flash.packedGrad(low(dout), all, usual, heads, kept);
       return attention.packedGrad(low(dout), all, chunks(c, table, tokens, heads), heads);
     },
     decodeAttention: (c, [q, k, v, keys, values, lengths, slots], attributes) => {
@@ -39,7 +37,7 @@ export function attentionKernels(device: Device, aten: Aten, dtype: TorchDtype, 
       const [rowCount] = input.shape as [number];
       if (rowCount > count) throw reject(`${rowCount} rows and only ${count} slots in the cache`);
       const heads = headsOf(attributes, queries, newKeys);
-      const places = c.once(`decode ${heads.groups} ${capacity} ${input.name}`, () => {
+      const places = c.once(`decode ${heads.groups} ${capacity} ${heads.window} ${input.name}`, () => {
         const { host } = input;
         for (const length of host) {
           if (length < 0 || length >= capacity) throw reject(`row of ${length} tokens in a cache for ${capacity}`);

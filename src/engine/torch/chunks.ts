@@ -22,11 +22,13 @@ export interface Heads {
   /** d */
   readonly width: number;
   readonly scale: number;
+  readonly window?: number | undefined;
+  readonly softcap?: number | undefined;
 }
 
-export function headsOf({ headDim, scale }: HeadAttributes, q: Tensor, k: Tensor): Heads {
+export function headsOf({ headDim, ...others }: HeadAttributes, q: Tensor, k: Tensor): Heads {
   const [queryWidth, keyWidth] = [q.shape[1]!, k.shape[1]!];
-  return { groups: keyWidth / headDim, shared: queryWidth / keyWidth, width: headDim, scale };
+  return { ...others, groups: keyWidth / headDim, shared: queryWidth / keyWidth, width: headDim };
 }
 
 /** n blocks, padded to lq queries and lk keys. */
@@ -40,17 +42,19 @@ export interface Chunk {
   readonly written: Tensor;
   /** Rows of [T·G, d] in the order [n,G,lk]; padding is row 0. */
   readonly keys: Tensor;
-  /** [n,1,lq,m]: 0 where a query sees one of the last m keys, else −∞; it sees all keys before. */
+  /** [n,1,lq,m]: 0 where a query sees one of the last m keys, else −∞; it sees all keys before (with a window m is lk). */
   readonly mask: Tensor;
   /** [n,1,lq,1]: 1 for queries, 0 for padding; undefined where there is none. */
   readonly present: Tensor | undefined;
 }
 
-/** Consecutive queries of a segment, and its keys as far as the last of them sees. */
+/** Consecutive queries of a segment, and its keys from the first that one of them sees to the last. */
 interface Block {
   readonly segment: Segment;
   readonly from: number;
   readonly lq: number;
+  /** Keys of the segment before these. */
+  readonly unseen: number;
   readonly lk: number;
 }
 
@@ -59,11 +63,11 @@ export function chunksOf(
   device: Device,
   table: Int32Array,
   tokens: number,
-  { groups, shared }: Heads,
+  { groups, shared, window = Number.POSITIVE_INFINITY }: Heads,
   dtype: Tensor['dtype'],
 ): Chunk[] {
   const upload = (values: Float32Array, shape: readonly number[]) => device.dense(device.upload(values, shape), dtype);
-  return joined(blocksOf(readSegments(table, tokens))).map((blocks): Chunk => {
+  return joined(blocksOf(readSegments(table, tokens), window)).map((blocks): Chunk => {
     const [n, lq, lk] = [blocks.length, largest(blocks, 'lq'), largest(blocks, 'lk')];
     /** token·heads + head for every [block, head, i]. */
     const rows = (heads: number, length: number, tokenOf: (block: Block, i: number) => number) => {
@@ -78,13 +82,14 @@ export function chunksOf(
     };
     const query = (padding: number) => (block: Block, i: number) =>
       i < block.lq ? block.segment.queries[0] + block.from + i : padding;
-    const key = ({ segment, lk }: Block, i: number) => {
+    const key = ({ segment, unseen, lk }: Block, i: number) => {
       const [first, end] = segment.keys;
       if (i >= lk) return 0;
-      return i < end - first ? first + i : segment.more[0] + i - (end - first);
+      const at = unseen + i;
+      return at < end - first ? first + at : segment.more[0] + at - (end - first);
     };
-    // Query i of a block sees its first lk − lq + i + 1 keys.
-    const common = Math.min(...blocks.map((block) => block.lk - block.lq));
+    // Query i of a block sees its first lk − lq + i + 1 keys, and of these the last of its window.
+    const common = lk > window ? 0 : Math.min(...blocks.map((block) => block.lk - block.lq));
     const width = lk - common;
     const mask = new Float32Array(n * lq * width).fill(Number.NEGATIVE_INFINITY);
     const present = new Float32Array(n * lq);
@@ -92,7 +97,8 @@ export function chunksOf(
       present.fill(1, b * lq, b * lq + block.lq);
       for (let i = 0; i < lq; i++) {
         const start = (b * lq + i) * width;
-        mask.fill(0, start, start + Math.min(block.lk, block.lk - block.lq + i + 1) - common);
+        const end = Math.min(block.lk, block.lk - block.lq + i + 1);
+        mask.fill(0, start + Math.max(0, end - window - common), start + end - common);
       }
     });
     return {
@@ -109,14 +115,16 @@ export function chunksOf(
 }
 
 /** Segments cut into blocks of nearly equal size. */
-function blocksOf(segments: readonly Segment[]): Block[] {
+function blocksOf(segments: readonly Segment[], window: number): Block[] {
   return segments.flatMap((segment) => {
     const { queryCount, keyCount } = segment;
     const size = Math.ceil(queryCount / Math.ceil(queryCount / QUERY_BLOCK));
     const blocks: Block[] = [];
     for (let from = 0; from < queryCount; from += size) {
       const lq = Math.min(size, queryCount - from);
-      blocks.push({ segment, from, lq, lk: keyCount - queryCount + from + lq });
+      const before = keyCount - queryCount + from;
+      const unseen = Math.max(0, before + 1 - window);
+      blocks.push({ segment, from, lq, unseen, lk: before + lq - unseen });
     }
     return blocks;
   });

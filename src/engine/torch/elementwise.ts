@@ -2,6 +2,9 @@
 import { broadcast, fits, type Operators, same, wider } from './operators.ts';
 import { type Device, isDense, isOrdered, type Tensor } from './tensors.ts';
 
+/** How `gelu` is computed. */
+const BY_TANH = { text: 'tanh' };
+
 export function elementwiseOn(device: Device, { dispatch, into, own }: Operators) {
   const { library, adopt } = device;
   const alike = (name: string) => (x: Tensor, out?: Tensor) => into(out, [name, 'out'], [x], x.shape, x.dtype);
@@ -74,6 +77,19 @@ export function elementwiseOn(device: Device, { dispatch, into, own }: Operators
     sigmoid: alike('sigmoid'),
     silu: alike('silu'),
     exp: alike('exp'),
+    tanh: alike('tanh'),
+    /** dy·(1 − t²), where t is a tanh */
+    tanhBackward: (dy: Tensor, t: Tensor, out?: Tensor) => {
+      fits(same(dy.shape, t.shape) && dy.dtype === t.dtype, 'tanh_backward', dy, t);
+      return into(out, ['tanh_backward', 'grad_input'], [dy, t], t.shape, t.dtype);
+    },
+    /** By tanh; see `Activation` in graph/ops.ts. */
+    gelu: (x: Tensor, out?: Tensor) => into(out, ['gelu', 'out'], [x, BY_TANH], x.shape, x.dtype),
+    /** dy·gelu'(x) */
+    geluBackward: (dy: Tensor, x: Tensor, out?: Tensor) => {
+      fits(same(dy.shape, x.shape) && dy.dtype === x.dtype, 'gelu_backward', dy, x);
+      return into(out, ['gelu_backward', 'grad_input'], [dy, x, BY_TANH], x.shape, x.dtype);
+    },
     log: alike('log'),
     /** 0, `at0`, 1 where x is negative, 0, positive */
     heaviside: (x: Tensor, at0: Tensor) => into(undefined, ['heaviside', 'out'], [x, at0], x.shape, x.dtype),

@@ -10,8 +10,12 @@ import type { Sequences } from './sequences.ts';
 import type { Device, Tensor, TorchDtype } from './tensors.ts';
 
 /** What its kernels can do. */
-export const flashFits = ({ kind }: Device, dtype: TorchDtype, { width }: Heads): boolean =>
-  kind === 'cuda' && dtype !== 'f32' && width % 8 === 0 && width <= 256;
+export const flashFits = ({ kind }: Device, dtype: TorchDtype, { width, softcap }: Heads): boolean =>
+  kind === 'cuda' && dtype !== 'f32' && width % 8 === 0 && width <= 256 && softcap === undefined;
+
+/** Whether the window is as wide as the longest of the sequences. */
+export const cutsNothing = ({ window = Number.POSITIVE_INFINITY }: Heads, { mostKeys }: Sequences): boolean =>
+  mostKeys <= window;
 
 /** Places in `Kept`. */
 const OUTPUT = 0;

@@ -28,15 +28,27 @@ export function headOn(device: Device, aten: Aten, dtype: TorchDtype) {
     const size = Math.ceil(count / number);
     return Array.from({ length: number }, (_, i) => [i * size, Math.min(count, (i + 1) * size)]);
   }
-  const logSoftmax = (h: Tensor, w: Tensor): Tensor => {
+  interface LogProbs {
+    readonly logProbs: Tensor;
+    /** tanh of the logits before a cap. */
+    readonly bent: Tensor | undefined;
+  }
+  /** Of h·wᵀ, with a cap c of c·tanh(h·wᵀ/c). */
+  const logSoftmax = (h: Tensor, w: Tensor, softcap: number | undefined): LogProbs => {
     const logits = aten.timesTransposed(h, w);
-    return aten.logSoftmax(logits, logits);
+    if (softcap === undefined) return { logProbs: aten.logSoftmax(logits, logits), bent: undefined };
+    const bent = aten.tanh(aten.mulScalar(logits, 1 / softcap), logits);
+    const capped = aten.mulScalar(bent, softcap);
+    return { logProbs: aten.logSoftmax(capped, capped), bent };
   };
-  /** softmax − onehot(target) in the compute dtype, in the place of the log-probs or in new memory. */
-  const residual = (logProbs: Tensor, targets: Tensor): Tensor => {
+  /**
+   * softmax − onehot(target), with a cap times the slope of its tanh, in the compute dtype, in the place of the log-probs or
+   * in new memory.
+   */
+  const residual = ({ logProbs, bent }: LogProbs, targets: Tensor): Tensor => {
     const e = aten.exp(logProbs, logProbs);
     aten.scatter(e, targets, aten.addScalar(aten.gather(e, targets), -1));
-    return dense(e, dtype);
+    return dense(bent ? aten.tanhBackward(e, bent, e) : e, dtype);
   };
   const column = (x: Tensor) => view(x, [x.shape[0]!, 1]);
 
@@ -111,22 +123,22 @@ export function headOn(device: Device, aten: Aten, dtype: TorchDtype) {
      * h [R,D], w [V,D] in f32, targets i64 [R] -> log softmax(h·wᵀ)[target] [R]
      * @param kept filled for the gradient, when there will be one
      */
-    logProbs: (h: Tensor, w: Tensor, targets: Tensor, kept?: Kept): Tensor => {
+    logProbs: (h: Tensor, w: Tensor, targets: Tensor, softcap: number | undefined, kept?: Kept): Tensor => {
       const result = empty([h.shape[0]!], 'f32');
       const bytes = (dtype === 'f32' ? 4 : 2) * w.shape[0]!;
       chunks(h.shape[0]!, w.shape[0]!).forEach(([from, to], i) => {
         device.scoped(() => {
           const places = column(rows(targets, from, to));
-          const logProbs = logSoftmax(rows(h, from, to), w);
-          device.copy(column(rows(result, from, to)), aten.gather(logProbs, places));
-          if (kept && bytes * to <= KEPT_BYTES) kept.set(i, device.keep(residual(logProbs, places)));
+          const found = logSoftmax(rows(h, from, to), w, softcap);
+          device.copy(column(rows(result, from, to)), aten.gather(found.logProbs, places));
+          if (kept && bytes * to <= KEPT_BYTES) kept.set(i, device.keep(residual(found, places)));
           return [];
         });
       });
       return result;
     },
     /**
-     * d log p(target) = onehot(target) − softmax. With e = softmax − onehot: dh = −g∘(e·W), dW = −eᵀ·(g∘h), so that the
+     * d log p(target) = onehot(target) − softmax. With e the residual, softmax − onehot: dh = −g∘(e·W), dW = −eᵀ·(g∘h), so that the
      * gradient g meets the narrow matrices, not the logits. dW is added to `sink`, if there is one.
      * @param lowW w in the compute dtype
      */
@@ -138,13 +150,14 @@ export function headOn(device: Device, aten: Aten, dtype: TorchDtype) {
       targets: Tensor,
       sink: Sink | undefined,
       kept: Kept | undefined,
+      softcap: number | undefined,
     ): Tensor => {
       const dh = empty(h.shape, 'f32');
       chunks(h.shape[0]!, lowW.shape[0]!).forEach(([from, to], i) => {
         device.scoped(() => {
           const hidden = rows(h, from, to);
           const known = kept?.get(i);
-          const e = known ?? residual(logSoftmax(hidden, w()), column(rows(targets, from, to)));
+          const e = known ?? residual(logSoftmax(hidden, w(), softcap), column(rows(targets, from, to)));
           const weights = aten.mulScalar(column(rows(g, from, to)), -1);
           aten.mul(aten.timesTransposed(e, transposed(lowW)), weights, rows(dh, from, to));
           if (sink) addProduct(device, aten, sink, transposed(e), dense(aten.mul(hidden, weights), dtype));

@@ -17,15 +17,15 @@ export function headKernels(
   const { empty } = device;
   const head = headOn(device, aten, dtype);
   return {
-    tokenLogProbs: (c, [h, w, targets], _, __, kept) => {
+    tokenLogProbs: (c, [h, w, targets], { softcap }, _, kept) => {
       const weights = f32(w);
-      return [head.logProbs(f32(h), weights, indices(c, targets, weights.shape[0]!), kept)];
+      return [head.logProbs(f32(h), weights, indices(c, targets, weights.shape[0]!), softcap, kept)];
     },
-    tokenLogProbsGrad: (c, [dlogprobs, h, w, targets], { forWeight }, [, sink], kept) => {
+    tokenLogProbsGrad: (c, [dlogprobs, h, w, targets], { forWeight, softcap }, [, sink], kept) => {
       const lowW = low(w);
       const dw: Sink | undefined = forWeight ? (sink ?? { tensor: empty(lowW.shape, 'f32'), fresh: true }) : undefined;
       const at = indices(c, targets, lowW.shape[0]!);
-      const dh = head.logProbsGrad(f32(dlogprobs), f32(h), () => f32(w), lowW, at, dw, kept);
+      const dh = head.logProbsGrad(f32(dlogprobs), f32(h), () => f32(w), lowW, at, dw, kept, softcap);
       if (dw?.fresh) aten.zero(dw.tensor); // no rows at all
       return dw ? [dh, sink ? undefined : dw.tensor] : [dh];
     },

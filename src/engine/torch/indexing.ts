@@ -81,11 +81,14 @@ export function indexingOn(device: Device, { dispatch, change, into }: Operators
       const shape = x.shape.with(-1, k);
       return { values: adopt(values!, shape, x.dtype), columns: adopt(columns!, shape, 'i64') };
     },
-    cat: (tensors: readonly Tensor[]) => {
-      const [first] = tensors;
-      const rows = tensors.reduce((n, { shape }) => n + shape[0]!, 0);
-      for (const one of tensors) fits(same(one.shape.slice(1), first!.shape.slice(1)), 'cat', first!, one);
-      return adopt(dispatch('cat', '', [tensors, 0], 1)[0]!, first!.shape.with(0, rows), first!.dtype);
+    /** Along one dimension, the first if not told. */
+    cat: (tensors: readonly Tensor[], axis = 0) => {
+      const first = tensors[0]!;
+      const length = tensors.reduce((n, { shape }) => n + shape[axis]!, 0);
+      const shape = first.shape.with(axis, length);
+      for (const one of tensors)
+        fits(same(one.shape.with(axis, length), shape) && one.dtype === first.dtype, 'cat', first, one);
+      return adopt(dispatch('cat', '', [tensors, axis], 1)[0]!, shape, first.dtype);
     },
     zero: (x: Tensor) => library.call('aoti_torch_zero_', 'p', x.handle),
   };

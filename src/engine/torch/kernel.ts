@@ -65,12 +65,14 @@ export const READS_LOW: readonly OpName[] = ['linear', 'linearGradInput', 'token
 export const MAKES_LOW: readonly OpName[] = [
   'linear',
   'linearGradInput',
+  'split',
+  'join',
   'rmsNorm',
   'rope',
   'attention',
   'attentionGrad',
-  'swiglu',
-  'swigluGrad',
+  'glu',
+  'gluGrad',
   'dropout',
 ];
 

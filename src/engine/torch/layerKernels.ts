@@ -4,11 +4,21 @@ import type { Aten } from './aten.ts';
 import type { Kernels, Operand, RunContext, StateOperand } from './kernel.ts';
 import { isState, type Operands } from './operands.ts';
 import { addProduct } from './sink.ts';
-import { areSideBySide, type Device, type Tensor, type TorchDtype } from './tensors.ts';
+import { areSideBySide, type Device, sizeOf, type Tensor, type TorchDtype } from './tensors.ts';
 
 type LayerKernels = Pick<
   Kernels,
-  'matmul' | 'linear' | 'linearGradInput' | 'rmsNorm' | 'rmsNormGrad' | 'rope' | 'swiglu' | 'swigluGrad' | 'dropout'
+  | 'matmul'
+  | 'linear'
+  | 'linearGradInput'
+  | 'split'
+  | 'join'
+  | 'rmsNorm'
+  | 'rmsNormGrad'
+  | 'rope'
+  | 'glu'
+  | 'gluGrad'
+  | 'dropout'
 >;
 
 export function layerKernels(device: Device, aten: Aten, dtype: TorchDtype, operands: Operands): LayerKernels {
@@ -21,16 +31,25 @@ export function layerKernels(device: Device, aten: Aten, dtype: TorchDtype, oper
     return aten.mulScalar(aten.mm(x, device.ones(width)), 1 / width);
   };
 
-  /** cos and sin of position·frequency for all positions up to the largest so far, [positions, d/2] each. */
+  const activate = { silu: aten.silu, gelu_tanh: aten.gelu };
+  /** (dy, x) -> dy·f'(x) */
+  const slope = { silu: aten.siluBackward, gelu_tanh: aten.geluBackward };
+
+  /** A matrix whose rows are normed in parts of the weight's width, with a part in each row. */
+  const inParts = (x: Tensor, { shape: [part] }: Tensor): Tensor =>
+    x.shape[1] === part ? x : view(dense(x), [sizeOf(x.shape) / part!, part!]);
+  const inShape = (x: Tensor, shape: readonly number[]): Tensor => (x.shape[1] === shape[1] ? x : view(x, shape));
+
+  /** scale times cos and sin of position·frequency for all positions up to the largest so far, [positions, frequencies] each. */
   const turns = new Map<string, { count: number; cos: Tensor; sin: Tensor }>();
-  function turnsUpTo(positions: number, frequencies: readonly number[]): { cos: Tensor; sin: Tensor } {
-    const key = String(frequencies);
+  function turnsUpTo(positions: number, frequencies: readonly number[], scale: number): { cos: Tensor; sin: Tensor } {
+    const key = `${frequencies} ${scale}`;
     let known = turns.get(key);
     if (!known || known.count < positions) {
       const count = 2 ** Math.ceil(Math.log2(Math.max(positions, 64)));
       const table = (f: (x: number) => number) => {
         const values = new Float32Array(count * frequencies.length);
-        for (let p = 0, i = 0; p < count; p++) for (const w of frequencies) values[i++] = f(p * w);
+        for (let p = 0, i = 0; p < count; p++) for (const w of frequencies) values[i++] = scale * f(p * w);
         return device.keep(device.upload(values, [count, frequencies.length]));
       };
       if (known) for (const old of [known.cos, known.sin]) device.free(old);
@@ -97,13 +116,22 @@ export function layerKernels(device: Device, aten: Aten, dtype: TorchDtype, oper
       for (let i = 1; i < count; i++) sum = aten.addTimesTransposed(sum, dy[i]!, transposed(w[i]!));
       return [sum];
     },
+    split: (_, [x], { widths }) => {
+      const value = inLow(x);
+      return columns(value.shape[1] === widths[0] ? view(value, value.shape, value.strides) : value, widths);
+    },
+    join: (_, operands) => [aten.cat(operands.map(low), 1)],
     rmsNorm: (_, [x, w], { eps }) => {
-      const [result, rstd] = aten.rmsNorm(f32(x), f32(w), eps);
-      return [dense(result, dtype), rstd];
+      const [value, weight] = [f32(x), f32(w)];
+      const [result, rstd] = aten.rmsNorm(inParts(value, weight), weight, eps);
+      const parts = value.shape[1]! / weight.shape[0]!;
+      return [inShape(dense(result, dtype), value.shape), inShape(rstd, [value.shape[0]!, parts])];
     },
     // With n = x·rstd and g = dy·w: dx = rstd·(g − n·mean(g·n)), dw = Σ dy·n
     rmsNormGrad: (_, [dy, x, w, rstd], { forWeight }) => {
-      const [value, weight, scale, dout] = [f32(x), f32(w), f32(rstd), tensor(dy)];
+      const weight = f32(w);
+      const [value, dout] = [inParts(f32(x), weight), inParts(tensor(dy), weight)];
+      const scale = inShape(f32(rstd), [value.shape[0]!, 1]);
       const dx = empty(value.shape, 'f32');
       const dw = forWeight ? empty([1, value.shape[1]!], 'f32') : undefined;
       if (dw) aten.zero(dw);
@@ -117,19 +145,21 @@ export function layerKernels(device: Device, aten: Aten, dtype: TorchDtype, oper
         aten.addcmul(g, n, mean, -1);
         aten.mul(g, block(scale), block(dx));
       });
-      return dw ? [dx, view(dw, weight.shape)] : [dx];
+      const whole = inShape(dx, tensor(x).shape);
+      return dw ? [whole, view(dw, weight.shape)] : [whole];
     },
-    rope: (c, operands, { headDim, frequencies, inverse }) => {
+    rope: (c, operands, { headDim, frequencies, inverse, scale = 1 }) => {
       const positions = operands.at(-1);
       const input = ids(positions);
       const all = operands.slice(0, -1).map(tensor);
       const [tokens] = input.shape as [number];
-      const { cos, sin } = c.once(`turns ${all[0]!.dtype} ${frequencies} ${input.name}`, () => {
-        const table = turnsUpTo(input.host.reduce((a, b) => Math.max(a, b), 0) + 1, frequencies);
+      const pairs = frequencies.length;
+      const { cos, sin } = c.once(`turns ${all[0]!.dtype} ${frequencies} ${scale} ${input.name}`, () => {
+        const table = turnsUpTo(input.host.reduce((a, b) => Math.max(a, b), 0) + 1, frequencies, scale);
         const at = indices(c, positions, table.cos.shape[0]!);
         const turn = (full: Tensor) => {
           const chosen = dense(aten.indexSelect(full, at), all[0]!.dtype);
-          return view(chosen, [tokens, 1, headDim / 2]);
+          return view(chosen, [tokens, 1, pairs]);
         };
         return { cos: turn(table.cos), sin: turn(table.sin) };
       });
@@ -138,8 +168,15 @@ export function layerKernels(device: Device, aten: Aten, dtype: TorchDtype, oper
         const heads = width / headDim;
         const [row] = x.strides as [number];
         const half = (of: Tensor, stride: number, which: 0 | 1) =>
-          view(of, [tokens, heads, headDim / 2], [stride, headDim, 1], (which * headDim) / 2);
-        const result = aten.mul(view(x, [tokens, 2 * heads, headDim / 2], [row, headDim / 2, 1]), cos);
+          view(of, [tokens, heads, pairs], [stride, headDim, 1], which * pairs);
+        let result: Tensor;
+        if (2 * pairs === headDim) result = aten.mul(view(x, [tokens, 2 * heads, pairs], [row, pairs, 1]), cos);
+        else {
+          result = empty([tokens, width], x.dtype);
+          device.copy(result, view(x, [tokens, width], [row, 1]));
+          const both = (of: Tensor, stride: number) => view(of, [tokens, heads, 2, pairs], [stride, headDim, pairs, 1]);
+          aten.mul(both(x, row), view(cos, [tokens, 1, 1, pairs]), both(result, width));
+        }
         const halves = [half(result, width, 0), half(result, width, 1)];
         aten.addcmuls(halves, [half(x, row, 1), half(x, row, 0)], [sin, sin], [-turn, turn]);
         return view(result, [tokens, width]);
@@ -156,21 +193,27 @@ export function layerKernels(device: Device, aten: Aten, dtype: TorchDtype, oper
           )
         : all.map((x, i) => turned(x, widths[i]!));
     },
-    swiglu: (_, [gate, up]) => {
-      const [g, u] = [inLow(gate), inLow(up)];
+    glu: (_, [gate, up], { activation }) => {
+      const g = inLow(gate);
+      const u = up && inLow(up);
       const result = empty(g.shape, g.dtype);
-      byBlocks(g.shape, (block) => void aten.mul(aten.silu(block(g)), block(u), block(result)));
+      byBlocks(g.shape, (block) => {
+        if (u) aten.mul(activate[activation](block(g)), block(u), block(result));
+        else activate[activation](block(g), block(result));
+      });
       return [result];
     },
-    // dup = dy·silu(gate), dgate = dy·up·silu'(gate)
-    swigluGrad: (_, [dy, gate, up]) => {
-      const [d, g, u] = [low(dy), low(gate), low(up)];
-      const [dgate, dup] = [empty(g.shape, g.dtype), empty(g.shape, g.dtype)];
+    // dup = dy·f(gate), dgate = dy·up·f'(gate)
+    gluGrad: (_, [dy, gate, up], { activation }) => {
+      const [d, g] = [low(dy), low(gate)];
+      const u = up && low(up);
+      const dgate = empty(g.shape, g.dtype);
+      const dup = u && empty(g.shape, g.dtype);
       byBlocks(g.shape, (block) => {
-        aten.mul(block(d), aten.silu(block(g)), block(dup));
-        aten.siluBackward(aten.mul(block(d), block(u)), block(g), block(dgate));
+        if (dup) aten.mul(block(d), activate[activation](block(g)), block(dup));
+        slope[activation](u ? aten.mul(block(d), block(u)) : block(d), block(g), block(dgate));
       });
-      return [dgate, dup];
+      return dup ? [dgate, dup] : [dgate];
     },
     dropout: (c, [x, keys], attributes) => {
       const value = dense(tensor(x));

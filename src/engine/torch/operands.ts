@@ -46,7 +46,7 @@ export function operandsOn(device: Device, dtype: TorchDtype) {
   const chunks = (c: RunContext, table: Operand | undefined, tokens: number, heads: Heads): readonly Chunk[] => {
     const input = ids(table);
     c.varies();
-    const key = `chunks ${heads.groups} ${heads.shared} ${input.name}`;
+    const key = `chunks ${heads.groups} ${heads.shared} ${heads.window} ${input.name}`;
     return c.once(key, () => chunksOf(device, input.host, tokens, heads, dtype));
   };
   const sequences = (c: RunContext, table: Operand | undefined, tokens: number): Sequences => {

@@ -1,0 +1,44 @@
+// Whether a model can be played, in a sentence: config, weights, tokenizer and chat template are looked at, nothing is computed.
+import { join } from 'node:path';
+import {
+  asParameters,
+  baseDirectory,
+  checkWeights,
+  companionDirectory,
+  openWeights,
+  readModelConfig,
+} from '../checkpoint/index.ts';
+import { modelFromConfig } from '../models/index.ts';
+import { loadTokenizer } from '../tokens/index.ts';
+import { parameterCount } from '../training/index.ts';
+import { describeError, SelfplayError } from '../util/index.ts';
+
+export interface Playable {
+  readonly directory: string;
+  readonly playable: boolean;
+  /** One sentence, with the reason where it cannot be played. */
+  readonly sentence: string;
+}
+
+/** @param dir directory of a model or an adapter */
+export async function playable(dir: string): Promise<Playable> {
+  try {
+    const base = await baseDirectory(dir);
+    const config = await readModelConfig(base);
+    const model = modelFromConfig(config, join(base, 'config.json'));
+    checkWeights(asParameters(await openWeights(base, config), model.parameters), model.parameters);
+    await loadTokenizer(await companionDirectory(dir));
+    const millions = (parameterCount(model) / 1e6).toPrecision(3);
+    const what = `${model.modelType}, ${millions} million parameters, texts of up to ${model.contextLength} tokens`;
+    return { directory: dir, playable: true, sentence: `This model can be played: ${what}.` };
+  } catch (error) {
+    return { directory: dir, playable: false, sentence: `This model cannot be played: ${reasonOf(error)}.` };
+  }
+}
+
+/** What is wrong and where, on one line. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof SelfplayError)) return describeError(error).replaceAll(/\s*\n\s*/g, ' ');
+  const what = error.what.replaceAll(/:\n\s+/g, ': ').replaceAll(/\n\s+/g, '; ');
+  return error.where === undefined || what.includes(error.where) ? what : `${what} (${error.where})`;
+}
