@@ -46,18 +46,18 @@ export const demo: Family = {
   game: { ...spin, limit: sizes.train, learning_rate: 3e-5, batch_size: 256, iterations: 3, scorer },
   arms: {
     'rate 1e-4': { settings: { learning_rate: 1e-4 } },
-    'four samples a prompt, steps of 1024 pairs, two epochs': {
+    'four samples a prompt; steps of 1024 pairs; two epochs': {
       settings: { samples_per_prompt: 4, batch_size: 1024, num_train_epochs: 2 },
       own: true,
     },
-    'hinge loss, rate 1e-4': { settings: { loss: 'hinge', learning_rate: 1e-4 } },
-    'IPO, rate 1e-4': { settings: { loss: 'ipo', learning_rate: 1e-4 } },
-    'no mix-in, rate 1e-4': { settings: { sft_weight: 0, learning_rate: 1e-4 } },
-    'rates 1e-4, 3e-5, 1e-5': { settings: { learning_rate: [1e-4, 3e-5, 1e-5] } },
-    'β 0.1, 1, 5, rate 1e-4': { settings: { beta: [0.1, 1, 5], learning_rate: 1e-4 } },
-    'the paper’s optimizer, pairs, β and epochs': { settings: published },
-    'SimPO, rate 1e-4': { settings: { loss: 'simpo', learning_rate: 1e-4 } },
-    'the first opponent’s pairs again, rate 1e-4': { settings: { learning_rate: 1e-4 }, again: true },
+    'hinge loss; rate 1e-4': { settings: { loss: 'hinge', learning_rate: 1e-4 } },
+    'IPO; rate 1e-4': { settings: { loss: 'ipo', learning_rate: 1e-4 } },
+    'no mix-in; rate 1e-4': { settings: { sft_weight: 0, learning_rate: 1e-4 } },
+    'rates 1e-4 3e-5 1e-5': { settings: { learning_rate: [1e-4, 3e-5, 1e-5] } },
+    'β 0.1 1 5; rate 1e-4': { settings: { beta: [0.1, 1, 5], learning_rate: 1e-4 } },
+    'as the paper learns': { settings: published },
+    'SimPO; rate 1e-4': { settings: { loss: 'simpo', learning_rate: 1e-4 } },
+    'the first opponent’s pairs again; rate 1e-4': { settings: { learning_rate: 1e-4 }, again: true },
     'corrupted human answers': { settings: {}, pairs: corrupted },
     'swapped labels': {
       settings: {},
