@@ -32,15 +32,17 @@ function section({ family, figures }: Evidence): string {
   const main = figures.filter(({ arm }) => arm === MAIN);
   const seeds = main.map(({ seed }) => seed);
   const last = `iteration ${(family.game.iterations ?? 1) - 1}`;
-  const [first, second] = family.figures;
   const best = family.figures.map((figure) => overSeeds(main, figure, last, isControl));
   const adjusted = holm(best.map(({ p }) => p));
-  const verdict =
-    best[0]!.low > 0
-      ? 'better than its best control'
-      : best[0]!.high < 0
-        ? 'worse than its best control'
-        : 'no evidence either way';
+  const verdict = (i: number) => {
+    const { difference } = best[i]!;
+    if (adjusted[i]! >= 0.05) return 'no evidence either way';
+    return difference > 0 ? 'better' : 'worse';
+  };
+  const result = family.figures.map(
+    (figure, i) =>
+      `${columnNames[figure] ?? figure} ${said(best[i]!)} points (p ${adjusted[i]!.toFixed(3)} after Holm): ${verdict(i)}`,
+  );
   const line = (of: string, against: string) =>
     `| ${of} − ${against} | ${family.figures.map((figure) => said(overSeeds(main, figure, of, (label) => label === against))).join(' | ')} |`;
   const iterations = main[0]!.models.flatMap(({ label }) => (/^iteration \d+$/.test(label) ? [label] : []));
@@ -54,8 +56,9 @@ function section({ family, figures }: Evidence): string {
 ${family.setting}
 ${seeds.length > 1 ? `Seeds ${seeds.join(', ')}; intervals are Student's t over the seeds.` : `One seed (${seeds[0]}); intervals are bootstraps over the prompts.`} ${main[0]!.prompts} test prompts a seed.
 
-**Result**: ${last} against its best control: ${columnNames[first] ?? first} ${said(best[0]!)} points (p ${adjusted[0]!.toFixed(3)} after Holm), ${columnNames[second] ?? second}
-${said(best[1]!)} points (p ${adjusted[1]!.toFixed(3)}): ${verdict}. Aim for iteration 0: ${AIMS[0]}, for iteration 1: ${AIMS[1]}.
+**Result**: ${last} against its best control: ${result.join(';
+')}. The aim was ${AIMS[0]} for iteration 0 and ${AIMS[1]} for
+iteration 1 (the table below).
 
 | points, 95 % | ${family.figures.map((figure) => columnNames[figure] ?? figure).join(' | ')} |
 |---|---|---|
