@@ -56,8 +56,7 @@ function section({ family, figures }: Evidence): string {
 ${family.setting}
 ${seeds.length > 1 ? `Seeds ${seeds.join(', ')}; intervals are Student's t over the seeds.` : `One seed (${seeds[0]}); intervals are bootstraps over the prompts.`} ${main[0]!.prompts} test prompts a seed.
 
-**Result**: ${last} against its best control: ${result.join(';
-')}. The aim was ${AIMS[0]} for iteration 0 and ${AIMS[1]} for
+**Result**: ${last} against its best control: ${result.join(';\n')}. The aim was ${AIMS[0]} for iteration 0 and ${AIMS[1]} for
 iteration 1 (the table below).
 
 | points, 95 % | ${family.figures.map((figure) => columnNames[figure] ?? figure).join(' | ')} |
