@@ -5,47 +5,8 @@
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { failure, type SelfplayError } from '../util/index.ts';
+import { BLOCK_TYPES, DEFAULT_ALIGNMENT, VALUE_BYTES, VALUE_TYPES } from './gguf-types.ts';
 
-/** Block types: [name, elements per block, bytes per block], keyed by their number in the file. */
-const TYPES = new Map<number, readonly [name: string, elements: number, bytes: number]>([
-  [0, ['F32', 1, 4]],
-  [1, ['F16', 1, 2]],
-  [2, ['Q4_0', 32, 18]],
-  [3, ['Q4_1', 32, 20]],
-  [6, ['Q5_0', 32, 22]],
-  [7, ['Q5_1', 32, 24]],
-  [8, ['Q8_0', 32, 34]],
-  [9, ['Q8_1', 32, 36]],
-  [10, ['Q2_K', 256, 84]],
-  [11, ['Q3_K', 256, 110]],
-  [12, ['Q4_K', 256, 144]],
-  [13, ['Q5_K', 256, 176]],
-  [14, ['Q6_K', 256, 210]],
-  [15, ['Q8_K', 256, 292]],
-  [16, ['IQ2_XXS', 256, 66]],
-  [17, ['IQ2_XS', 256, 74]],
-  [18, ['IQ3_XXS', 256, 98]],
-  [19, ['IQ1_S', 256, 50]],
-  [20, ['IQ4_NL', 32, 18]],
-  [21, ['IQ3_S', 256, 110]],
-  [22, ['IQ2_S', 256, 82]],
-  [23, ['IQ4_XS', 256, 136]],
-  [24, ['I8', 1, 1]],
-  [25, ['I16', 1, 2]],
-  [26, ['I32', 1, 4]],
-  [27, ['I64', 1, 8]],
-  [28, ['F64', 1, 8]],
-  [29, ['IQ1_M', 256, 56]],
-  [30, ['BF16', 1, 2]],
-  [34, ['TQ1_0', 256, 54]],
-  [35, ['TQ2_0', 256, 66]],
-  [39, ['MXFP4', 32, 17]],
-]);
-
-/** Bytes of a metadata value by type number; strings (8) and arrays (9) vary. */
-const VALUE_BYTES = [1, 1, 2, 2, 4, 4, 4, 1, undefined, undefined, 8, 8, 8] as const;
-const STRING = 8;
-const ARRAY = 9;
 const MAX_ARRAY_DEPTH = 4;
 const MAX_DIMENSIONS = 4;
 
@@ -169,7 +130,7 @@ function readAll(cursor: Cursor): GgufFile {
     if (metadata.has(key)) throw cursor.bad(`duplicate metadata key ${JSON.stringify(key)}`);
     metadata.set(key, readValue(cursor, key, cursor.u32(), 0));
   }
-  const alignment = metadata.get('general.alignment') ?? 32;
+  const alignment = metadata.get('general.alignment') ?? DEFAULT_ALIGNMENT;
   if (typeof alignment !== 'number' || alignment < 1 || alignment > 1 << 20 || (alignment & (alignment - 1)) !== 0) {
     throw cursor.bad(`general.alignment is ${String(alignment)}, not a power of two`);
   }
@@ -193,9 +154,9 @@ function readTensorInfo(cursor: Cursor, alignment: number): GgufTensorInfo {
   const dimensions = Array.from({ length: rank }, () => cursor.u64());
   const typeNumber = cursor.u32();
   const offset = cursor.u64();
-  const type = TYPES.get(typeNumber);
+  const type = BLOCK_TYPES.get(typeNumber);
   if (type === undefined) throw bad(`unknown type ${typeNumber}`);
-  const [typeName, elements, bytes] = type;
+  const { name: typeName, elements, bytes } = type;
   const count = dimensions.reduce((product, dimension) => product * dimension, 1n);
   if ((dimensions[0] ?? 1n) % BigInt(elements) !== 0n) {
     throw bad(`rows of ${dimensions[0]} elements are not whole ${typeName} blocks of ${elements}`);
@@ -228,12 +189,12 @@ function placeTensors(
 }
 
 function readValue(cursor: Cursor, key: string, type: number, depth: number): unknown {
-  if (type === STRING) return cursor.text(`the value of ${JSON.stringify(key)}`);
-  if (type === ARRAY) {
+  if (type === VALUE_TYPES.string) return cursor.text(`the value of ${JSON.stringify(key)}`);
+  if (type === VALUE_TYPES.array) {
     if (depth === MAX_ARRAY_DEPTH) throw cursor.bad(`${JSON.stringify(key)} nests arrays more than ${depth} deep`);
     const itemType = cursor.u32();
     const count = cursor.u64();
-    const itemBytes = itemType === STRING ? 8 : itemType === ARRAY ? 12 : (VALUE_BYTES[itemType] ?? 1);
+    const itemBytes = itemType === VALUE_TYPES.string ? 8 : itemType === VALUE_TYPES.array ? 12 : (VALUE_BYTES[itemType] ?? 1);
     cursor.expectRoom(count, itemBytes, `the length of ${JSON.stringify(key)}`);
     const items: unknown[] = [];
     for (let i = 0; i < Number(count); i++) items.push(readValue(cursor, key, itemType, depth + 1));
