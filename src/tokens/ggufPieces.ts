@@ -80,12 +80,15 @@ export function mergesOf(
     const splits = splitsOf(token, known);
     return splits.length === 0 ? [] : [{ id, token, score: scores[id]!, splits }];
   });
-  const ranked = made.sort((a, b) => b.score - a.score || a.token.length - b.token.length || a.id - b.id);
+  // A cutter isolates the user's pieces, so they meet no others.
+  const ofUser = (id: number) => types[id] === TOKEN_TYPES.userDefined;
+  const ranked = made.sort(
+    (a, b) => b.score - a.score || +ofUser(b.id) - +ofUser(a.id) || a.token.length - b.token.length || a.id - b.id,
+  );
   for (const [i, { id, token, score }] of ranked.entries()) {
-    const next = ranked[i + 1];
     if (!Number.isFinite(score)) throw bad(`is ${score} for ${JSON.stringify(token)}`);
-    const isFixed = [id, next?.id].every((each) => each !== undefined && types[each] === TOKEN_TYPES.userDefined);
-    if (next?.score !== score || isFixed) continue;
+    const next = ranked[i + 1];
+    if (next?.score !== score || ofUser(id) || ofUser(next.id)) continue;
     throw bad(
       `is ${score} for both ${JSON.stringify(token)} and ${JSON.stringify(next.token)}, so the order of merges is open`,
     );
