@@ -71,17 +71,29 @@ describe.skipIf(!hasLlama)('llama.cpp', () => {
     expect(theirs.map((ids) => ids.slice(0, sure))).toEqual(ours.map((ids) => ids.slice(0, sure)));
   });
 
-  it.skipIf(!present).each(['F32', 'Q8_0'] as const)('answers as our engine does with SmolLM2 in %s', async (type) => {
+  it.skipIf(!present)('answers as our engine does with SmolLM2', async () => {
     const file = join(await tempDir(), 'real.gguf');
-    await writeGgufModel(real, file, type);
+    await writeGgufModel(real, file, 'F32');
     const tokenizer = await loadTokenizer(file);
     const questions = ['What is the capital of France?', 'Write one sentence about rain.', 'What is 12 + 30?'];
     const prompts = questions.map((content) => [...tokenizer.encodePrompt([{ role: 'user', content }])]);
     const theirs = llamaCpp({ model: file, prompts, count: 24 });
-    const ours = await ourAnswers(engine, file, prompts, 24);
-    expect(theirs.every((ids) => ids.length > 6)).toBe(true);
-    // llama.cpp stops at the end of an answer, our engine was told not to.
-    expect(theirs).toEqual(ours.map((ids, i) => ids.slice(0, theirs[i]!.length)));
+    expect(theirs).toEqual(await ourAnswers(engine, file, prompts, 24));
+    const [capital] = theirs;
+    const end = capital!.indexOf(tokenizer.endId);
+    expect(tokenizer.decode(capital!.slice(0, end))).toBe('The capital of France is Paris.');
+  });
+
+  // llama.cpp rounds the activations of quantised layers to 8 bits. After the longer prompts above it does not find the answer, whether
+  // the file is ours or the original; so this one is short.
+  it.skipIf(!present)('answers as our engine does with SmolLM2 in Q8_0', async () => {
+    const file = join(await tempDir(), 'real.gguf');
+    await writeGgufModel(real, file, 'Q8_0');
+    const tokenizer = await loadTokenizer(file);
+    const question = '<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n';
+    const prompts = [[...tokenizer.encode(question)]];
+    const theirs = llamaCpp({ model: file, prompts, count: 8 });
+    expect(theirs).toEqual(await ourAnswers(engine, file, prompts, 8));
     expect(tokenizer.decode(theirs[0]!)).toBe('The capital of France is Paris.');
   });
 
