@@ -32,7 +32,9 @@ export async function benchGguf(): Promise<void> {
       }
       const [ours, theirs] = [median(rates), peerRate(file)];
       const beside =
-        theirs === undefined ? '' : `; the Python package gguf ${theirs.toFixed(0)} MB/s: ${(ours / theirs).toFixed(1)} times that`;
+        theirs === undefined
+          ? ''
+          : `; the Python package gguf ${theirs.toFixed(0)} MB/s: ${(ours / theirs).toFixed(1)} times that`;
       console.log(`GGUF ${type.padEnd(4)} to fp32: ${ours.toFixed(0)} MB/s of output a core${beside}`);
     }
     if (process.env['SELFPLAY_PYTHON'] === undefined) {

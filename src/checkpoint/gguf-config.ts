@@ -11,7 +11,7 @@ import {
   readModelGguf,
 } from '../formats/index.ts';
 import { usageError } from '../util/index.ts';
-import { ropeConfig, ropeMetadata, type RopeToWrite, shortest } from './gguf-rope.ts';
+import { type RopeToWrite, ropeConfig, ropeMetadata, shortest } from './gguf-rope.ts';
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -142,11 +142,13 @@ export async function configOfGguf(file: string): Promise<Record<string, unknown
   const metadata = readMetadata(values, file);
   const architecture = metadata.text('general.architecture');
   const family = FAMILIES.find(
-    (each) => each.architecture === architecture && each.fields.every((field) => field.optional || has(metadata, each, field)),
+    (each) =>
+      each.architecture === architecture && each.fields.every((field) => field.optional || has(metadata, each, field)),
   );
   if (family === undefined) throw unknownFamily(metadata, architecture);
   const experts = `${architecture}.expert_count`;
-  if ((metadata.number(experts) ?? 0) > 0) throw metadata.bad(experts, 'says that it is a mixture of experts, which is not supported');
+  if ((metadata.number(experts) ?? 0) > 0)
+    throw metadata.bad(experts, 'says that it is a mixture of experts, which is not supported');
   const config: Record<string, unknown> = {
     architectures: [family.className],
     model_type: family.modelType,
@@ -214,9 +216,7 @@ function biases({ fixed }: Family, tensors: ReadonlyMap<string, unknown>): Confi
     ['attention_bias', 'blk.0.attn_q.bias'],
     ['mlp_bias', 'blk.0.ffn_gate.bias'],
   ] as const;
-  return Object.fromEntries(
-    parts.flatMap(([field, tensor]) => (field in fixed ? [[field, tensors.has(tensor)]] : [])),
-  );
+  return Object.fromEntries(parts.flatMap(([field, tensor]) => (field in fixed ? [[field, tensors.has(tensor)]] : [])));
 }
 
 function controlIds(metadata: Metadata): Config {

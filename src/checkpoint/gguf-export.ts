@@ -2,13 +2,7 @@
 // Norms and biases stay F32, as llama.cpp wants them, and so do matrices whose rows are not whole blocks of the type.
 
 import { basename } from 'node:path';
-import {
-  blockType,
-  type GgufTensorToWrite,
-  type GgufValue,
-  type WritableType,
-  writeGguf,
-} from '../formats/index.ts';
+import { blockType, type GgufTensorToWrite, type GgufValue, type WritableType, writeGguf } from '../formats/index.ts';
 import { modelFromConfig } from '../models/index.ts';
 import { ggufTokenizer } from '../tokens/index.ts';
 import { diskIo, type Io, usageError } from '../util/index.ts';

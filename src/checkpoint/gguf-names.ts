@@ -185,7 +185,11 @@ export function changedShape(shape: readonly number[], change: Change | undefine
 }
 
 /** A tensor of a GGUF file as Hugging Face has it. @param shape in the file */
-export function toHuggingFace(values: Float32Array, shape: readonly number[], change: Change | undefined): Float32Array {
+export function toHuggingFace(
+  values: Float32Array,
+  shape: readonly number[],
+  change: Change | undefined,
+): Float32Array {
   if (change?.what === 'permute') return movedRows(values, shape[0] ?? 0, change.heads, restoredRow);
   if (change?.what === 'transpose') return transpose(values, shape[0] ?? 0, shape[1] ?? 0);
   return change === undefined ? values : values.map((value) => value - 1);

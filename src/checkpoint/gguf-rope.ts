@@ -3,7 +3,7 @@
 // columns (the tensor rope_freqs), and LongRoPE as its factors (rope_factors_short, rope_factors_long).
 // Notable choice: what has no equivalent, or could be read in two ways, is an error that names the key.
 
-import { type GgufValue, type Metadata } from '../formats/index.ts';
+import type { GgufValue, Metadata } from '../formats/index.ts';
 import { usageError } from '../util/index.ts';
 
 type Config = Readonly<Record<string, unknown>>;
@@ -86,15 +86,15 @@ async function ropeScaling(
       rope_type: 'longrope',
       short_factor: Array.from(shortFactors, shortest),
       long_factor: Array.from(longFactors, shortest),
-      original_max_position_embeddings: number('original_context_length') ?? metadata.number(`${architecture}.context_length`),
+      original_max_position_embeddings:
+        number('original_context_length') ?? metadata.number(`${architecture}.context_length`),
       ...(attention === undefined ? {} : { attention_factor: shortest(attention) }),
     };
   }
   if (divisors?.some((divisor) => divisor !== 1)) {
     const factor = shortest(divisors.at(-1)!);
     const expected = llama3Divisors(theta, headDim, { factor, ...LLAMA3 });
-    const same =
-      expected.length === divisors.length && expected.every((d, j) => Math.abs(d / divisors[j]! - 1) < 1e-4);
+    const same = expected.length === divisors.length && expected.every((d, j) => Math.abs(d / divisors[j]! - 1) < 1e-4);
     if (!same || type !== 'none') throw unsupported('freq_base', 'goes with rope_freqs that are not those of Llama 3');
     return { rope_type: 'llama3', factor, ...LLAMA3 };
   }

@@ -13,7 +13,9 @@ export async function modelRevision(dir: string): Promise<string | null> {
   const gguf = await isGgufFile(dir);
   const root = await realpath(gguf ? dirname(dir) : dir);
   if (basename(dirname(root)) === 'snapshots' && COMMIT.test(basename(root))) return basename(root);
-  const note = await readFile(join(root, NOTES, `${gguf ? basename(dir) : 'config.json'}.metadata`), 'utf8').catch(() => '');
+  const note = await readFile(join(root, NOTES, `${gguf ? basename(dir) : 'config.json'}.metadata`), 'utf8').catch(
+    () => '',
+  );
   const commit = note.split('\n')[0]!.trim();
   return COMMIT.test(commit) ? commit : null;
 }

@@ -9,14 +9,7 @@ import {
   type TensorInfo,
 } from '../formats/index.ts';
 import { failure } from '../util/index.ts';
-import {
-  changedShape,
-  changeOf,
-  type HeadCounts,
-  huggingFaceName,
-  tensorLayout,
-  toHuggingFace,
-} from './gguf-names.ts';
+import { changedShape, changeOf, type HeadCounts, huggingFaceName, tensorLayout, toHuggingFace } from './gguf-names.ts';
 import { locateWeights, type WeightFiles } from './locate.ts';
 
 /** Named tensors of a model, read on demand. Names and shapes (row-major) are those of Hugging Face files. */

@@ -2,7 +2,7 @@
 export { type ChatTokenizer, type EncodedPair, hashTokenizer, loadTokenizer, type MaskPiece } from './chatTokenizer.ts';
 export { ggufCompanions } from './companions.ts';
 export type { StreamDecoder } from './streamDecoder.ts';
-export { ggufTokenizer } from './toGguf.ts';
 export { wallClock } from './template.ts';
+export { ggufTokenizer } from './toGguf.ts';
 export { type BpeTokenizerJson, trainBpe } from './trainBpe.ts';
 export { type TokenizerRoles, writeTokenizer } from './writeTokenizer.ts';

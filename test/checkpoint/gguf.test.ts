@@ -4,6 +4,8 @@ import { readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { configOfGguf, metadataOfConfig } from '../../src/checkpoint/gguf-config.ts';
+import { ggufName, huggingFaceName, tensorLayout, toGguf, toHuggingFace } from '../../src/checkpoint/gguf-names.ts';
 import {
   hashModelDirectory,
   hashModelFiles,
@@ -14,14 +16,12 @@ import {
   saveModel,
   writeGgufModel,
 } from '../../src/checkpoint/index.ts';
-import { ggufName, huggingFaceName, tensorLayout, toGguf, toHuggingFace } from '../../src/checkpoint/gguf-names.ts';
-import { configOfGguf, metadataOfConfig } from '../../src/checkpoint/gguf-config.ts';
 import { onnxEngine } from '../../src/engine/index.ts';
 import { type GgufTensorToWrite, type GgufValue, readGguf, writeGguf } from '../../src/formats/index.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { SelfplayError } from '../../src/util/index.ts';
-import { writeTinyLlama } from './tiny-llama.ts';
 import { tempDir } from '../util/temp.ts';
+import { writeTinyLlama } from './tiny-llama.ts';
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/', import.meta.url));
 const text = (value: string): GgufValue => ({ type: 'string', value });
@@ -41,7 +41,12 @@ describe('names of tensors', () => {
 
   it('that do not exist are refused', () => {
     const layout = tensorLayout('llama', 'x');
-    for (const name of ['blk.0.attn_q_norm.weight', 'attn_q.weight', 'blk.x.attn_q.weight', 'blk.0.token_embd.weight']) {
+    for (const name of [
+      'blk.0.attn_q_norm.weight',
+      'attn_q.weight',
+      'blk.x.attn_q.weight',
+      'blk.0.token_embd.weight',
+    ]) {
       expect(() => huggingFaceName(layout, 'x', name)).toThrow(`unknown tensor "${name}"`);
     }
     expect(() => ggufName(layout, 'model.layers.0.self_attn.q_norm.weight')).toThrow('GGUF has no name');
@@ -117,7 +122,13 @@ describe('config.json from metadata', () => {
     ['gemma', gelu],
     [
       'gemma2',
-      { ...gelu, sliding_window: 16, attn_logit_softcapping: 50, final_logit_softcapping: 30, query_pre_attn_scalar: 4 },
+      {
+        ...gelu,
+        sliding_window: 16,
+        attn_logit_softcapping: 50,
+        final_logit_softcapping: 30,
+        query_pre_attn_scalar: 4,
+      },
     ],
     ['phi3', { ...silu, partial_rotary_factor: 0.5 }],
     ['olmo2', silu],
@@ -157,7 +168,13 @@ describe('config.json from metadata', () => {
     ['yarn', { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 32, beta_fast: 16, beta_slow: 2 }],
     [
       'llama3',
-      { rope_type: 'llama3', factor: 32, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 },
+      {
+        rope_type: 'llama3',
+        factor: 32,
+        low_freq_factor: 1,
+        high_freq_factor: 4,
+        original_max_position_embeddings: 8192,
+      },
     ],
   ])('positions scaled by %s come back as they were', async (_, scaling) => {
     // With this θ the slower of the two frequencies is below those that llama3 stretches.
@@ -202,11 +219,19 @@ describe('config.json from metadata', () => {
     ['no width', { 'llama.embedding_length': undefined }, 'llama.embedding_length is missing'],
     ['a width of text', { 'llama.embedding_length': text('8') }, 'llama.embedding_length is not a number'],
     ['experts', { 'llama.expert_count': number(8) }, 'mixture of experts'],
-    ['heads of no whole width', { 'llama.attention.key_length': undefined, 'llama.attention.head_count': number(3) }, 'is 2.66'],
+    [
+      'heads of no whole width',
+      { 'llama.attention.key_length': undefined, 'llama.attention.head_count': number(3) },
+      'is 2.66',
+    ],
     ['values of another width', { 'llama.attention.value_length': number(8) }, 'is 8 and not 4'],
     ['heads that turn in part', { 'llama.rope.dimension_count': number(2) }, 'is 2 of 4 columns'],
     ['an unknown rope type', { 'llama.rope.scaling.type': text('su') }, 'llama.rope.scaling.type is "su"'],
-    ['a factor on attention', { 'llama.rope.scaling.yarn_attn_factor': { type: 'f32', value: 2 } }, 'yarn_attn_factor is 2'],
+    [
+      'a factor on attention',
+      { 'llama.rope.scaling.yarn_attn_factor': { type: 'f32', value: 2 } },
+      'yarn_attn_factor is 2',
+    ],
     ['more tokens than rows', { 'tokenizer.ggml.tokens': { type: 'strings', value: [...'abcdefg'] } }, 'has 7 entries'],
     ['a piece of a split model', { 'split.count': number(3) }, 'one of 3 pieces'],
   ])('refuses %s', async (_, change, message) => {

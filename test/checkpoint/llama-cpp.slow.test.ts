@@ -20,7 +20,10 @@ import { writeTinyLlama } from './tiny-llama.ts';
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const hasLlama = process.env['SELFPLAY_LLAMA_CPP'] !== undefined;
 if (!hasLlama) console.warn('SKIPPED: no llama.cpp; set SELFPLAY_LLAMA_CPP (see scripts/llama-cpp.mjs)');
-const real = join(process.env['SELFPLAY_DATA'] ?? join(root, '../shared/data'), 'smollm2-135m-instruct/model-q4_1.gguf');
+const real = join(
+  process.env['SELFPLAY_DATA'] ?? join(root, '../shared/data'),
+  'smollm2-135m-instruct/model-q4_1.gguf',
+);
 const present = existsSync(real);
 if (!present) console.warn('SKIPPED: no SmolLM2-135M-Instruct; set SELFPLAY_DATA to the folder that holds it');
 
@@ -97,15 +100,20 @@ describe.skipIf(!hasLlama)('llama.cpp', () => {
     expect(tokenizer.decode(theirs[0]!)).toBe('The capital of France is Paris.');
   });
 
-  it.each(['smollm', 'gpt2', 'llama3', 'qwen2', 'tekken', 'gpt4o', 'pieces', 'bare'])('cuts texts as we do: %s', async (name) => {
-    const file = join(root, 'test/fixtures/gguf', `${name}.gguf`);
-    const { texts } = JSON.parse(await readFile(join(root, 'test/fixtures/gguf/ids.json'), 'utf8')) as { texts: string[] };
-    const tokenizer = await loadTokenizer(file);
-    const conversation = tokenizer.render([{ role: 'user', content: 'one  plus <tool>' }], true);
-    const all = [...texts.filter((text) => text !== ''), conversation];
-    const theirs = llamaCpp({ model: file, texts: all }).map((ids, i) => [all[i], ...ids]);
-    expect(theirs).toEqual(all.map((text) => [text, ...tokenizer.encode(text)]));
-  });
+  it.each(['smollm', 'gpt2', 'llama3', 'qwen2', 'tekken', 'gpt4o', 'pieces', 'bare'])(
+    'cuts texts as we do: %s',
+    async (name) => {
+      const file = join(root, 'test/fixtures/gguf', `${name}.gguf`);
+      const { texts } = JSON.parse(await readFile(join(root, 'test/fixtures/gguf/ids.json'), 'utf8')) as {
+        texts: string[];
+      };
+      const tokenizer = await loadTokenizer(file);
+      const conversation = tokenizer.render([{ role: 'user', content: 'one  plus <tool>' }], true);
+      const all = [...texts.filter((text) => text !== ''), conversation];
+      const theirs = llamaCpp({ model: file, texts: all }).map((ids, i) => [all[i], ...ids]);
+      expect(theirs).toEqual(all.map((text) => [text, ...tokenizer.encode(text)]));
+    },
+  );
 });
 
 it('the Python package gguf reads what is written', async () => {

@@ -101,7 +101,12 @@ describe('writing weights', () => {
     ['rows that are not whole blocks', 'Q8_0', [33], 'rows of 33 weights are not whole Q8_0 blocks of 32'],
     ['data of another size', 'F32', [2], '1 numbers do not fit shape [2]'],
     ['a weight beyond F16', 'F16', [1], 'has the weight 70000, which F16 cannot hold'],
-    ['a weight beyond the scale of a block', 'Q4_0', [32], 'has the weight -1.2676506002282294e+30, which Q4_0 cannot hold'],
+    [
+      'a weight beyond the scale of a block',
+      'Q4_0',
+      [32],
+      'has the weight -1.2676506002282294e+30, which Q4_0 cannot hold',
+    ],
     ['an infinite weight in a block', 'Q8_0', [32], 'has the weight Infinity, which Q8_0 cannot hold'],
     ['a NaN in a block', 'Q4_0', [32], 'has the weight NaN, which Q4_0 cannot hold'],
   ] as const;

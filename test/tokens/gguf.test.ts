@@ -72,7 +72,7 @@ describe.each(Object.keys(ids))('the tokenizer of %s.gguf', (name) => {
     for (const key of ['model', 'pre', 'merges', 'bos_token_id', 'eos_token_id', 'add_bos_token']) {
       expect([key, written.get(`tokenizer.ggml.${key}`)?.value]).toEqual([key, metadata.get(`tokenizer.ggml.${key}`)]);
     }
-    const { value } = written.get('tokenizer.ggml.token_type') as { value: number[] };
+    const { value } = written.get('tokenizer.ggml.token_type') as unknown as { value: number[] };
     expect(value.slice(0, -2)).toEqual(metadata.get('tokenizer.ggml.token_type'));
     expect(value.slice(-2)).toEqual([5, 5]);
   });
@@ -160,7 +160,11 @@ describe('metadata that do not make a tokenizer', () => {
     ['an eos beyond the tokens', { eos_token_id: { type: 'u32', value: 8 } }, 'is 8, and there are 8 tokens'],
     ['an eos of text', { eos_token_id: { type: 'string', value: '2' } }, 'eos_token_id is not a number'],
     ['tokens of numbers', { tokens: { type: 'i32s', value: [1] } }, 'is not a list of texts'],
-    ['a BOS that is not there', { bos_token_id: undefined, add_bos_token: { type: 'bool', value: true } }, 'there is no BOS'],
+    [
+      'a BOS that is not there',
+      { bos_token_id: undefined, add_bos_token: { type: 'bool', value: true } },
+      'there is no BOS',
+    ],
     ['squeezed spaces', { remove_extra_whitespaces: { type: 'bool', value: true } }, 'which is not supported'],
     ['a map of characters', { precompiled_charsmap: { type: 'i32s', value: [] } }, 'is not supported'],
     ['no end', { eos_token_id: undefined }, 'no end token'],
