@@ -1,6 +1,5 @@
 // Weights between model directories and the engine's states, one tensor in memory at a time.
 
-import { join } from 'node:path';
 import type { Engine } from '../engine/index.ts';
 import {
   type AdaptedModule,
@@ -14,7 +13,7 @@ import {
 import { normals, uniforms, usageError } from '../util/index.ts';
 import { openAdapter, saveAdapterDirectory } from './adapter.ts';
 import { asParameters, parameterTensor } from './layout.ts';
-import { readModelConfig, saveModelDirectory } from './modeldir.ts';
+import { configPlace, readModelConfig, saveModelDirectory } from './modeldir.ts';
 import { ADAPTER_CONFIG, baseDirectory, isAdapterDirectory } from './peft.ts';
 import { checkWeights, openWeights } from './weights.ts';
 
@@ -42,7 +41,7 @@ export interface NewAdapter {
 export async function loadModel(engine: Engine, dir: string, fresh?: NewAdapter): Promise<LoadedModel> {
   const base = await baseDirectory(dir);
   const config = await readModelConfig(base);
-  const plain = modelFromConfig(config, join(base, 'config.json'));
+  const plain = modelFromConfig(config, await configPlace(base));
   const source = asParameters(await openWeights(base, config), plain.parameters);
   checkWeights(source, plain.parameters);
   const opened = (await isAdapterDirectory(dir)) ? await openAdapter(dir) : undefined;

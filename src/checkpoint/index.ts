@@ -1,6 +1,7 @@
 // checkpoint: weights and trainer state <-> disk, atomically; model directories in the layout of Hugging Face.
 
 export { createModel, type LoadedModel, loadModel, type NewAdapter, saveModel } from './engine.ts';
+export { type GgufFigures, writeGgufModel } from './gguf-export.ts';
 export { asParameters } from './layout.ts';
 export { demandBase, LINEAGE_FILE, lineageOf, lineageSentence } from './lineage.ts';
 export { MERGE_TOLERANCE, type MergeFigures, mergeAdapter } from './merge.ts';

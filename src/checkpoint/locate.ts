@@ -4,7 +4,7 @@
 
 import { readdir, realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, sep } from 'node:path';
-import { parseStrictJson, type StrictJson } from '../formats/index.ts';
+import { isGgufFile, parseStrictJson, type StrictJson } from '../formats/index.ts';
 import { failure, usageError } from '../util/index.ts';
 import { readText } from './text.ts';
 
@@ -20,8 +20,9 @@ export interface WeightFiles {
   readonly index?: string;
 }
 
-/** Finds the weights: model.safetensors, else the sharded index, else exactly one *.gguf. Throws an error that names the fix. */
+/** Finds the weights: the model itself if it is a GGUF file, else model.safetensors, else the sharded index, else exactly one *.gguf. Throws an error that names the fix. */
 export async function locateWeights(modelDir: string): Promise<WeightFiles> {
+  if (await isGgufFile(modelDir)) return { kind: 'gguf', files: [modelDir] };
   let names: string[];
   try {
     names = (await readdir(modelDir)).sort();

@@ -1,7 +1,6 @@
 // An adapter multiplied into its base: W' = W + s·B·A for every adapted layer, saved as a whole Hugging Face directory. The merged
 // model takes its name only after its logits were compared with those of base and adapter.
 
-import { join } from 'node:path';
 import { type Engine, floats, ints } from '../engine/index.ts';
 import { graphBuilder } from '../graph/index.ts';
 import { type AdaptedModule, adapterNames, type LanguageModel, logitsOf, modelFromConfig } from '../models/index.ts';
@@ -10,7 +9,7 @@ import { openAdapter } from './adapter.ts';
 import { loadModel } from './engine.ts';
 import { asParameters, parameterTensor } from './layout.ts';
 import { demandBase } from './lineage.ts';
-import { readModelConfig, saveModelDirectory } from './modeldir.ts';
+import { configPlace, readModelConfig, saveModelDirectory } from './modeldir.ts';
 import { companionDirectory, isAdapterDirectory } from './peft.ts';
 import { openWeights } from './weights.ts';
 
@@ -45,7 +44,7 @@ export async function mergeAdapter(engine: Engine, dir: string, out: string): Pr
   const { base, modules } = adapter!;
   const { source } = await openAdapter(dir);
   const byWeight = new Map(modules.map((module) => [`${module.name}.weight`, module]));
-  const plain = modelFromConfig(await readModelConfig(base), join(base, 'config.json'));
+  const plain = modelFromConfig(await readModelConfig(base), await configPlace(base));
   const weights = asParameters(await openWeights(base, config), plain.parameters);
   let compared = { difference: 0, largest: 0 };
   await saveModelDirectory(out, {

@@ -2,10 +2,12 @@
 
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { parseStrictJson, type TensorToWrite, writeSafetensors } from '../formats/index.ts';
+import { ggufInPlaceOf, parseStrictJson, type TensorToWrite, writeSafetensors } from '../formats/index.ts';
+import { ggufCompanions } from '../tokens/index.ts';
 import {
   canonicalJson,
   diskIo,
+  exists,
   failure,
   hashFile,
   type Io,
@@ -17,6 +19,7 @@ import {
   withFile,
   writeAll,
 } from '../util/index.ts';
+import { configOfGguf } from './gguf-config.ts';
 import { locateWeights, SINGLE_FILE } from './locate.ts';
 import { ADAPTER_CONFIG, ADAPTER_FILE, baseDirectory, isAdapterDirectory, readAdapterConfig } from './peft.ts';
 import { readText } from './text.ts';
@@ -37,17 +40,24 @@ const COMPANION_FILES = [
   'merges.txt',
 ];
 
+/** Where the config of a model is: config.json in its directory, or the GGUF file that speaks for it. */
+export async function configPlace(model: string): Promise<string> {
+  return (await ggufInPlaceOf(CONFIG_FILE, model)) ?? join(model, CONFIG_FILE);
+}
+
 /**
- * The object in a model directory's config.json. Throws for a missing, truncated or too deeply nested file, a byte order mark,
+ * The object in a model directory's config.json, or what a GGUF file has in its place. Throws for a missing, truncated or too deeply nested file, a byte order mark,
  * duplicate keys and anything that is not one JSON object. Its values are not checked here.
  */
 export async function readModelConfig(dir: string): Promise<Record<string, unknown>> {
+  const gguf = await ggufInPlaceOf(CONFIG_FILE, dir);
+  if (gguf !== undefined) return configOfGguf(gguf);
   const file = join(dir, CONFIG_FILE);
-  if ((await diskIo.stat(file)) === undefined) {
+  if (!(await exists(file))) {
     throw usageError({
-      what: `not a model directory: no ${CONFIG_FILE}`,
+      what: (await exists(dir)) ? `not a model directory: no ${CONFIG_FILE}` : 'there is no such model',
       where: dir,
-      fix: 'give a Hugging Face model directory',
+      fix: 'give a Hugging Face model directory, or a GGUF file',
     });
   }
   const text = await readText(file);
@@ -85,16 +95,25 @@ export async function saveModelDirectory(dir: string, model: ModelToSave, io: Io
         join(temporary, CONFIG_FILE),
         new TextEncoder().encode(`${JSON.stringify(config, null, 2)}\n`),
       );
-      for (const name of COMPANION_FILES) {
-        const source = join(model.sourceDir, name);
-        if ((await diskIo.stat(source)) === undefined) continue;
-        await writeNew(io, join(temporary, name), await readFile(source));
+      const ofGguf = await ggufCompanions(model.sourceDir);
+      for (const [name, text] of ofGguf ?? []) {
+        await writeNew(io, join(temporary, name), new TextEncoder().encode(text));
+      }
+      for (const name of ofGguf === undefined ? await companionsIn(model.sourceDir) : []) {
+        await writeNew(io, join(temporary, name), await readFile(join(model.sourceDir, name)));
       }
       await writeSafetensors(join(temporary, SINGLE_FILE), model.tensors, { format: 'pt' }, io);
       await model.check?.(temporary);
     },
     io,
   );
+}
+
+/** Those of COMPANION_FILES that a model has as files. */
+async function companionsIn(model: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of COMPANION_FILES) if (await exists(join(model, name))) found.push(name);
+  return found;
 }
 
 async function writeNew(io: Io, path: string, data: Uint8Array): Promise<void> {
@@ -144,9 +163,9 @@ async function hashFiles(dir: string, weights: 'listed' | 'read'): Promise<Model
   if (await isAdapterDirectory(dir)) return hashAdapter(dir, weights);
   const known = weights === 'listed' ? await listedHashes(dir) : new Map<string, string>();
   const hashes: Record<string, string> = {};
-  for (const name of [CONFIG_FILE, ...COMPANION_FILES]) {
-    const path = join(dir, name);
-    if ((await diskIo.stat(path)) !== undefined) hashes[name] = (await hashFile(path)).sha256;
+  const config = (await exists(join(dir, CONFIG_FILE))) ? [CONFIG_FILE] : [];
+  for (const name of [...config, ...(await companionsIn(dir))]) {
+    hashes[name] = (await hashFile(join(dir, name))).sha256;
   }
   const { files, index } = await locateWeights(dir);
   for (const path of index === undefined ? files : [index, ...files]) {
@@ -163,10 +182,7 @@ async function hashAdapter(dir: string, weights: 'listed' | 'read'): Promise<Mod
     [ADAPTER_CONFIG]: sha256Hex(canonicalJson(config)),
     [ADAPTER_FILE]: listed ?? (await hashFile(join(dir, ADAPTER_FILE))).sha256,
   };
-  for (const name of COMPANION_FILES) {
-    const path = join(dir, name);
-    if ((await diskIo.stat(path)) !== undefined) hashes[name] = (await hashFile(path)).sha256;
-  }
+  for (const name of await companionsIn(dir)) hashes[name] = (await hashFile(join(dir, name))).sha256;
   const ofBase = await hashFiles(await baseDirectory(dir), weights);
   for (const [name, sha256] of Object.entries(ofBase)) hashes[`base/${name}`] = sha256;
   return hashes;

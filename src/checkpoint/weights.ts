@@ -2,14 +2,14 @@
 
 import {
   type GgufTensorInfo,
-  readGguf,
   readGgufTensorF32,
+  readModelGguf,
   readSafetensorsHeader,
   readTensorF32,
   type TensorInfo,
 } from '../formats/index.ts';
 import { failure } from '../util/index.ts';
-import { headsOfRows, huggingFaceName, reorderedHeads, restoreRows } from './gguf-names.ts';
+import { changedShape, changeOf, type HeadCounts, huggingFaceName, tensorLayout, toHuggingFace } from './gguf-names.ts';
 import { locateWeights, type WeightFiles } from './locate.ts';
 
 /** Named tensors of a model, read on demand. Names and shapes (row-major) are those of Hugging Face files. */
@@ -24,7 +24,7 @@ export interface WeightSource {
 }
 
 /**
- * Opens the weights of a model directory: model.safetensors, or shards with an index, or one GGUF file. Headers are checked now,
+ * Opens the weights of a model: a directory with model.safetensors, shards with an index, or one GGUF file; or a GGUF file. Headers are checked now,
  * data are read later. `config` is the directory's config.json (its head counts undo llama.cpp's order of rows).
  */
 export async function openWeights(modelDir: string, config: Readonly<Record<string, unknown>>): Promise<WeightSource> {
@@ -53,17 +53,40 @@ async function openSafetensors({ files, map, index }: WeightFiles): Promise<Weig
 
 async function openGguf({ files }: WeightFiles, config: Readonly<Record<string, unknown>>): Promise<WeightSource> {
   const file = files[0] as string;
-  const { metadata, tensors } = await readGguf(file);
-  const heads = reorderedHeads(file, metadata, config);
+  const { metadata, tensors } = await readModelGguf(file);
+  const layout = tensorLayout(metadata.get('general.architecture'), file);
+  const heads = agreedHeads(file, metadata, config);
   const named = new Map<string, GgufTensorInfo>();
-  for (const [ggufName, info] of tensors) {
-    const name = huggingFaceName(file, ggufName);
-    if (name !== undefined) named.set(name, info);
+  for (const [ggufTensor, info] of tensors) {
+    const name = huggingFaceName(layout, file, ggufTensor);
+    if (name === undefined) continue;
+    // The shape is that of Hugging Face's layout from here on; the bytes are those of the file.
+    named.set(name, { ...info, shape: changedShape(info.shape, changeOf(layout, name, heads)) });
   }
   return sourceOf('gguf', files, named, async (info, name) => {
-    const values = await readGgufTensorF32(file, info);
-    const headCount = heads === undefined ? undefined : headsOfRows(name, heads);
-    return headCount === undefined ? values : restoreRows(values, info.shape[0] ?? 0, headCount);
+    const change = changeOf(layout, name, heads);
+    return toHuggingFace(await readGgufTensorF32(file, info), changedShape(info.shape, change), change);
+  });
+}
+
+/** The head counts, on which config.json and the file must agree: they decide in which order rows are. */
+function agreedHeads(
+  file: string,
+  metadata: Map<string, unknown>,
+  config: Readonly<Record<string, unknown>>,
+): HeadCounts {
+  const query = config['num_attention_heads'] ?? config['n_head'];
+  const keyValue = config['num_key_value_heads'] ?? query;
+  const key = `${String(metadata.get('general.architecture'))}.attention.head_count`;
+  const inFile = metadata.get(key);
+  const keyValueInFile = metadata.get(`${key}_kv`) ?? inFile;
+  if (query === inFile && keyValue === keyValueInFile) {
+    return { query: query as number, keyValue: keyValue as number };
+  }
+  throw failure({
+    what: `config.json has ${query} query and ${keyValue} key-value heads, the GGUF file ${inFile} and ${keyValueInFile}`,
+    where: file,
+    fix: 'use the config.json and the GGUF file of the same model',
   });
 }
 

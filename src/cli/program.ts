@@ -16,6 +16,7 @@ import {
 import { configSchema, printedConfig } from './configCommands.ts';
 import { defaultConfig, readConfig } from './configFile.ts';
 import { addEngineCommands } from './engineCommands.ts';
+import { addExportCommand } from './exportCommand.ts';
 import { flagsOf, givenFlags, optionTerm } from './flags.ts';
 import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
@@ -194,6 +195,7 @@ export async function runCli(
     });
   });
 
+  addExportCommand(program, { declare, addOutput, perform });
   addEngineCommands(program, { io, declare, addOutput, perform });
 
   const config = program

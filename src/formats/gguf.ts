@@ -3,49 +3,11 @@
 // Notable choices: every count is held against the bytes that are left before anything is allocated; shapes are turned into
 // row-major order (GGUF stores the fastest dimension first). Decoding is in gguf-decode.ts.
 
+import { isAscii } from 'node:buffer';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { failure, type SelfplayError } from '../util/index.ts';
+import { BLOCK_TYPES, DEFAULT_ALIGNMENT, VALUE_BYTES, VALUE_TYPES } from './gguf-types.ts';
 
-/** Block types: [name, elements per block, bytes per block], keyed by their number in the file. */
-const TYPES = new Map<number, readonly [name: string, elements: number, bytes: number]>([
-  [0, ['F32', 1, 4]],
-  [1, ['F16', 1, 2]],
-  [2, ['Q4_0', 32, 18]],
-  [3, ['Q4_1', 32, 20]],
-  [6, ['Q5_0', 32, 22]],
-  [7, ['Q5_1', 32, 24]],
-  [8, ['Q8_0', 32, 34]],
-  [9, ['Q8_1', 32, 36]],
-  [10, ['Q2_K', 256, 84]],
-  [11, ['Q3_K', 256, 110]],
-  [12, ['Q4_K', 256, 144]],
-  [13, ['Q5_K', 256, 176]],
-  [14, ['Q6_K', 256, 210]],
-  [15, ['Q8_K', 256, 292]],
-  [16, ['IQ2_XXS', 256, 66]],
-  [17, ['IQ2_XS', 256, 74]],
-  [18, ['IQ3_XXS', 256, 98]],
-  [19, ['IQ1_S', 256, 50]],
-  [20, ['IQ4_NL', 32, 18]],
-  [21, ['IQ3_S', 256, 110]],
-  [22, ['IQ2_S', 256, 82]],
-  [23, ['IQ4_XS', 256, 136]],
-  [24, ['I8', 1, 1]],
-  [25, ['I16', 1, 2]],
-  [26, ['I32', 1, 4]],
-  [27, ['I64', 1, 8]],
-  [28, ['F64', 1, 8]],
-  [29, ['IQ1_M', 256, 56]],
-  [30, ['BF16', 1, 2]],
-  [34, ['TQ1_0', 256, 54]],
-  [35, ['TQ2_0', 256, 66]],
-  [39, ['MXFP4', 32, 17]],
-]);
-
-/** Bytes of a metadata value by type number; strings (8) and arrays (9) vary. */
-const VALUE_BYTES = [1, 1, 2, 2, 4, 4, 4, 1, undefined, undefined, 8, 8, 8] as const;
-const STRING = 8;
-const ARRAY = 9;
 const MAX_ARRAY_DEPTH = 4;
 const MAX_DIMENSIONS = 4;
 
@@ -104,15 +66,17 @@ class Cursor {
   }
 
   /** Fails unless `count` things of at least `bytes` bytes each can still follow. */
-  expectRoom(count: number | bigint, bytes: number, what: string): void {
-    if (BigInt(count) * BigInt(bytes) > BigInt(this.size - this.#at)) {
-      throw this.bad(`${what} (${count}) runs past the end of the file, at byte ${this.#at}`);
+  expectRoom(count: number | bigint, bytes: number, what: () => string): void {
+    const left = this.size - this.#at;
+    const fits = typeof count === 'number' ? count * bytes <= left : count * BigInt(bytes) <= BigInt(left);
+    if (!fits) {
+      throw this.bad(`${what()} (${count}) runs past the end of the file, at byte ${this.#at}`);
     }
   }
 
   /** The next `count` bytes and the index of the first of them. */
   take(count: number): { bytes: Buffer; index: number } {
-    this.expectRoom(1, count, 'a field');
+    this.expectRoom(1, count, aField);
     let index = this.#at - this.#windowStart;
     if (index + count > this.#window.length) {
       const wanted = Math.min(Math.max(count, 1 << 20), this.size - this.#at);
@@ -139,18 +103,24 @@ class Cursor {
     return bytes.readBigUInt64LE(index);
   }
 
-  text(what: string): string {
-    const length = this.u64();
-    this.expectRoom(length, 1, `the length of ${what}`);
+  text(what: () => string): string {
+    const { bytes: prefix, index: at } = this.take(8);
+    // Most texts are tokens: short.
+    const short = prefix.readUInt32LE(at + 4) === 0;
+    const length = short ? prefix.readUInt32LE(at) : prefix.readBigUInt64LE(at);
+    this.expectRoom(length, 1, () => `the length of ${what()}`);
     const { bytes, index } = this.take(Number(length));
+    const text = bytes.subarray(index, index + Number(length));
+    if (isAscii(text)) return bytes.toString('latin1', index, index + Number(length));
     try {
-      return UTF8.decode(bytes.subarray(index, index + Number(length)));
+      return UTF8.decode(text);
     } catch {
-      throw this.bad(`${what} is not UTF-8`);
+      throw this.bad(`${what()} is not UTF-8`);
     }
   }
 }
 
+const aField = () => 'a field';
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function readAll(cursor: Cursor): GgufFile {
@@ -162,18 +132,18 @@ function readAll(cursor: Cursor): GgufFile {
   }
   const tensorCount = cursor.u64();
   const metadataCount = cursor.u64();
-  cursor.expectRoom(metadataCount, 13, 'the number of metadata entries');
+  cursor.expectRoom(metadataCount, 13, () => 'the number of metadata entries');
   const metadata = new Map<string, unknown>();
   for (let i = 0; i < Number(metadataCount); i++) {
-    const key = cursor.text('a metadata key');
+    const key = cursor.text(() => 'a metadata key');
     if (metadata.has(key)) throw cursor.bad(`duplicate metadata key ${JSON.stringify(key)}`);
     metadata.set(key, readValue(cursor, key, cursor.u32(), 0));
   }
-  const alignment = metadata.get('general.alignment') ?? 32;
+  const alignment = metadata.get('general.alignment') ?? DEFAULT_ALIGNMENT;
   if (typeof alignment !== 'number' || alignment < 1 || alignment > 1 << 20 || (alignment & (alignment - 1)) !== 0) {
     throw cursor.bad(`general.alignment is ${String(alignment)}, not a power of two`);
   }
-  cursor.expectRoom(tensorCount, 24, 'the number of tensors');
+  cursor.expectRoom(tensorCount, 24, () => 'the number of tensors');
   const tensors = new Map<string, GgufTensorInfo>();
   for (let i = 0; i < Number(tensorCount); i++) {
     const info = readTensorInfo(cursor, alignment);
@@ -186,16 +156,16 @@ function readAll(cursor: Cursor): GgufFile {
 
 /** Reads one row of the table; its offset is still relative to the data section. */
 function readTensorInfo(cursor: Cursor, alignment: number): GgufTensorInfo {
-  const name = cursor.text('a tensor name');
+  const name = cursor.text(() => 'a tensor name');
   const bad = (what: string) => cursor.bad(`tensor ${JSON.stringify(name)}: ${what}`);
   const rank = cursor.u32();
   if (rank > MAX_DIMENSIONS) throw bad(`${rank} dimensions, at most ${MAX_DIMENSIONS} are possible`);
   const dimensions = Array.from({ length: rank }, () => cursor.u64());
   const typeNumber = cursor.u32();
   const offset = cursor.u64();
-  const type = TYPES.get(typeNumber);
+  const type = BLOCK_TYPES.get(typeNumber);
   if (type === undefined) throw bad(`unknown type ${typeNumber}`);
-  const [typeName, elements, bytes] = type;
+  const { name: typeName, elements, bytes } = type;
   const count = dimensions.reduce((product, dimension) => product * dimension, 1n);
   if ((dimensions[0] ?? 1n) % BigInt(elements) !== 0n) {
     throw bad(`rows of ${dimensions[0]} elements are not whole ${typeName} blocks of ${elements}`);
@@ -228,13 +198,14 @@ function placeTensors(
 }
 
 function readValue(cursor: Cursor, key: string, type: number, depth: number): unknown {
-  if (type === STRING) return cursor.text(`the value of ${JSON.stringify(key)}`);
-  if (type === ARRAY) {
+  if (type === VALUE_TYPES.string) return cursor.text(() => `the value of ${JSON.stringify(key)}`);
+  if (type === VALUE_TYPES.array) {
     if (depth === MAX_ARRAY_DEPTH) throw cursor.bad(`${JSON.stringify(key)} nests arrays more than ${depth} deep`);
     const itemType = cursor.u32();
     const count = cursor.u64();
-    const itemBytes = itemType === STRING ? 8 : itemType === ARRAY ? 12 : (VALUE_BYTES[itemType] ?? 1);
-    cursor.expectRoom(count, itemBytes, `the length of ${JSON.stringify(key)}`);
+    const itemBytes =
+      itemType === VALUE_TYPES.string ? 8 : itemType === VALUE_TYPES.array ? 12 : (VALUE_BYTES[itemType] ?? 1);
+    cursor.expectRoom(count, itemBytes, () => `the length of ${JSON.stringify(key)}`);
     const items: unknown[] = [];
     for (let i = 0; i < Number(count); i++) items.push(readValue(cursor, key, itemType, depth + 1));
     return items;

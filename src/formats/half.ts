@@ -36,3 +36,42 @@ export function decodeBf16(bytes: Uint8Array, out: Float32Array, start: number):
   const bits = new Uint32Array(out.buffer, out.byteOffset, out.length);
   for (let i = 0; i < words.length; i++) bits[start + i] = (words[i] as number) << 16;
 }
+
+const scratch = new Float32Array(1);
+const scratchBits = new Uint32Array(scratch.buffer);
+
+/** The fp16 bit pattern nearest to a number (ties to even) after rounding it to fp32; too large becomes infinity. */
+export function halfBits(value: number): number {
+  scratch[0] = value;
+  const bits = scratchBits[0]!;
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return sign | 0x7e00;
+  // From 65520 on: nearer to 65536, which fp16 has not, than to 65504.
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;
+  // Below 2^-14 fp16 counts in steps of 2^-24: 2^-1 + x rounds x to just that, in the last bits of an fp32.
+  if (magnitude < 0x38800000) {
+    scratch[0] = Math.abs(scratch[0]!) + 0.5;
+    return sign | (scratchBits[0]! - 0x3f000000);
+  }
+  const odd = (magnitude >>> 13) & 1;
+  return sign | ((magnitude - 0x38000000 + 0xfff + odd) >>> 13);
+}
+
+/** fp16 of every value, little-endian, as numpy rounds them. */
+export function encodeF16(values: Float32Array): Uint8Array {
+  const words = new Uint16Array(values.length);
+  for (let i = 0; i < values.length; i++) words[i] = halfBits(values[i]!);
+  return new Uint8Array(words.buffer);
+}
+
+/** bf16 of every value, little-endian: to the nearest, ties to even; NaN stays NaN. */
+export function encodeBf16(values: Float32Array): Uint8Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const words = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) {
+    const b = bits[i]!;
+    words[i] = (b & 0x7fffffff) > 0x7f800000 ? (b >>> 16) | 64 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
+  }
+  return new Uint8Array(words.buffer);
+}

@@ -1,6 +1,11 @@
 // formats: bytes <-> objects. Files of weights (safetensors, GGUF) and of rows (JSON lines).
 export { type GgufFile, type GgufTensorInfo, readGguf } from './gguf.ts';
-export { readGgufTensorF32 } from './gguf-decode.ts';
+export { READABLE_TYPES, readGgufTensorF32 } from './gguf-decode.ts';
+export { WRITABLE_TYPES, type WritableType } from './gguf-encode.ts';
+export { type Metadata, readMetadata } from './gguf-metadata.ts';
+export { ggufInPlaceOf, isGgufFile, readModelGguf } from './gguf-model.ts';
+export { blockType } from './gguf-types.ts';
+export { type GgufTensorToWrite, type GgufValue, writeGguf } from './gguf-write.ts';
 export { type JsonAppender, type JsonLine, openAppender, readJsonLines } from './jsonl.ts';
 export {
   readSafetensorsHeader,

@@ -9,9 +9,9 @@
 // Notable choice: what is wrong with one row is a thrown SelfplayError of kind "failure" with the reason in `what`; callers
 // that skip rows catch it there and count. What is wrong with the files is a usage error from `loadTokenizer`.
 
-import { basename, join, resolve } from 'node:path';
 import type { Example, Message } from '../data/index.ts';
 import { failure, sha256Hex, usageError } from '../util/index.ts';
+import { openCompanions } from './companions.ts';
 import { controlTextCheck } from './control.ts';
 import { buildEncoder, type Encoder } from './encoder.ts';
 import { highestId, readSettings, type TokenizerSettings } from './settings.ts';
@@ -33,7 +33,7 @@ export interface MaskPiece {
 
 /** A loaded tokenizer. All functions are synchronous and have no effects. */
 export interface ChatTokenizer {
-  /** Name of the model directory. */
+  /** Name of the model directory or file. */
   readonly name: string;
   /** SHA-256 (hex) of all that decides ids: tokenizer.json, chat template, control tokens. */
   readonly hash: string;
@@ -64,21 +64,21 @@ const MAX_ROW_CHARACTERS = 1_000_000;
 const ANSWER_MARK = 'selfplay answer mark';
 
 /**
- * Loads the tokenizer of a Hugging Face model directory; throws usage errors that name file and key.
+ * Loads the tokenizer of a Hugging Face model directory, or of a GGUF file; throws usage errors that name file and key.
  * @param time for templates that write the date, in the form of `wallClock`; default: now
  */
-export async function loadTokenizer(modelDir: string, time?: string): Promise<ChatTokenizer> {
-  const dir = resolve(modelDir);
-  const { definition, text } = await readTokenizerJson(dir);
-  const settings = await readSettings(dir, definition);
-  const encoder = buildEncoder(settings.definition, join(dir, 'tokenizer.json'));
+export async function loadTokenizer(model: string, time?: string): Promise<ChatTokenizer> {
+  const companions = await openCompanions(model);
+  const { definition, text } = await readTokenizerJson(companions);
+  const settings = await readSettings(companions, definition);
+  const encoder = buildEncoder(settings.definition, companions.where('tokenizer.json'));
   const template = settings.template;
   const hash = sha256Hex(JSON.stringify([text, template?.source ?? null, settings.named, [...settings.endIds]]));
   const format =
     template === undefined
       ? plainFormat(encoder, settings)
       : templateFormat(encoder, settings, compileTemplate(template.source, template.where, time), template.where);
-  return assemble(basename(dir), hash, encoder, settings, format);
+  return assemble(companions.name, hash, encoder, settings, format);
 }
 
 /** What decides the ids of a conversation, besides its texts. */
@@ -92,10 +92,10 @@ export interface TokenizerIdentity {
 }
 
 /** Throws usage errors as `loadTokenizer`. */
-export async function hashTokenizer(modelDir: string): Promise<TokenizerIdentity> {
-  const dir = resolve(modelDir);
-  const { definition, text } = await readTokenizerJson(dir);
-  const { named, endIds, template } = await readSettings(dir, definition);
+export async function hashTokenizer(model: string): Promise<TokenizerIdentity> {
+  const companions = await openCompanions(model);
+  const { definition, text } = await readTokenizerJson(companions);
+  const { named, endIds, template } = await readSettings(companions, definition);
   return {
     tokenizer: sha256Hex(JSON.stringify([text, named, [...endIds]])),
     chatTemplate: template === undefined ? null : sha256Hex(template.source),

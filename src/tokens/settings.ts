@@ -1,15 +1,8 @@
 // What the files beside tokenizer.json say: control tokens, end ids, chat template.
 
-import { join } from 'node:path';
 import { usageError } from '../util/index.ts';
-import {
-  type AddedToken,
-  isObject,
-  type JsonObject,
-  readOptionalObject,
-  readOptionalText,
-  type TokenizerDefinition,
-} from './tokenizerJson.ts';
+import type { Companions } from './files.ts';
+import { type AddedToken, isObject, type JsonObject, parseObject, type TokenizerDefinition } from './tokenizerJson.ts';
 
 /** Settings of a model directory. `named` maps bos_token, eos_token and so on to their text, as templates see them. */
 export interface TokenizerSettings {
@@ -23,13 +16,16 @@ export interface TokenizerSettings {
 const ROLES = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'];
 
 /**
- * Reads tokenizer_config.json, config.json, generation_config.json and chat_template.jinja of `dir` (each optional). Tokens that
+ * Reads tokenizer_config.json, config.json, generation_config.json and chat_template.jinja (each optional). Tokens that
  * tokenizer_config.json names join the control tokens, as in transformers. Usage errors: a named token that does not exist, an
  * end id outside the vocabulary, no end id at all, config.json's vocab_size too small for the tokenizer.
  */
-export async function readSettings(dir: string, definition: TokenizerDefinition): Promise<TokenizerSettings> {
-  const path = join(dir, 'tokenizer_config.json');
-  const config = (await readOptionalObject(path)) ?? {};
+export async function readSettings(
+  companions: Companions,
+  definition: TokenizerDefinition,
+): Promise<TokenizerSettings> {
+  const path = companions.where('tokenizer_config.json');
+  const config = (await readObject(companions, 'tokenizer_config.json')) ?? {};
   const named: Record<string, string> = {};
   const roles = new Map<string, number>();
   for (const role of ROLES) {
@@ -50,11 +46,11 @@ export async function readSettings(dir: string, definition: TokenizerDefinition)
   const endIds = new Set<number>();
   const eosId = named['eos_token'] === undefined ? undefined : roles.get(named['eos_token']);
   if (eosId !== undefined) endIds.add(eosId);
-  await addConfiguredEnds(dir, definition, endIds);
+  await addConfiguredEnds(companions, definition, endIds);
   if (endIds.size === 0) {
     throw usageError({
       what: 'the model has no end token, so answers would never stop',
-      where: dir,
+      where: companions.name,
       fix: 'set eos_token in tokenizer_config.json or eos_token_id in generation_config.json',
     });
   }
@@ -63,25 +59,32 @@ export async function readSettings(dir: string, definition: TokenizerDefinition)
     named,
     eosId: eosId ?? [...endIds][0],
     endIds,
-    template: await readTemplate(dir, path, config),
+    template: await readTemplate(companions, config),
   };
 }
 
-async function addConfiguredEnds(dir: string, definition: TokenizerDefinition, endIds: Set<number>): Promise<void> {
-  const generation = join(dir, 'generation_config.json');
-  const model = join(dir, 'config.json');
-  const modelConfig = await readOptionalObject(model);
-  checkVocabulary(modelConfig?.['vocab_size'], definition, `${model}:vocab_size`);
-  for (const [path, config] of [
-    [generation, await readOptionalObject(generation)],
-    [model, modelConfig],
+async function readObject(companions: Companions, name: string): Promise<JsonObject | undefined> {
+  const text = await companions.read(name);
+  return text === undefined ? undefined : parseObject(text, companions.where(name));
+}
+
+async function addConfiguredEnds(
+  companions: Companions,
+  definition: TokenizerDefinition,
+  endIds: Set<number>,
+): Promise<void> {
+  const modelConfig = await readObject(companions, 'config.json');
+  checkVocabulary(modelConfig?.['vocab_size'], definition, `${companions.where('config.json')}:vocab_size`);
+  for (const [name, config] of [
+    ['generation_config.json', await readObject(companions, 'generation_config.json')],
+    ['config.json', modelConfig],
   ] as const) {
     const entry = config?.['eos_token_id'] ?? [];
     for (const id of Array.isArray(entry) ? (entry as unknown[]) : [entry]) {
       if (typeof id !== 'number' || !definition.tokenOf.has(id)) {
         throw usageError({
           what: `end id ${JSON.stringify(id)} is not in tokenizer.json`,
-          where: `${path}:eos_token_id`,
+          where: `${companions.where(name)}:eos_token_id`,
           fix: 'use the files of one and the same model',
         });
       }
@@ -127,16 +130,11 @@ function withControls(
 }
 
 /** chat_template.jinja wins over tokenizer_config.json, where the template is a text or a list of named ones ("default"). */
-async function readTemplate(
-  dir: string,
-  configPath: string,
-  config: JsonObject,
-): Promise<TokenizerSettings['template']> {
-  const file = join(dir, 'chat_template.jinja');
-  const source = await readOptionalText(file);
-  if (source !== undefined) return { source, where: file };
+async function readTemplate(companions: Companions, config: JsonObject): Promise<TokenizerSettings['template']> {
+  const source = await companions.read('chat_template.jinja');
+  if (source !== undefined) return { source, where: companions.where('chat_template.jinja') };
   const entry = config['chat_template'];
-  const where = `${configPath}:chat_template`;
+  const where = `${companions.where('tokenizer_config.json')}:chat_template`;
   if (entry === undefined || entry === null) return undefined;
   if (typeof entry === 'string') return { source: entry, where };
   const chosen = Array.isArray(entry)

@@ -1,9 +1,8 @@
 // Reads the tokenizer files of a model directory and checks what the tokenizer library takes on trust: duplicate ids, merges
 // of absent tokens, ids out of range. Everything later may rely on these files being consistent.
 
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { usageError } from '../util/index.ts';
+import { BAD_FILE, type Companions } from './files.ts';
 
 /** A token found in text before anything else is cut; `special` ones are control tokens. */
 export interface AddedToken {
@@ -28,35 +27,17 @@ export interface TokenizerDefinition {
 
 const MAX_ID = 4_000_000;
 const MODELS = ['BPE', 'Unigram', 'WordPiece'];
-const BAD_FILE = 'download the file again, or take it from the model that this one was made from';
 
-/** The text of a file without byte order mark, or undefined if there is none. Throws a usage error if it cannot be read. */
-export async function readOptionalText(path: string): Promise<string | undefined> {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(path));
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    const what = error instanceof TypeError ? 'not UTF-8 text' : `cannot be read: ${(error as Error).message}`;
-    throw usageError({ what, where: path, fix: BAD_FILE, cause: error });
-  }
-}
-
-/** A JSON object from a file, or undefined if there is no such file. Throws a usage error if it is not a JSON object. */
-export async function readOptionalObject(path: string): Promise<JsonObject | undefined> {
-  const text = await readOptionalText(path);
-  return text === undefined ? undefined : parseObject(text, path);
-}
-
-function parseObject(text: string, path: string): JsonObject {
+/** The JSON object in a text; throws a usage error that names `where` if it is not one. */
+export function parseObject(text: string, where: string): JsonObject {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw usageError({ what: `not valid JSON: ${(error as Error).message}`, where: path, fix: BAD_FILE, cause: error });
+    throw usageError({ what: `not valid JSON: ${(error as Error).message}`, where, fix: BAD_FILE, cause: error });
   }
   if (isObject(value)) return value;
-  throw usageError({ what: 'not a JSON object', where: path, fix: BAD_FILE });
+  throw usageError({ what: 'not a JSON object', where, fix: BAD_FILE });
 }
 
 /** Whether a value is a JSON object (not an array, not null). */
@@ -64,18 +45,20 @@ export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Reads and checks `dir`/tokenizer.json; throws a usage error with file and key. Returns its text too, for hashing. */
-export async function readTokenizerJson(dir: string): Promise<{ definition: TokenizerDefinition; text: string }> {
-  const path = join(dir, 'tokenizer.json');
-  const text = await readOptionalText(path);
+/** Reads and checks tokenizer.json; throws a usage error with file and key. Returns its text too, for hashing. */
+export async function readTokenizerJson(
+  companions: Companions,
+): Promise<{ definition: TokenizerDefinition; text: string }> {
+  const text = await companions.read('tokenizer.json');
+  const where = companions.where('tokenizer.json');
   if (text === undefined) {
     throw usageError({
       what: 'no tokenizer.json in the model directory',
-      where: dir,
+      where,
       fix: 'name a Hugging Face model directory; convert old vocabularies (vocab.json, tokenizer.model) with transformers: AutoTokenizer.from_pretrained(dir).save_pretrained(dir)',
     });
   }
-  return { definition: checkTokenizerJson(parseObject(text, path), path), text };
+  return { definition: checkTokenizerJson(parseObject(text, where), where), text };
 }
 
 /** Checks a parsed tokenizer.json; `path` names it in errors. */

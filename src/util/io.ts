@@ -66,7 +66,8 @@ export const diskIo: Io = {
       const found = await stat(path);
       return { size: found.size, type: typeOf(found) };
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      // ENOTDIR: below a file there is nothing.
+      if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
       throw error;
     }
   },

@@ -35,7 +35,7 @@ export async function linkDirectory(path: string, directory: string, io: Io = di
 
 /**
  * The directory to which `path` leads, if it is a link or a file that `linkDirectory` wrote; else `path` as it is, there or
- * not. Throws a usage error when it leads nowhere.
+ * not. A link to a file keeps its name. Throws a usage error when it leads nowhere.
  */
 export async function linkedDirectory(path: string): Promise<string> {
   const found = await lstat(path).catch(() => undefined);
@@ -46,7 +46,10 @@ export async function linkedDirectory(path: string): Promise<string> {
       fix: 'bring it back, or give the directory of a model',
       cause,
     });
-  if (found?.isSymbolicLink()) return realpath(path).catch((cause) => Promise.reject(nowhere(cause)));
+  if (found?.isSymbolicLink()) {
+    const to = await realpath(path).catch((cause) => Promise.reject(nowhere(cause)));
+    return (await diskIo.stat(to))?.type === 'directory' ? to : path;
+  }
   if (!found?.isFile() || found.size > LONGEST) return path;
   const [, target] = LINE.exec(await readFile(path, 'utf8')) ?? [];
   if (target === undefined) return path;

@@ -66,9 +66,9 @@ describe('openWeights: GGUF', () => {
     await expect(openWeights(dir, config)).rejects.toThrow('2 GGUF files (a.gguf, b.gguf)');
     await rm(join(dir, 'b.gguf'));
     const bytes = await readFile(model);
-    bytes.write('gemma', bytes.indexOf('llama'));
+    bytes.write('bloom', bytes.indexOf('llama'));
     await writeFile(join(dir, 'a.gguf'), bytes);
-    await expect(openWeights(dir, config)).rejects.toThrow('architecture "gemma"');
+    await expect(openWeights(dir, config)).rejects.toThrow('architecture "bloom"');
   });
 });
 
