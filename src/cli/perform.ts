@@ -29,9 +29,9 @@ export async function performWork(
   try {
     const work = await prepare(terminal);
     const stopping = words.saves ? 'finishing the step and saving' : 'stopping';
-    stop = listenForStop(io, () => terminal.insist(`${stopping} (Ctrl-C again to stop at once)`));
+    if (!words.talks) stop = listenForStop(io, () => terminal.insist(`${stopping} (Ctrl-C again to stop at once)`));
     const { progress, say, event } = terminal;
-    const outcome = await work({ progress, say, onEvent: event, signal: stop.signal });
+    const outcome = await work({ progress, say, onEvent: event, ...(stop ? { signal: stop.signal } : {}) });
     terminal.result(outcome);
     outcome.sentences.forEach(say);
     return outcome.status ?? 0;

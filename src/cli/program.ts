@@ -20,6 +20,7 @@ import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
 import { PRESET, PRESET_DESCRIPTION, withPreset } from './presets.ts';
 import type { Recipes } from './recipes.ts';
+import { addTalkCommands } from './talkCommands.ts';
 import { type OutputOptions, paintFor, type Terminal } from './terminal.ts';
 import {
   BASELINES_WORDS,
@@ -175,6 +176,7 @@ export async function runCli(
     }),
   );
 
+  addTalkCommands(program, { io, declare, addOutput, perform, recipes, commandsWith });
   addEngineCommands(program, { io, declare, addOutput, perform });
 
   const config = program
