@@ -100,7 +100,8 @@ const OTHER_HEADINGS: Readonly<Record<string, Readonly<Record<string, string>>>>
   dpo: { 'The game': 'The loss' },
   generate: { 'The game': 'Answers' },
   eval: { 'The game': 'Answers' },
-  chat: { 'The game': 'Answers' },
+  chat: { Rows: 'Answers', 'The game': 'Answers' },
+  play: { Rows: 'Pairs' },
 };
 
 /** The keys of all groups: every setting must be in one (a test compares). */
@@ -137,6 +138,7 @@ function placeholderOf({ key, kind, list, choices, forms }: Setting): string {
   if (kind === 'integer') return '<n>';
   if (kind === 'number') return '<x>';
   if (key === 'model') return '<dir>';
+  if (key === 'system') return '<text>';
   if (key.endsWith('_column')) return '<name>';
   return '<path>';
 }

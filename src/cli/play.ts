@@ -55,7 +55,7 @@ export async function playRun(
   return {
     json: { file: play.file, scores },
     text: recipes.playText(scores),
-    sentences: [`Your guesses are in ${play.file}; the same command goes on.`],
+    sentences: play.guesses().length > 0 ? [`Your guesses are in ${play.file}; the same command goes on.`] : [],
     status: status(),
   };
 }
@@ -80,5 +80,6 @@ function verdict({ side, opponent, iteration }: Round, guess: Side | null, playe
     player === undefined
       ? ''
       : ` The model that iteration ${iteration} trained ${player === 0.5 ? 'cannot tell' : player === 1 ? 'is right' : 'is wrong'} here.`;
-  return `${yours}: ${side} is the human’s, the other one is by the ${opponent}.${theirs}`;
+  const writer = opponent.startsWith('iteration') ? opponent : `the ${opponent}`;
+  return `${yours}: ${side} is the human’s, the other one is by ${writer}.${theirs}`;
 }

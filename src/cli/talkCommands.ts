@@ -29,8 +29,9 @@ interface TalkTools extends CommandTools {
 
 interface Talker<Schema extends z.ZodType> {
   readonly words: Words;
-  /** The setting that the directory is. */
+  /** The setting that the directory is, and what it is called in the help. */
   readonly key: string;
+  readonly argument: string;
   readonly about: string;
   readonly schemaOf: (recipes: Recipes) => Schema;
   readonly act: (settings: z.output<Schema>, stage: Stage, context: RecipeContext) => Promise<Outcome>;
@@ -41,6 +42,7 @@ export function addTalkCommands(program: Command, tools: TalkTools): void {
   add<Recipes['talkSchema']>(program, tools, {
     words: CHAT_WORDS,
     key: 'model',
+    argument: 'model|run',
     about: 'directory of a model, or of a run',
     schemaOf: ({ talkSchema }) => talkSchema,
     act: chatWith,
@@ -48,6 +50,7 @@ export function addTalkCommands(program: Command, tools: TalkTools): void {
   add<Recipes['playSchema']>(program, tools, {
     words: PLAY_WORDS,
     key: 'run',
+    argument: 'run',
     about: 'directory of a run of `selfplay run`',
     schemaOf: ({ playSchema }) => playSchema,
     act: playRun,
@@ -56,19 +59,19 @@ export function addTalkCommands(program: Command, tools: TalkTools): void {
 
 function add<Schema extends z.ZodType>(program: Command, tools: TalkTools, talker: Talker<Schema>): void {
   const { io, declare, addOutput, perform, recipes, commandsWith } = tools;
-  const { words, key, about, schemaOf, act } = talker;
+  const { words, key, argument, about, schemaOf, act } = talker;
   const command = declare(program, words);
   if (recipes) {
     const settings = new Map([...settingsOf(schemaOf(recipes))].filter(([name]) => name !== key));
     for (const flag of flagsOf(words.name, settings)) command.addOption(flag);
   }
   addOutput(command);
-  command.argument(`<${key}>`, about).action((directory) => {
+  command.argument(`<${argument}>`, about).action((directory) => {
     const options: Record<string, unknown> = command.opts();
     return perform(words, options, async (terminal) => {
       const schema = schemaOf(recipes!);
       const settings = settingsOf(schema);
-      const given = new Map([...givenFlags(settings, options), [key, { value: directory, where: `<${key}>` }]]);
+      const given = new Map([...givenFlags(settings, options), [key, { value: directory, where: `<${argument}>` }]]);
       const checked = checkSettings({ command: words.name, schema, settings, commandsWith }, given);
       return (context) => act(checked, { io, terminal, output: options, recipes: recipes! }, context);
     });

@@ -13,7 +13,6 @@ import {
   type TalkInput,
   talkSchema,
 } from '../recipes/index.ts';
-import { usageError } from '../util/index.ts';
 import { checked, contextOf, type Options } from './options.ts';
 import { openReply, type Reply } from './reply.ts';
 
@@ -56,10 +55,6 @@ export async function chat(settings: Omit<TalkInput, 'system'>, options: Options
     switchTo: (name) =>
       inTurn(async () => {
         const partner = partnerNamed(talk.lineup, String(name));
-        if (!partner) {
-          const there = talk.lineup.partners.map(({ label }) => label).join(', ');
-          throw usageError({ what: `there is no model ${name} here`, fix: `there is: ${there}` });
-        }
         await talk.switchTo(partner);
         return partner;
       }),

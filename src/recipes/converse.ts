@@ -106,15 +106,8 @@ export function converse(talk: Talk, { system, ...given }: Sampling): Conversing
 
   async function iteration(name: string, ear: Ear): Promise<void> {
     const { lineup } = talk;
-    if (lineup.run === null) {
-      return ear.emit({ type: 'problem', text: 'This is a model alone. Give a run, to hear its iterations.' });
-    }
     if (name === '') return ear.emit({ type: 'reply', text: lineupText(lineup, talk.partner()) });
     const partner = partnerNamed(lineup, name);
-    if (!partner) {
-      const text = `There is no model "${name}" in this run. It has:\n${lineupText(lineup, talk.partner())}`;
-      return ear.emit({ type: 'problem', text });
-    }
     await talk.switchTo(partner);
     if (!(await again(false, ear))) ear.emit({ type: 'reply', text: `Now ${partner.label} answers.` });
   }

@@ -1,4 +1,4 @@
-/** The recipes, each read from top to bottom: spin, sft, dpo, baselines, preflight, probe, generate, evaluate. */
+/** The recipes, each read from top to bottom: spin, sft, dpo, baselines, preflight, probe, generate, evaluate, chat, play. */
 export { type Paint, preflightGame, preflightText } from './beforehand.ts';
 export { type Answer, type Chat, type ChatRequest, openChat } from './chat.ts';
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';

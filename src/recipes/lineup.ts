@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { readResults } from '../report/index.ts';
-import { linkedDirectory } from '../util/index.ts';
+import { linkedDirectory, usageError } from '../util/index.ts';
 import { MANIFEST, readManifest } from './manifest.ts';
 
 export interface Partner {
@@ -27,7 +27,11 @@ export interface Lineup {
 export async function lineupOf(target: string): Promise<Lineup> {
   const directory = resolve(target);
   if (!existsSync(join(directory, MANIFEST))) {
-    const alone = { label: target, iteration: null, dir: await linkedDirectory(directory) };
+    const dir = await linkedDirectory(directory);
+    if (!existsSync(dir)) {
+      throw usageError({ what: 'there is no such directory', where: dir, fix: 'give that of a model or of a run' });
+    }
+    const alone = { label: target, iteration: null, dir };
     return { run: null, partners: [alone], best: alone, templateTime: undefined };
   }
   const { settings, template_time } = await readManifest(directory);
@@ -44,13 +48,20 @@ export async function lineupOf(target: string): Promise<Lineup> {
   return { run: directory, partners, best, templateTime: template_time ?? undefined };
 }
 
-/** The partner that a user means: by "best", the number of an iteration, or how its label begins ("sft"). */
-export function partnerNamed({ partners, best }: Lineup, name: string): Partner | undefined {
+/**
+ * The partner that a user means: by "best", the number of an iteration, or how its label begins ("sft").
+ * @throws usage error that names those that there are
+ */
+export function partnerNamed({ run, partners, best }: Lineup, name: string): Partner {
+  if (run === null) throw usageError({ what: 'this is a model alone: give a run, to hear its iterations' });
   const wanted = name.trim().toLowerCase();
-  if (wanted === '') return undefined;
+  const found = /^\d+$/.test(wanted)
+    ? partners.find(({ iteration }) => iteration === Number(wanted))
+    : partners.find(({ label }) => wanted !== '' && label.toLowerCase().startsWith(wanted));
+  if (found) return found;
   if (wanted === 'best') return best;
-  if (/^\d+$/.test(wanted)) return partners.find(({ iteration }) => iteration === Number(wanted));
-  return partners.find(({ label }) => label.toLowerCase().startsWith(wanted));
+  const labels = partners.map(({ label }) => label).join(', ');
+  throw usageError({ what: `there is no model "${name}" in this run, which has: ${labels}`, fix: 'name one of these' });
 }
 
 /** A line for each partner, the one that answers marked. */

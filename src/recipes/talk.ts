@@ -3,11 +3,10 @@ import { companionDirectory, demandBase, loadModel } from '../checkpoint/index.t
 import type { Message } from '../data/index.ts';
 import { type Engine, openEngine } from '../engine/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
-import { usageError } from '../util/index.ts';
 import { type Answer, type Chat, type ChatRequest, openChat } from './chat.ts';
 import type { RecipeContext } from './context.ts';
 import { engineSentence, frozen, openRequested } from './engines.ts';
-import { type Lineup, lineupOf, lineupText, type Partner, partnerNamed } from './lineup.ts';
+import { type Lineup, lineupOf, type Partner, partnerNamed } from './lineup.ts';
 import { modelInWords } from './player.ts';
 import type { TalkSettings } from './talkSettings.ts';
 
@@ -39,7 +38,7 @@ interface Seated {
 /** Opens an engine with the first model in it. Throws usage errors and failures as `selfplay generate` does. */
 export async function openTalk(settings: TalkSettings, context: RecipeContext): Promise<Talk> {
   const lineup = await lineupOf(settings.model);
-  let current = firstOf(lineup, settings.iteration);
+  let current = settings.iteration === undefined ? lineup.best : partnerNamed(lineup, settings.iteration);
   const tokenizer = await loadTokenizer(await companionDirectory(current.dir), lineup.templateTime);
   const opened = await openRequested(context.openEngine ?? openEngine, settings);
   const { engine } = opened;
@@ -80,16 +79,6 @@ export async function openTalk(settings: TalkSettings, context: RecipeContext): 
     await close();
     throw error;
   }
-}
-
-function firstOf(lineup: Lineup, name: string | undefined): Partner {
-  if (name === undefined) return lineup.best;
-  const found = partnerNamed(lineup, name);
-  if (found) return found;
-  const what = lineup.run === null ? 'a model alone has no iterations' : `there is no model ${name} in this run`;
-  const fix =
-    lineup.run === null ? 'give a run, or leave --iteration out' : `it has:\n${lineupText(lineup, lineup.best)}`;
-  throw usageError({ what, where: '--iteration', fix });
 }
 
 /** Weights of the model before that the new one lacks (an adapter's) would stay in memory for nothing. */

@@ -13,7 +13,7 @@ export const talkSchema = z.strictObject({
     .optional()
     .meta({
       examples: ['N', 'best', 'sft'],
-      description: 'Of a run: which of its models answers first (default: the best on dev)',
+      description: 'Of a run: which of its models answers first; the best on dev if you do not say',
     }),
   system: z.string().min(1).optional().describe('System message'),
   seed,

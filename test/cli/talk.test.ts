@@ -60,8 +60,14 @@ const PROMPTED = '> \u001b[3G';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
 const plain = (text: string) => text.replaceAll(/\u001b\[\d*[A-LN-Z]/g, '').replaceAll('\r', '');
 
-/** What `selfplay generate` answers. */
-async function generated(model: string, question: string): Promise<string> {
+const known = new Map<string, Promise<string>>();
+/** What `selfplay generate` answers to 3+4. */
+function generated(model: string): Promise<string> {
+  const answer = known.get(model) ?? answerOf(model, '3+4');
+  known.set(model, answer);
+  return answer;
+}
+async function answerOf(model: string, question: string): Promise<string> {
   const data = join(home, 'asked.jsonl');
   await writeFile(data, `${JSON.stringify({ question, answer: 'x' })}\n`);
   const settings = generateSchema.parse({ model, data, max_new_tokens: 8, engine: 'onnx', threads: 1 });
@@ -99,9 +105,9 @@ describe('selfplay chat with pipes', () => {
     );
     expect(status).toBe(0);
     const expected = [
-      await generated(join(run, 'best'), '3+4'),
-      await generated(game.model, '3+4'),
-      await generated(join(run, 'iteration-1/model'), '3+4'),
+      await generated(join(run, 'best')),
+      await generated(game.model),
+      await generated(join(run, 'iteration-1/model')),
     ];
     expect(stdout).toBe(expected.map((answer) => `${answer}\n`).join(''));
     // Otherwise the weights might not have changed.
@@ -131,8 +137,8 @@ describe('selfplay chat with pipes', () => {
     expect(await talk.ask(second).answer).toMatchObject({ text: lines[1]!.answer, finish: lines[1]!.finish });
 
     expect((await talk.switchTo('sft')).dir).toBe(game.model);
-    expect((await talk.ask([first]).answer).text).toBe(await generated(game.model, '3+4'));
-    await expect(talk.switchTo(7)).rejects.toThrow(/no model 7 here\n {2}fix: there is: SFT model, iteration 0/);
+    expect((await talk.ask([first]).answer).text).toBe(await generated(game.model));
+    await expect(talk.switchTo(7)).rejects.toThrow('no model "7" in this run, which has: SFT model, iteration 0');
     const asked = { temperature: 1, seed: 3 };
     const sampled = (await talk.ask([first], asked).answer).ids;
     expect((await talk.ask([first], asked).answer).ids).toEqual(sampled);
@@ -145,9 +151,9 @@ describe('selfplay chat with pipes', () => {
       ['<|end|>', '/iteration 1', '/nonsense', '3+4'],
     );
     expect(status).toBe(1);
-    expect(stdout).toBe(`${await generated(game.model, '3+4')}\n`);
+    expect(stdout).toBe(`${await generated(game.model)}\n`);
     expect(stderr).toContain('the user text contains the control token <|end|>\n');
-    expect(stderr).toContain('This is a model alone.');
+    expect(stderr).toContain('this is a model alone: give a run');
     expect(stderr).toContain('There is no /nonsense; /help lists what there is.\n');
   });
 
@@ -163,8 +169,8 @@ describe('selfplay chat with pipes', () => {
   });
 
   it.each([
-    [['chat', 'nowhere'], 'not a model directory: no config.json'],
-    [['chat'], "missing required argument 'model'"],
+    [['chat', 'nowhere'], 'there is no such directory'],
+    [['chat'], "missing required argument 'model|run'"],
     [['chat', 'm', '--temperature', '-1'], 'temperature must be a number of at least 0, got -1'],
     [['chat', 'm', '--iteration', ''], 'iteration must be one of N, best, sft, got ""'],
   ])('%j is wrong', async (argv, expected) => {
@@ -175,8 +181,7 @@ describe('selfplay chat with pipes', () => {
   it('an iteration that is not there is wrong, and the others are named', async () => {
     const { status, stderr } = await piped(['chat', run, ...HOW, '--iteration', '7'], []);
     expect(status).toBe(2);
-    expect(stderr).toContain('there is no model 7 in this run\n  where: --iteration');
-    expect(stderr).toContain('SFT model\n');
+    expect(stderr).toContain('there is no model "7" in this run, which has: SFT model, iteration 0, iteration 1\n');
   });
 });
 
@@ -191,7 +196,7 @@ describe('selfplay chat at a terminal', () => {
       ]),
     );
     expect(status).toBe(0);
-    const [best, sft] = [await generated(join(run, 'best'), '3+4'), await generated(game.model, '3+4')];
+    const [best, sft] = [await generated(join(run, 'best')), await generated(game.model)];
     expect(plain(stdout)).toMatch(/^> 3\+4\niteration [01]: |^> 3\+4\nSFT model: /);
     expect(plain(stdout)).toContain(`: ${best}\n> /iteration sft\nSFT model: ${sft}\n> \n`);
     expect(stderr).toContain('/iteration lists the models of the run and switches; /help');
@@ -326,7 +331,7 @@ describe('selfplay play', () => {
     expect(first.status).toBe(0);
     expect(first.stdout.match(/^Pair \d+$/gm)).toEqual(['Pair 1', 'Pair 2', 'Pair 3', 'Pair 4']);
     expect(
-      first.stdout.match(/^(Right|Wrong|Passed over): [AB] is the human’s, the other one is by the /gm),
+      first.stdout.match(/^(Right|Wrong|Passed over): [AB] is the human’s, the other one is by (the SFT model|iteration [01])\.( The model that iteration [01] trained (is right|is wrong|cannot tell) here\.)?$/gm),
     ).toHaveLength(3);
     expect(first.stderr).toContain('pass the pair over');
     const tally = join(run, 'play.jsonl');
@@ -381,7 +386,7 @@ describe('selfplay play', () => {
   });
 
   it('names what it shows at a terminal, in colour; a second Ctrl-C leaves, and what was guessed stays', async () => {
-    const asked = 'a or b? \u001b[33G';
+    const asked = 'a or b? \u001b[35G';
     const { status, stdout } = await cli(
       ['play', run, '--iteration', '0'],
       terminal(

@@ -91,14 +91,14 @@ describe('a conversation', () => {
     // A token a character: 4 in each turn, 2 in the question; the room is min(8, 20 / 4) = 5.
     const lengthOf = (messages: readonly Message[]) => messages.reduce((sum, { content }) => sum + content.length, 0);
     const asking = ask(talked(['aa', 'AA'], ['bb', 'BB'], ['cc', 'CC'], ['dd', 'DD']), 'ee');
-    const fit = (context: number, maxNewTokens: number) => fitted(asking, lengthOf, { context, maxNewTokens });
+    const fitting = (context: number, maxNewTokens: number) => fitted(asking, lengthOf, { context, maxNewTokens });
     // 18 + 5 > 20; 14 + 5 fits
-    expect(fit(20, 8)).toMatchObject({ dropped: 1 });
-    expect(contents(fit(20, 8)!.conversation)).toEqual(['bb', 'BB', 'cc', 'CC', 'dd', 'DD', 'ee']);
-    expect(fit(20, 2)).toMatchObject({ dropped: 0 });
-    expect(fit(20, 3)).toMatchObject({ dropped: 1 });
-    expect(fit(3, 8)).toMatchObject({ dropped: 4 });
-    expect(fit(2, 8)).toBeUndefined();
+    expect(fitting(20, 8)).toMatchObject({ dropped: 1 });
+    expect(contents(fitting(20, 8)!.conversation)).toEqual(['bb', 'BB', 'cc', 'CC', 'dd', 'DD', 'ee']);
+    expect(fitting(20, 2)).toMatchObject({ dropped: 0 });
+    expect(fitting(20, 3)).toMatchObject({ dropped: 1 });
+    expect(fitting(3, 8)).toMatchObject({ dropped: 4 });
+    expect(fitting(2, 8)).toBeUndefined();
     const system = { ...asking, system: 'x'.repeat(9) };
     expect(contents(fitted(system, lengthOf, { context: 20, maxNewTokens: 8 })!.conversation)).toEqual([
       'x'.repeat(9),
@@ -194,13 +194,13 @@ describe('lines and what comes of them', () => {
     // What it said is what the conversation goes on from.
     expect((await hear('3')).answer).toContain('|2|SFT model T0#0: 1|iteration 1 T0#0: 1|2|3');
     expect((await hear('/iteration')).reply).toBe('* SFT model\n  iteration 0\n  iteration 1 (best)');
-    expect((await hear('/iteration 7')).problem).toContain('no model "7" in this run');
+    expect((await hear('/iteration 7')).problem).toBe('there is no model "7" in this run, which has: SFT model, iteration 0, iteration 1');
     expect((await hear('/iteration 0')).problem).toContain('the weights are gone\n  where: /1');
     expect((await hear('/iteration')).reply).toContain('* SFT model');
     expect((await hear('/iteration best')).events[0]).toEqual({ type: 'begins', label: 'iteration 1' });
     expect((await listening()('/iteration 1')).reply).toBe('Now iteration 1 answers.');
     const alone = madeUp({ ...lineup, run: null, partners: [lineup.best] });
-    expect((await listening(alone)('/iteration 1')).problem).toContain('a model alone');
+    expect((await listening(alone)('/iteration 1')).problem).toContain('this is a model alone');
   });
 
   it('/again samples another answer, and says why a greedy one is the same', async () => {
