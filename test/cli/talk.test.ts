@@ -331,7 +331,9 @@ describe('selfplay play', () => {
     expect(first.status).toBe(0);
     expect(first.stdout.match(/^Pair \d+$/gm)).toEqual(['Pair 1', 'Pair 2', 'Pair 3', 'Pair 4']);
     expect(
-      first.stdout.match(/^(Right|Wrong|Passed over): [AB] is the human’s, the other one is by (the SFT model|iteration [01])\.( The model that iteration [01] trained (is right|is wrong|cannot tell) here\.)?$/gm),
+      first.stdout.match(
+        /^(Right|Wrong|Passed over): [AB] is the human’s, the other one is by (the SFT model|iteration [01])\.( The model that iteration [01] trained (is right|is wrong|cannot tell) here\.)?$/gm,
+      ),
     ).toHaveLength(3);
     expect(first.stderr).toContain('pass the pair over');
     const tally = join(run, 'play.jsonl');

@@ -194,7 +194,9 @@ describe('lines and what comes of them', () => {
     // What it said is what the conversation goes on from.
     expect((await hear('3')).answer).toContain('|2|SFT model T0#0: 1|iteration 1 T0#0: 1|2|3');
     expect((await hear('/iteration')).reply).toBe('* SFT model\n  iteration 0\n  iteration 1 (best)');
-    expect((await hear('/iteration 7')).problem).toBe('there is no model "7" in this run, which has: SFT model, iteration 0, iteration 1');
+    expect((await hear('/iteration 7')).problem).toBe(
+      'there is no model "7" in this run, which has: SFT model, iteration 0, iteration 1',
+    );
     expect((await hear('/iteration 0')).problem).toContain('the weights are gone\n  where: /1');
     expect((await hear('/iteration')).reply).toContain('* SFT model');
     expect((await hear('/iteration best')).events[0]).toEqual({ type: 'begins', label: 'iteration 1' });
