@@ -2,7 +2,7 @@
 import type { RecipeContext, TalkEvent, TalkSettings } from '../recipes/index.ts';
 import type { Outcome } from './commands.ts';
 import { openLeaving } from './leaving.ts';
-import type { Stage } from './talkCommands.ts';
+import type { Stage } from './perform.ts';
 import { harmless, stylesOf } from './terminal.ts';
 
 const PROMPT = '> ';
@@ -23,6 +23,7 @@ export async function chatWith(
       return '(the text is dropped)';
     });
     const styled = stylesOf(io.stdout, io.env);
+    const isShown = lines.isTyped && io.stdout.isTTY === true;
     const hasOthers = talk.lineup.partners.length > 1;
     let failed = 0;
     let atLineStart = true;
@@ -37,7 +38,7 @@ export async function chatWith(
     const emit = (event: TalkEvent): void => {
       switch (event.type) {
         case 'begins':
-          if (hasOthers && lines.isTyped && !output.json) show(styled('dim', `${event.label}: `));
+          if (hasOthers && isShown && !output.json) show(styled('dim', `${event.label}: `));
           break;
         case 'piece':
           if (!output.json) show(harmless(event.text));

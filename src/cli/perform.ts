@@ -11,6 +11,14 @@ import type { Words } from './words.ts';
 /** What a command does once nothing is found wrong with what it was given. */
 export type Work = (context: RecipeContext) => Promise<Outcome>;
 
+/** What a command that a person talks with does it on. */
+export interface Stage {
+  readonly io: CliIo;
+  readonly terminal: Terminal;
+  readonly output: OutputOptions;
+  readonly recipes: Recipes;
+}
+
 interface Command {
   readonly io: CliIo;
   readonly words: Words;

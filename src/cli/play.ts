@@ -2,7 +2,7 @@
 import type { PlaySettings, RecipeContext, Round, Side } from '../recipes/index.ts';
 import type { Outcome } from './commands.ts';
 import { openLeaving } from './leaving.ts';
-import type { Stage } from './talkCommands.ts';
+import type { Stage } from './perform.ts';
 import { harmless, type Styled, stylesOf } from './terminal.ts';
 
 const QUESTION = 'Which one is the human’s: a or b? ';

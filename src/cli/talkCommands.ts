@@ -7,19 +7,11 @@ import { checkSettings } from './check.ts';
 import type { Outcome } from './commands.ts';
 import type { CommandTools } from './engineCommands.ts';
 import { flagsOf, givenFlags } from './flags.ts';
+import type { Stage } from './perform.ts';
 import { playRun } from './play.ts';
 import type { Recipes } from './recipes.ts';
 import { settingsOf } from './settings.ts';
-import type { OutputOptions, Terminal } from './terminal.ts';
 import { CHAT_WORDS, PLAY_WORDS, type Words } from './words.ts';
-
-/** What such a command talks with. */
-export interface Stage {
-  readonly io: CommandTools['io'];
-  readonly terminal: Terminal;
-  readonly output: OutputOptions;
-  readonly recipes: Recipes;
-}
 
 interface TalkTools extends CommandTools {
   /** Undefined where no recipe can be called. */

@@ -94,6 +94,29 @@ function madeUp(...says: string[]): NonNullable<Options['recipes']> {
   return { openTalk };
 }
 
+describe('the models of a run', () => {
+  it('answer one after the other, whole ones and adapters; one that cannot be loaded leaves the one before', async () => {
+    const lora = join(home, 'lora');
+    const changes = { iterations: 1, lora_rank: 2, learning_rate: 0.2, optimizer: 'adamw' } as const;
+    await playSpin(tinySettings(game, lora, changes), listener().context);
+    const adapter = join(lora, 'iteration-0/model');
+    const [sft, tuned] = [await generated(game.model), await generated(adapter)];
+    expect(tuned).not.toBe(sft);
+    const talk = await chat({ model: lora, iteration: 'sft', max_new_tokens: 8, engine: 'onnx', threads: 1 });
+    const answer = async () => (await talk.ask([{ role: 'user', content: '3+4' }]).answer).text;
+    expect(await answer()).toBe(sft);
+    await talk.switchTo(0);
+    expect(await answer()).toBe(tuned);
+    await talk.switchTo('sft');
+    expect(await answer()).toBe(sft);
+    await rm(join(adapter, 'adapter_model.safetensors'));
+    await expect(talk.switchTo(0)).rejects.toThrow('adapter_model.safetensors');
+    expect(talk.partner().label).toBe('SFT model');
+    expect(await answer()).toBe(sft);
+    await talk.close();
+  });
+});
+
 describe('selfplay chat with pipes', () => {
   it('answers line by line with the best model of a run, and with the others', async () => {
     const best = await readFile(join(run, 'results.json'), 'utf8').then(
