@@ -7,10 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { chat, play } from '../../src/index.ts';
 import {
   generateAnswers,
   generateSchema,
+  type OpenEngine,
   type Partner,
   playSpin,
   type Talk,
@@ -102,13 +104,23 @@ describe('the models of a run', () => {
     const adapter = join(lora, 'iteration-0/model');
     const [sft, tuned] = [await generated(game.model), await generated(adapter)];
     expect(tuned).not.toBe(sft);
-    const talk = await chat({ model: lora, iteration: 'sft', max_new_tokens: 8, engine: 'onnx', threads: 1 });
+    let engine: Engine | undefined;
+    const openHere: OpenEngine = async (options) => {
+      const opened = await openEngine(options);
+      engine = opened.engine;
+      return opened;
+    };
+    const settings = { model: lora, iteration: 'sft', max_new_tokens: 8, engine: 'onnx', threads: 1 } as const;
+    const talk = await chat(settings, { openEngine: openHere });
+    const ofAdapter = async () => [...(await engine!.states()).keys()].filter((name) => name.includes('lora')).length;
     const answer = async () => (await talk.ask([{ role: 'user', content: '3+4' }]).answer).text;
     expect(await answer()).toBe(sft);
     await talk.switchTo(0);
     expect(await answer()).toBe(tuned);
+    expect(await ofAdapter()).toBeGreaterThan(0);
     await talk.switchTo('sft');
     expect(await answer()).toBe(sft);
+    expect(await ofAdapter()).toBe(0);
     await rm(join(adapter, 'adapter_model.safetensors'));
     await expect(talk.switchTo(0)).rejects.toThrow('adapter_model.safetensors');
     expect(talk.partner().label).toBe('SFT model');

@@ -30,7 +30,7 @@ function playOut(settings: { seed: number; iteration?: number }, from: readonly 
   const guesses = [...from];
   for (;;) {
     const round = nextRound(levels, guesses, settings);
-    if (!round) return guesses;
+    if (!round || guesses.length > 2 * ids.length) return guesses;
     guesses.push({ v: 1, iteration: round.iteration, id: round.id, human: round.side, guess: 'A' });
   }
 }
