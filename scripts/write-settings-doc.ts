@@ -8,9 +8,11 @@ import {
   dpoSchema,
   evalSchema,
   generateSchema,
+  playSchema,
   resumeSchema,
   sftSchema,
   spinSchema,
+  talkSchema,
   trialSchema,
 } from '../src/index.ts';
 import { REASONS, reasons } from '../src/pairs/index.ts';
@@ -92,6 +94,18 @@ ${table(generateSchema)}
 ## selfplay eval
 
 ${table(evalSchema)}
+
+## selfplay chat
+
+Flags only; \`model\` stands without a flag (docs/chat.md).
+
+${table(talkSchema)}
+
+## selfplay play
+
+Flags only; \`run\` stands without a flag (docs/chat.md).
+
+${table(playSchema)}
 
 ## selfplay resume
 

@@ -6,7 +6,7 @@ import { describeError } from '../util/index.ts';
 import type { Outcome } from './commands.ts';
 import type { CliIo } from './io.ts';
 import type { Work } from './perform.ts';
-import type { OutputOptions } from './terminal.ts';
+import type { OutputOptions, Terminal } from './terminal.ts';
 import type { Words } from './words.ts';
 
 const INSTALL_WORDS: Words = {
@@ -44,7 +44,11 @@ export interface CommandTools {
   readonly io: CliIo;
   readonly declare: (parent: Command, words: Words) => Command;
   readonly addOutput: (command: Command) => void;
-  readonly perform: (words: Words, output: OutputOptions, prepare: () => Promise<Work>) => Promise<void>;
+  readonly perform: (
+    words: Words,
+    output: OutputOptions,
+    prepare: (terminal: Terminal) => Promise<Work>,
+  ) => Promise<void>;
 }
 
 const engines = () => import('../engine/index.ts');

@@ -6,7 +6,7 @@ import type { Setting } from './settings.ts';
 
 /** Headings in the order of `--help`, with their settings in the order in which they are listed. */
 const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
-  ['What to give', ['model', 'data', 'out', 'lock', 'only']],
+  ['What to give', ['model', 'data', 'out', 'lock', 'only', 'iteration', 'system']],
   ['What to try', ['rates', 'betas', 'losses', 'rows', 'minutes']],
   [
     'Rows',
@@ -100,6 +100,8 @@ const OTHER_HEADINGS: Readonly<Record<string, Readonly<Record<string, string>>>>
   dpo: { 'The game': 'The loss' },
   generate: { 'The game': 'Answers' },
   eval: { 'The game': 'Answers' },
+  chat: { Rows: 'Answers', 'The game': 'Answers' },
+  play: { Rows: 'Pairs' },
 };
 
 /** The keys of all groups: every setting must be in one (a test compares). */
@@ -136,6 +138,7 @@ function placeholderOf({ key, kind, list, choices, forms }: Setting): string {
   if (kind === 'integer') return '<n>';
   if (kind === 'number') return '<x>';
   if (key === 'model') return '<dir>';
+  if (key === 'system') return '<text>';
   if (key.endsWith('_column')) return '<name>';
   return '<path>';
 }

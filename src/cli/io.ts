@@ -2,6 +2,8 @@
 import type { ProgressStream } from '../report/index.ts';
 
 export interface CliIo {
+  /** What is typed, or comes through a pipe; only commands that talk read it. */
+  readonly stdin: NodeJS.ReadableStream & { isTTY?: boolean };
   /** Data, and nothing else. */
   readonly stdout: { write(text: string): unknown; isTTY?: boolean; columns?: number };
   /** Progress and sentences. */

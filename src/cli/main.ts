@@ -13,6 +13,9 @@ process.stderr.on('error', () => undefined);
 
 try {
   process.exitCode = await runCli(process.argv.slice(2), {
+    get stdin() {
+      return process.stdin;
+    },
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,

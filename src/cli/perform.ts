@@ -11,6 +11,14 @@ import type { Words } from './words.ts';
 /** What a command does once nothing is found wrong with what it was given. */
 export type Work = (context: RecipeContext) => Promise<Outcome>;
 
+/** What a command that a person talks with does it on. */
+export interface Stage {
+  readonly io: CliIo;
+  readonly terminal: Terminal;
+  readonly output: OutputOptions;
+  readonly recipes: Recipes;
+}
+
 interface Command {
   readonly io: CliIo;
   readonly words: Words;
@@ -29,9 +37,9 @@ export async function performWork(
   try {
     const work = await prepare(terminal);
     const stopping = words.saves ? 'finishing the step and saving' : 'stopping';
-    stop = listenForStop(io, () => terminal.insist(`${stopping} (Ctrl-C again to stop at once)`));
+    if (!words.talks) stop = listenForStop(io, () => terminal.insist(`${stopping} (Ctrl-C again to stop at once)`));
     const { progress, say, event } = terminal;
-    const outcome = await work({ progress, say, onEvent: event, signal: stop.signal });
+    const outcome = await work({ progress, say, onEvent: event, ...(stop ? { signal: stop.signal } : {}) });
     terminal.result(outcome);
     outcome.sentences.forEach(say);
     return outcome.status ?? 0;

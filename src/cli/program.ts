@@ -22,6 +22,7 @@ import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
 import { PRESET, PRESET_DESCRIPTION, withPreset } from './presets.ts';
 import type { Recipes } from './recipes.ts';
+import { addTalkCommands } from './talkCommands.ts';
 import { type OutputOptions, paintFor, type Terminal } from './terminal.ts';
 import {
   BASELINES_WORDS,
@@ -196,6 +197,7 @@ export async function runCli(
   });
 
   addExportCommand(program, { declare, addOutput, perform });
+  addTalkCommands(program, { io, declare, addOutput, perform, recipes, commandsWith });
   addEngineCommands(program, { io, declare, addOutput, perform });
 
   const config = program

@@ -34,4 +34,10 @@ export type Recipes = Pick<
   | 'evaluateModel'
   | 'diagnose'
   | 'diagnosisText'
+  | 'talkSchema'
+  | 'openTalk'
+  | 'converse'
+  | 'playSchema'
+  | 'openPlay'
+  | 'playText'
 >;

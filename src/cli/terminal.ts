@@ -32,18 +32,47 @@ const SILENT: Progress = { advance: () => undefined, done: () => undefined };
 
 const STYLES = { prompt: 'dim', response: 'green', end: ['black', 'bgYellow'] } as const;
 
-/** How rows look on stdout: in colour on a terminal, and not with NO_COLOR; undefined without colour. */
+const isLive = (stream: { isTTY?: boolean }, env: CliIo['env']) => stream.isTTY === true && env['TERM'] !== 'dumb';
+
+/** A text in colour. */
+export type Styled = (style: Parameters<typeof styleText>[0], text: string) => string;
+
+/** Colours for a stream: only on a terminal, and not with NO_COLOR; undefined without colour. */
+function stylesFor(stream: { isTTY?: boolean }, env: CliIo['env']): Styled | undefined {
+  if (!isLive(stream, env) || (env['NO_COLOR'] ?? '') !== '') return undefined;
+  return (style, text) => styleText(style, text, { validateStream: false });
+}
+
+/** As `stylesFor`; without colour a text stays as it is. */
+export const stylesOf = (stream: { isTTY?: boolean }, env: CliIo['env']): Styled =>
+  stylesFor(stream, env) ?? ((_, text) => text);
+
+/** How rows look on stdout; undefined without colour. */
 export function paintFor({ stdout, env }: Pick<CliIo, 'stdout' | 'env'>): Paint | undefined {
-  if (stdout.isTTY !== true || env['TERM'] === 'dumb' || (env['NO_COLOR'] ?? '') !== '') return undefined;
-  return (part, text) => styleText([STYLES[part]].flat(), text, { validateStream: false });
+  const styled = stylesFor(stdout, env);
+  return styled && ((part, text) => styled([STYLES[part]].flat(), text));
+}
+
+/** C0 controls but tab and line feed, DEL, C1 controls; marks that reorder what is shown. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
+
+/**
+ * A text that comes from a model or from data, as a terminal may show it: what would move the cursor, change its colours or
+ * reorder the line is shown as a picture (U+241B for ESC) or a code instead.
+ */
+export function harmless(text: string): string {
+  return text.replace(UNSAFE, (character) => {
+    const code = character.charCodeAt(0);
+    if (code < 0x20) return String.fromCharCode(0x2400 + code);
+    return code === 0x7f ? '\u2421' : `\\u${code.toString(16).padStart(4, '0')}`;
+  });
 }
 
 /** The terminal of one command. Colour only on a terminal, and not with NO_COLOR. */
 export function terminalOf(io: CliIo, { json = false, quiet = false, verbose = false }: OutputOptions): Terminal {
-  const live = io.stderr.isTTY === true && io.env['TERM'] !== 'dumb';
-  const colour = live && (io.env['NO_COLOR'] ?? '') === '';
-  const styled = (style: Parameters<typeof styleText>[0], text: string): string =>
-    colour ? styleText(style, text, { validateStream: false }) : text;
+  const live = isLive(io.stderr, io.env);
+  const styled = stylesOf(io.stderr, io.env);
   /** Progress bars being drawn: a sentence between two drawings must clear the line first. */
   let bars = 0;
   const line = (text: string) => io.stderr.write(`${live && bars > 0 ? CLEAR_LINE : ''}${text}\n`);

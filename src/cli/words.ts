@@ -11,6 +11,8 @@ export interface Words {
   readonly example: string;
   /** Whether what is done so far is on disk when a signal stops it, to be resumed. */
   readonly saves: boolean;
+  /** Whether a person talks with it: then what a signal does is its own affair. */
+  readonly talks?: boolean;
 }
 
 export const RECIPE_WORDS = [
@@ -79,6 +81,32 @@ export const RECIPE_WORDS = [
     saves: false,
   },
 ] as const satisfies readonly Words[];
+
+export const CHAT_WORDS = {
+  name: 'chat',
+  summary: 'talk with a model, or with the models of a run one after the other',
+  description:
+    'Answers what you type, as it is written; the conversation is kept. Of a run the best model answers first: /iteration 1 has ' +
+    'another one answer the same question, /help lists the rest. Ctrl-C stops an answer, a second one leaves. Where the input is ' +
+    'no terminal each line is a question, and the answers are on stdout.',
+  usage: 'MODEL|RUN [options]',
+  example: 'selfplay chat runs/spin --temperature 0.7',
+  saves: false,
+  talks: true,
+} as const satisfies Words;
+
+export const PLAY_WORDS = {
+  name: 'play',
+  summary: 'play the main player: tell the human answers from those of the opponents',
+  description:
+    'Shows held-out prompts of a run with two answers each, a human one and an opponent’s, and you say which is the human’s: the ' +
+    'task of the main player, on the pairs on which it was judged. Your share of right answers stands beside that of the models. The ' +
+    'guesses are kept in play.jsonl of the run, so you can go on another time; nothing else of the run is changed.',
+  usage: 'RUN [options]',
+  example: 'selfplay play runs/spin',
+  saves: false,
+  talks: true,
+} as const satisfies Words;
 
 export const RESUME_WORDS = {
   name: 'resume',

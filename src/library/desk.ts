@@ -1,8 +1,8 @@
 /** Where a run at rest is met: it is paused and let go on here, and its model answers while it rests. */
 import type { Message } from '../data/index.ts';
 import {
+  type Answer,
   type Chat,
-  type ChatAnswer,
   type ChatInput,
   chatSchema,
   openChat,
@@ -10,12 +10,14 @@ import {
   type Seat,
 } from '../recipes/index.ts';
 import { failure, type SelfplayError } from '../util/index.ts';
-import { deferred, follow, openBell } from './follow.ts';
+import { openBell } from './follow.ts';
 import { checked } from './options.ts';
+import { openReply, type Reply } from './reply.ts';
 
-/** An answer: its text piece by piece while it is written, and the whole. A reader that leaves early stops it. */
-export interface Reply extends AsyncIterable<string> {
-  readonly answer: Promise<ChatAnswer>;
+/** An answer of the model of a run, and where that was asked. */
+export interface ChatAnswer extends Answer {
+  /** Which weights answered. */
+  readonly place: Place;
 }
 
 /** What a program does with a run that is under way. */
@@ -34,7 +36,7 @@ export interface Control {
    * @param settings as of `selfplay generate`: max_new_tokens, temperature (0: the most probable answer), top_k, top_p, seed
    * @throws SelfplayError for wrong settings; whatever else goes wrong is thrown by the reply
    */
-  chat(messages: readonly Message[], settings?: ChatInput): Reply;
+  chat(messages: readonly Message[], settings?: ChatInput): Reply<ChatAnswer>;
 }
 
 export interface Desk extends Control {
@@ -48,7 +50,7 @@ export interface Desk extends Control {
 const KEEP_ALIVE = 2 ** 30;
 
 interface Visit {
-  readonly serve: (chat: Chat) => Promise<void>;
+  readonly serve: (chat: Chat, place: Place) => Promise<void>;
   readonly refuse: (reason: SelfplayError) => void;
 }
 
@@ -84,52 +86,39 @@ export function openDesk(signal: AbortSignal): Desk {
     },
     chat: (messages, given = {}) => {
       const settings = checked(chatSchema, given);
-      const leaving = new AbortController();
-      const { promise: answer, resolve, reject } = deferred<ChatAnswer>();
-      answer.catch(() => undefined); // an answer that nobody reads must not end the program
-      const pieces: string[] = [];
-      const news = openBell();
-      const onText = (piece: string) => {
-        pieces.push(piece);
-        news.ring();
-      };
       const asked = structuredClone(messages);
-      let served: Promise<void> | undefined;
-      const serve = (chat: Chat) => {
-        const either = AbortSignal.any([signal, leaving.signal]);
-        served = chat
-          .answer({ messages: asked, settings, onText, signal: either })
-          .then(resolve, (error: unknown) => reject(signal.aborted ? stopped() : error));
-        return served;
-      };
-      const visit: Visit = { serve, refuse: reject };
-      if (isClosed) reject(failure({ what: 'the run is over', fix: 'ask its model with `generate`' }));
-      else visits.push(visit);
-      bell.ring();
-      const leave = async () => {
-        leaving.abort();
-        const waiting = visits.indexOf(visit);
-        if (waiting >= 0) visits.splice(waiting, 1);
-        reject(leaving.signal.reason);
-        await served;
-      };
-      const iterate = () => {
-        let shown = 0;
-        const read = () => pieces.slice(shown, (shown = pieces.length));
-        return follow({ bell: news, read, outcome: answer, leave });
-      };
-      return { answer, [Symbol.asyncIterator]: iterate };
+      return openReply<ChatAnswer>(
+        (onText, leaving) =>
+          new Promise((resolve, reject) => {
+            const either = AbortSignal.any([signal, leaving]);
+            const serve = (chat: Chat, place: Place) =>
+              chat.answer({ messages: asked, settings, onText, signal: either }).then(
+                (answer) => resolve({ ...answer, place }),
+                (error: unknown) => reject(signal.aborted ? stopped() : error),
+              );
+            const visit: Visit = { serve, refuse: reject };
+            if (isClosed) return reject(failure({ what: 'the run is over', fix: 'ask its model with `generate`' }));
+            visits.push(visit);
+            bell.ring();
+            leaving.addEventListener('abort', () => {
+              const waiting = visits.indexOf(visit);
+              if (waiting < 0) return;
+              visits.splice(waiting, 1);
+              reject(leaving.reason);
+            });
+          }),
+      );
     },
     attend: async (seat) => {
       if (!isPaused && visits.length === 0) return;
-      const chat = openChat(seat);
+      const chat = openChat(seat.engine, seat);
       const alive = setInterval(() => undefined, KEEP_ALIVE);
       try {
         while (!signal.aborted) {
           const news = bell.next();
           if (isPaused) tellArrived(seat.place);
           const visit = visits.shift();
-          if (visit) await visit.serve(chat);
+          if (visit) await visit.serve(chat, seat.place);
           else if (isPaused) await news;
           else break;
         }

@@ -32,13 +32,12 @@ export const frozen = ({ engine, choice }: OpenedEngine): FrozenEngine => ({
   reasons: [...choice.reasons],
 });
 
-/** Opens what the settings ask for around a body. */
-export async function withEngine<T>(
+/** Opens what the settings ask for; whoever calls disposes the engine. */
+export function openRequested(
   open: OpenEngine,
   { engine, device, dtype, threads, deterministic }: EngineRequest,
-  body: (opened: OpenedEngine) => Promise<T>,
-): Promise<T> {
-  const opened = await open({
+): Promise<OpenedEngine> {
+  return open({
     engine,
     // The schema lets no other through.
     device: device as 'auto' | DeviceName,
@@ -46,6 +45,15 @@ export async function withEngine<T>(
     deterministic,
     ...(threads === undefined ? {} : { threads }),
   });
+}
+
+/** Opens what the settings ask for around a body. */
+export async function withEngine<T>(
+  open: OpenEngine,
+  request: EngineRequest,
+  body: (opened: OpenedEngine) => Promise<T>,
+): Promise<T> {
+  const opened = await openRequested(open, request);
   try {
     return await body(opened);
   } finally {

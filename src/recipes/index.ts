@@ -1,16 +1,19 @@
-/** The recipes, each read from top to bottom: spin, sft, dpo, baselines, preflight, probe, generate, evaluate. */
+/** The recipes, each read from top to bottom: spin, sft, dpo, baselines, preflight, probe, generate, evaluate, chat, play. */
 export { type Paint, preflightGame, preflightText } from './beforehand.ts';
-export { type Chat, type ChatAnswer, type ChatRequest, openChat } from './chat.ts';
+export { type Answer, type Chat, type ChatRequest, openChat } from './chat.ts';
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
+export { type Conversing, converse, type Ear, type TalkEvent } from './converse.ts';
 export { type Diagnosis, diagnose, diagnosisText, type EngineFinding } from './doctor.ts';
 export { trainOnPairs } from './dpo.ts';
 export { type DpoInput, type DpoSettings, dpoSchema } from './dpoSettings.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
 export { type ExportOutcome, type ExportSettings, exportModel } from './export.ts';
+export { type Lineup, type Partner, partnerNamed } from './lineup.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { type MergeOutcome, mergeModel } from './merge.ts';
 export type { RunOutcome } from './outcome.ts';
+export { openPlay, type Play, type PlayScore, playText, type Round, type Side } from './play.ts';
 export { type Playable, playable } from './playable.ts';
 export type { PreflightReport } from './preflight.ts';
 export { presetBelow, presets } from './presets.ts';
@@ -47,4 +50,13 @@ export {
 export { fineTune } from './sft.ts';
 export { type AnsweredPrompt, answerLines, evaluateModel, generateAnswers } from './single.ts';
 export { playSpin } from './spin.ts';
+export { openTalk, type Talk } from './talk.ts';
+export {
+  type PlayInput,
+  type PlaySettings,
+  playSchema,
+  type TalkInput,
+  type TalkSettings,
+  talkSchema,
+} from './talkSettings.ts';
 export { proofText, type ResumeProof, type ToVerify, type VerifyOptions, verifyResume } from './verifyResume.ts';

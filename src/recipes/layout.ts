@@ -30,3 +30,6 @@ export const CHECKPOINTS = 'checkpoints';
 
 /** Where the controls of a game lie, each in a folder of its name. */
 export const BASELINES = 'baselines';
+
+/** What a person guessed who played the main player; not part of the game. */
+export const TALLY = 'play.jsonl';

@@ -8,7 +8,7 @@ import { LINEAGE_FILE } from '../checkpoint/index.ts';
 import { readJsonLines, readSafetensorsHeader, readTensorF32, type SafetensorsHeader } from '../formats/index.ts';
 import { type RunEvent, readRunLog } from '../report/index.ts';
 import { hashFile, linkedDirectory, MANIFEST_NAME } from '../util/index.ts';
-import { BEST } from './layout.ts';
+import { BEST, TALLY } from './layout.ts';
 import { differences, shownValue } from './lock.ts';
 
 /** The first place at which two files differ, with what stands there in either. */
@@ -69,13 +69,14 @@ function rank(part: string): number {
 }
 
 /**
- * Names below a run directory, folders included; not the log, claims of processes, lists of the files beside them, and
- * what the link to the best model leads to.
+ * Names below a run directory, folders included; not the log, claims of processes, lists of the files beside them, what the
+ * link to the best model leads to, and a person's guesses.
  */
 async function namesIn(directory: string): Promise<string[]> {
   const names = await readdir(directory, { recursive: true });
   const isLeftOut = (name: string) =>
     name === 'events.jsonl' ||
+    name === TALLY ||
     name.startsWith('lock-') ||
     name.startsWith(`${BEST}/`) ||
     name.split('/').at(-1) === MANIFEST_NAME;

@@ -1,5 +1,6 @@
 // A command line without a process: what it prints is kept, signals are emitted by hand, recipes are replaced.
 import { EventEmitter } from 'node:events';
+import { Readable } from 'node:stream';
 import type { CliIo } from '../../src/cli/io.ts';
 import { runCli } from '../../src/cli/program.ts';
 import type { Recipes } from '../../src/cli/recipes.ts';
@@ -62,6 +63,9 @@ export interface Options {
   readonly tty?: boolean;
   readonly stdoutTty?: boolean;
   readonly env?: Record<string, string>;
+  readonly stdin?: CliIo['stdin'];
+  /** Sees what is on stdout whenever more has come. */
+  readonly onStdout?: (text: string) => void;
 }
 
 /** Runs the command line with these arguments in the process. Recipes that are not given fail the test. */
@@ -69,7 +73,14 @@ export async function cli(argv: readonly string[], options: Options = {}): Promi
   let stdout = '';
   let stderr = '';
   const io: CliIo = {
-    stdout: { write: (text) => (stdout += text), isTTY: options.stdoutTty === true },
+    stdin: options.stdin ?? Readable.from([]),
+    stdout: {
+      write: (text) => {
+        stdout += text;
+        options.onStdout?.(stdout);
+      },
+      isTTY: options.stdoutTty === true,
+    },
     stderr: { write: (text) => (stderr += text), on: () => undefined, isTTY: options.tty === true, columns: 80 },
     env: options.env ?? {},
     directory: options.directory ?? '/nowhere',

@@ -6,6 +6,7 @@ import * as recipes from '../../src/recipes/index.ts';
 process.exitCode = await runCli(
   process.argv.slice(2),
   {
+    stdin: process.stdin,
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,

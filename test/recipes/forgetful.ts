@@ -29,6 +29,7 @@ if (command === 'resume') {
   }
 }
 process.exitCode = await runCli(process.argv.slice(2), {
+  stdin: process.stdin,
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
