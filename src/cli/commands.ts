@@ -152,7 +152,7 @@ function recipe<Schema extends z.ZodType>(
  * The table of a run, and what to do with the model.
  * @param data the data that a fine-tuned model should now play with, as far as known
  */
-function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText'>, data = 'DATA.jsonl'): Outcome {
+function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText'>, data = ['DATA.jsonl']): Outcome {
   const { best, directory, results, seconds, waiting, probe } = outcome;
   const where = `Everything about the run is in ${directory} (${formatDuration(seconds)})`;
   if (probe) {
@@ -170,7 +170,7 @@ function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText
         `  selfplay generate --model ${model} --data PROMPTS.jsonl`,
         `  selfplay eval --model ${model} --data HELD_OUT.jsonl`,
       ]
-    : [`  selfplay run --model ${model} --data ${quoted(data)}`];
+    : [`  selfplay run --model ${model} --data ${data.map(quoted).join(' ')}`];
   return {
     json: outcome,
     text: results.rows.length === 0 ? '' : textTable(results),

@@ -2,6 +2,6 @@
 export { type Overlap, promptOverlaps } from './contamination.ts';
 export { readJsonRows } from './jsonRows.ts';
 export { type AnswerKeys, parsePairRow, textProblem } from './pairRows.ts';
-export { contentId, type Dataset, type Example, readExamples, type SkippedRow } from './readExamples.ts';
+export { contentId, type Dataset, type Example, filesInWords, readExamples, type SkippedRow } from './readExamples.ts';
 export { type Columns, type Message, promptProblem, rolesProblem } from './rows.ts';
 export { type Splits, splitExamples, take } from './split.ts';

@@ -104,6 +104,12 @@ function splitsByName(data: readonly string[], folder = ''): Map<string, string[
   return named.size > 0 ? named : collect(() => 'train');
 }
 
+const CONVERTED = /^([^/]+)\/(partial-)?([^/]+)\/\d{4,}\.parquet$/;
+
+/** Whether these are the files of the branch to which the Hub converts data sets. */
+export const isConversion = (paths: readonly string[]): boolean =>
+  paths.length > 0 && paths.every((path) => CONVERTED.test(path) || path === '.gitattributes');
+
 /**
  * The branch to which the Hub converts data sets: CONFIG/SPLIT/0000.parquet. Of a large one only the first part is there,
  * as CONFIG/partial-SPLIT.
@@ -112,7 +118,7 @@ export function convertedConfigs(paths: readonly string[]): { configs: DataConfi
   const configs = new Map<string, Map<string, string[]>>();
   const partial = new Set<string>();
   for (const path of [...paths].sort()) {
-    const [, config, cut, split] = /^([^/]+)\/(partial-)?([^/]+)\/[^/]+\.parquet$/.exec(path) ?? [];
+    const [, config, cut, split] = CONVERTED.exec(path) ?? [];
     if (config === undefined || split === undefined) continue;
     if (cut !== undefined) partial.add(`${config}/${split}`);
     const splits = configs.get(config) ?? new Map<string, string[]>();

@@ -2,7 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exists, failure, SelfplayError, usageError } from '../util/index.ts';
-import { convertedConfigs, type DataConfig, dataConfigs, missingShards } from './configs.ts';
+import { convertedConfigs, type DataConfig, dataConfigs, isConversion, missingShards } from './configs.ts';
 import { type HubName, hubName } from './names.ts';
 import { type HubOptions, openRepository, type Repository } from './repository.ts';
 
@@ -26,8 +26,9 @@ export async function localData(given: string, options: HubOptions): Promise<Loc
   const name = (await exists(given)) ? undefined : hubName('dataset', given);
   if (name === undefined) return { files: [given], source: null };
   let repository = await openRepository(name, given, options);
-  let configs = await configsOf(repository);
-  let partial: ReadonlySet<string> = new Set();
+  let { configs, partial } = isConversion(repository.paths)
+    ? convertedConfigs(repository.paths)
+    : { configs: await configsOf(repository), partial: new Set<string>() as ReadonlySet<string> };
   if (configs.length === 0) {
     const converted = await openConverted(name, given, repository, options);
     options.say?.(`${name.id} has no data in files that can be read: taken from the Hub's own copy as parquet.`);

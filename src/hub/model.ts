@@ -5,7 +5,7 @@ import { exists, failure, usageError } from '../util/index.ts';
 import { hubName } from './names.ts';
 import { type HubOptions, openRepository, type Repository } from './repository.ts';
 
-/** What besides config and weights makes up a model. */
+/** What besides config and weights makes up a model: fetched, copied into saved directories, part of their identity. */
 export const COMPANION_FILES = [
   'generation_config.json',
   'tokenizer.json',

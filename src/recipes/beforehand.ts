@@ -11,6 +11,7 @@ import { loadTokenizer, type MaskPiece } from '../tokens/index.ts';
 import { exists, linkedDirectory, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
+import { localInputs } from './inputs.ts';
 import { PREFLIGHT } from './layout.ts';
 import type { Player } from './opponent.ts';
 import { planOf } from './plan.ts';
@@ -22,7 +23,8 @@ import type { SpinSettings } from './settings.ts';
 
 /** `selfplay preflight`: nothing is written. @throws what `selfplay run` throws about these settings */
 export async function preflightGame(given: SpinSettings, context: RecipeContext): Promise<PreflightReport> {
-  const settings = { ...given, model: await linkedDirectory(given.model) };
+  const { settings: here } = await localInputs(given, context);
+  const settings = { ...here, model: await linkedDirectory(here.model) };
   await demandBase(settings.model);
   const checker = await loadChecker(settings.checker);
   const tokenizer = await loadTokenizer(await companionDirectory(settings.model));

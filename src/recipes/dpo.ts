@@ -12,7 +12,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory, saveModel } from '../checkpoint/index.ts';
-import { splitExamples } from '../data/index.ts';
+import { filesInWords, splitExamples } from '../data/index.ts';
 import { discrimination, estimate } from '../evaluation/index.ts';
 import { type Pair, pairGroup } from '../pairs/index.ts';
 import { type ResultRow, type Results, resultRow, writeResults } from '../report/index.ts';
@@ -98,30 +98,31 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
   const splits = outside
     ? { train: rows, test: outside.rows.slice(0, settings.test_size ?? HELD_OUT) }
     : splitExamples(rows, { seed, dev: 0, test: size });
-  const testFile = eval_data ?? data;
-  const heldOut: HeldOut[] = [{ name: 'test', file: testFile, examples: splits.test }, ...(await namedRows(settings))];
+  const file = filesInWords(data);
+  const testFile = filesInWords(eval_data ?? data);
+  const heldOut: HeldOut[] = [{ name: 'test', examples: splits.test }, ...(await namedRows(settings))];
   const { chosen, ...comparison } = chooseRows(splits.train, heldOut, settings);
   const judged = async (part: readonly FileRow[], file: string) => {
-    const encoded = entriesOf(part, file, T, player);
+    const encoded = entriesOf(part, T, player);
     refuseUnusable([encoded], file);
     return { ...encoded, entries: await judgeEntries(settings, player.loaded.model, null, encoded.rows) };
   };
-  const [train, test] = [await judged(chosen, data), await judged(splits.test, testFile)];
+  const [train, test] = [await judged(chosen, file), await judged(splits.test, testFile)];
   const table = test.entries.flatMap(({ record }) => (record.excluded === null ? [pairOf(record)] : []));
   if (!train.entries.some(({ record }) => record.excluded === null)) {
     throw usageError({
       what: 'no pair is left to train on',
-      where: data,
+      where: file,
       fix: 'give other pairs, or other reasons as --drop',
     });
   }
   await run.say(
-    `${data}: ${rows.length} labelled pairs; train ${train.entries.length} of ${splits.train.length}, test ${table.length}` +
-      `${outside ? ` (from ${eval_data})` : ''}; seed ${seed}`,
+    `${file}: ${rows.length} labelled pairs; train ${train.entries.length} of ${splits.train.length}, test ${table.length}` +
+      `${outside ? ` (from ${testFile})` : ''}; seed ${seed}`,
   );
   const problems = [...skipped, ...(outside?.skipped ?? []), ...train.skipped, ...test.skipped];
   for (const note of skippedNotes(problems)) await run.say(note);
-  await reportContamination(run, { ...comparison, file: data, listed: CONTAMINATION });
+  await reportContamination(run, { ...comparison, listed: CONTAMINATION });
   if (!existsSync(run.path(FOLDER, PAIRS))) {
     await mkdir(run.path(FOLDER), { recursive: true });
     const at = { iteration: T, stage: 'prepare' } as const;
@@ -134,10 +135,10 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<Pair[]> {
   return table;
 }
 
-/** The pairs of a file. Throws a usage error with file:line:key for a row of another form. */
-async function readLabelled(file: string): Promise<{ rows: FileRow<string>[]; skipped: string[] }> {
-  const read = await readPairRows(file, FORMS, (given, at) => rowOfTexts(given, at, FORMS, KEYS));
-  refuseUnusable([read], file);
+/** The pairs of files. Throws a usage error with file:line:key for a row of another form. */
+async function readLabelled(files: readonly string[]): Promise<{ rows: FileRow<string>[]; skipped: string[] }> {
+  const read = await readPairRows(files, FORMS, (given, at) => rowOfTexts(given, at, FORMS, KEYS));
+  refuseUnusable([read], filesInWords(files));
   return read;
 }
 

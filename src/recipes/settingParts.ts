@@ -11,12 +11,23 @@ export const count = z.int().min(1);
 export const positive = z.number().positive();
 const share = z.number().min(0).max(1);
 
+const file = z.string().min(1);
+/** One file of rows, or several that count as one. */
+export const files = z
+  .union([file, z.array(file).min(1)])
+  .transform((given) => (typeof given === 'string' ? [given] : given));
+
 export const where = {
   model: z
     .string()
     .min(1)
-    .describe('Model directory in Hugging Face layout: config.json, tokenizer.json, weights; or an adapter of PEFT'),
-  data: z.string().min(1).describe('Data that the model was fine-tuned on: .jsonl or .json'),
+    .describe(
+      'Model directory in Hugging Face layout (config.json, tokenizer.json, weights), an adapter of PEFT, or org/name@revision of ' +
+        'the Hub',
+    ),
+  data: files.describe(
+    'Data that the model was fine-tuned on: .jsonl or .json, or org/name:config:split of the Hub; several files count as one',
+  ),
   out: z.string().min(1).optional().describe('Directory to write to (default: runs/NAME-DATE, printed)'),
 };
 
@@ -31,11 +42,7 @@ export const rows = {
   response_column: z.string().min(1).optional().describe('Column with the human answer'),
   limit: count.optional().describe('Train on the first N rows of the train split'),
   sample: count.optional().describe('Train on a seeded random N rows of the train split'),
-  eval_data: z
-    .string()
-    .min(1)
-    .optional()
-    .describe('File with held-out rows for the table (default: cut from the data)'),
+  eval_data: files.optional().describe('Held-out rows for the table (default: cut from the data)'),
   dev_size: z.int().min(0).optional().describe('Rows cut off for choices (default: 10 % of the rows, at most 100)'),
   test_size: z.int().min(0).optional().describe('Rows for the table (default: 10 % of the rows, at most 100)'),
   max_length: count.optional().describe('Longest prompt + answer in tokens (default: the context of the model)'),

@@ -9,6 +9,7 @@ import { alignedText, formatCount, formatDuration, type RunEvent, readRunLog } f
 import { failure, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { FEWEST_ROWS } from './governor.ts';
+import { localInputs } from './inputs.ts';
 import { killPoints, type Program, playKilled, playWhole, startSeconds } from './kills.ts';
 import { LOCK } from './layout.ts';
 import { type ComparedFile, compareGames, partOf } from './likeness.ts';
@@ -49,11 +50,12 @@ const GAMES = 3;
 
 /** @throws SelfplayError when the small game cannot be played, or not be resumed; then its directory is kept */
 export async function verifyResume(
-  settings: SpinSettings,
+  given: SpinSettings,
   { command, keep }: VerifyOptions,
   context: RecipeContext,
 ): Promise<ResumeProof> {
   const begin = performance.now();
+  const { settings } = await localInputs(given, context);
   context.say('Measuring how long a small game takes here.');
   const program = { command, signal: context.signal };
   const small = await miniatureOf(settings, await startSeconds(program), context);

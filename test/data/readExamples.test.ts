@@ -45,9 +45,10 @@ describe('formats', () => {
     ['messages', { messages: [system, user, assistant, user, assistant] }, { ...round, prompt: [system, user] }],
     ['messages', { prompt: 'other', messages: [user, assistant, { role: 'tool', content: 'later' }] }, round],
   ])('%s: %j', async (format, row, expected) => {
-    const found = await readExamples(await dataFile(lines(row)));
+    const file = await dataFile(lines(row));
+    const found = await readExamples(file);
     expect(found.format).toBe(format);
-    expect(found.examples).toEqual([{ id: expect.stringMatching(/^[0-9a-f]{16}$/), line: 1, ...expected }]);
+    expect(found.examples).toEqual([{ id: expect.stringMatching(/^[0-9a-f]{16}$/), file, line: 1, ...expected }]);
   });
 
   it('takes the columns that the user names, before all others', async () => {
@@ -92,6 +93,21 @@ describe('formats', () => {
     );
     expect(found.examples.map(({ line }) => line)).toEqual([1, 3, 5]);
     expect(found).toMatchObject({ rows: 3, skipped: [] });
+  });
+
+  it('takes several files as one, each row with its own place', async () => {
+    const [one, two] = [await dataFile(lines(...good(2))), await dataFile(lines(good(1)[0], 'text', ...good(40)), 'b')];
+    const found = await readExamples([one, two]);
+    expect(found.rows).toBe(44);
+    expect(found.examples.slice(1, 4).map(({ file, line }) => [file, line])).toEqual([
+      [one, 2],
+      [two, 1],
+      [two, 3],
+    ]);
+    expect(found.examples[2]!.id).toBe(`${found.examples[0]!.id}-2`);
+    expect(found.skipped).toEqual([{ file: two, line: 2, reason: 'the row is not a JSON object' }]);
+    const error: unknown = await readExamples([one, await dataFile('{"x":')]).catch((thrown: unknown) => thrown);
+    expect((error as SelfplayError).where).toMatch(/rows\.jsonl:1$/);
   });
 
   it('gives the hash of the file', async () => {
@@ -165,7 +181,7 @@ describe('rows that cannot be used', () => {
     const found = await readExamples(await dataFile(lines(...chats, row)));
     expect(found.examples).toHaveLength(40);
     expect(found.rows).toBe(41);
-    expect(found.skipped).toEqual([{ line: 41, reason: expect.stringMatching(reason) }]);
+    expect(found.skipped).toMatchObject([{ line: 41, reason: expect.stringMatching(reason) }]);
   });
 
   it.each<[unknown, RegExp]>([
@@ -179,10 +195,10 @@ describe('rows that cannot be used', () => {
   ])('%j among prompt/completion rows, even as the first', async (row, reason) => {
     const rows = Array.from({ length: 40 }, (_, i) => ({ prompt: `q${i}`, completion: 'a' }));
     const last = await readExamples(await dataFile(lines(...rows, row)));
-    expect(last.skipped).toEqual([{ line: 41, reason: expect.stringMatching(reason) }]);
+    expect(last.skipped).toMatchObject([{ line: 41, reason: expect.stringMatching(reason) }]);
     if (!('question' in (row as object))) {
       const first = await readExamples(await dataFile(lines(row, ...rows)));
-      expect(first.skipped).toEqual([{ line: 1, reason: expect.stringMatching(reason) }]);
+      expect(first.skipped).toMatchObject([{ line: 1, reason: expect.stringMatching(reason) }]);
     }
   });
 
