@@ -2,6 +2,7 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exists, failure, usageError } from '../util/index.ts';
+import type { Env } from './environment.ts';
 import { hubName } from './names.ts';
 import { type HubOptions, openRepository, type Repository } from './repository.ts';
 
@@ -33,10 +34,26 @@ export interface LocalModel {
 }
 
 /**
- * The directory of a model: what lies at this path, else what the Hub has under this name.
+ * The directory of a model: what lies at this path, else what the Hub has under this name. The base of an adapter is fetched
+ * as well.
  * @throws usage error when there is neither; what is wrong with a path that can be no name is left to the one who reads it
  */
 export async function localModel(given: string, options: HubOptions): Promise<LocalModel> {
+  const found = await fetched(given, options);
+  await fetchBase(found.directory, options);
+  return found;
+}
+
+/** An adapter needs its base, which it names: by its place here, or by its name on the Hub. */
+async function fetchBase(directory: string, options: HubOptions): Promise<void> {
+  const text = await readFile(join(directory, ADAPTER[0]!), 'utf8').catch(() => undefined);
+  if (text === undefined) return;
+  // What is wrong with the file is for the one who reads it.
+  const [, base = ''] = /"base_model_name_or_path"\s*:\s*"([^"\\]+)"/.exec(text) ?? [];
+  if (!(await exists(join(directory, base)))) await fetched(base, options);
+}
+
+async function fetched(given: string, options: HubOptions): Promise<LocalModel> {
   const name = (await exists(given)) ? undefined : hubName('model', given);
   if (name === undefined) return { directory: given, source: null };
   const repository = await openRepository(name, given, options);
@@ -53,6 +70,12 @@ export async function localModel(given: string, options: HubOptions): Promise<Lo
   await repository.fetch([...small, ...(await weightsOf(repository, paths, directory))]);
   await repository.keep();
   return { directory, source: `${name.id}@${repository.commit}` };
+}
+
+/** The directory of a model of the Hub that is in the cache; undefined where it is not. Nobody is asked. */
+export async function cachedModel(given: string, env: Env = process.env): Promise<string | undefined> {
+  const found = await fetched(given, { env: { ...env, HF_HUB_OFFLINE: '1' } }).catch(() => undefined);
+  return found?.source == null ? undefined : found.directory;
 }
 
 const ggufs = (paths: ReadonlySet<string>) => [...paths].filter((path) => /^[^/]+\.gguf$/.test(path));

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { lstat, mkdir, readdir, readFile, readlink, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { localModel } from '../../src/hub/index.ts';
+import { cachedModel, localModel } from '../../src/hub/index.ts';
 import { hubName } from '../../src/hub/names.ts';
 import { SelfplayError } from '../../src/util/index.ts';
 import { tempDir } from '../util/temp.ts';
@@ -117,12 +117,17 @@ describe('a model of the Hub', () => {
     expect(hub.asked.length).toBe(before + 1);
   });
 
-  it('lies in a subfolder with links that lead back', async () => {
-    const adapter = { 'adapter_config.json': '{}', 'adapter_model.safetensors': noise(100) };
-    const hub = await fakeHub({ 'models/org/adapter': { files: adapter } });
-    const { options } = await hubOptions(hub.url);
+  it('an adapter comes with its base', async () => {
+    const config = '{"base_model_name_or_path": "org/tiny"}';
+    const adapter = { 'adapter_config.json': config, 'adapter_model.safetensors': noise(100) };
+    const hub = await fakeHub({ 'models/org/adapter': { files: adapter }, 'models/org/tiny': { files: model } });
+    const { options, cache } = await hubOptions(hub.url);
     const { directory } = await localModel('org/adapter', options);
     expect((await readdir(directory)).sort()).toEqual(Object.keys(adapter));
+    const base = await cachedModel('org/tiny', options.env);
+    expect(base).toBe(join(cache, 'models--org--tiny/snapshots', COMMIT));
+    await isWhole(base!);
+    expect(await cachedModel('org/other', options.env)).toBeUndefined();
   });
 
   it('at another revision has another commit, and shares what is the same', async () => {
