@@ -1,6 +1,6 @@
 // data: dataset files -> Examples (prompt messages and response), splits and limits, overlaps between prompts.
 export { type Overlap, promptOverlaps } from './contamination.ts';
-export { readJsonRows } from './jsonRows.ts';
+export { readRows } from './readRows.ts';
 export { type AnswerKeys, parsePairRow, textProblem } from './pairRows.ts';
 export { contentId, type Dataset, type Example, filesInWords, readExamples, type SkippedRow } from './readExamples.ts';
 export { type Columns, type Message, promptProblem, rolesProblem } from './rows.ts';

@@ -2,7 +2,7 @@
 // they are more than a few is refused, because then the format is probably not what the user thinks.
 
 import { canonicalJson, hashFile, sha256Hex, usageError } from '../util/index.ts';
-import { readJsonRows } from './jsonRows.ts';
+import { readRows } from './readRows.ts';
 import { type Columns, type Message, type RowFormat, recogniseFormat } from './rows.ts';
 
 /** A row that can be played on. */
@@ -74,7 +74,7 @@ export async function readExamples(
     examples.push({ id: count === 1 ? content : `${content}-${count}`, file, line, ...parsed });
   };
   for (const file of files) {
-    for await (const { line, value } of await readJsonRows(file)) {
+    for await (const { line, value } of await readRows(file)) {
       rows++;
       if (typeof value !== 'object' || value === null || Array.isArray(value)) {
         skipped.push({ file, line, reason: 'the row is not a JSON object' });

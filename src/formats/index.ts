@@ -1,7 +1,10 @@
-// formats: bytes <-> objects. Files of weights (safetensors, GGUF) and of rows (JSON lines).
+// formats: bytes <-> objects. Files of weights (safetensors, GGUF) and of rows (JSON lines, CSV, TSV, parquet).
+export { fileBytes, firstBytes } from './bytes.ts';
+export { readSeparated } from './csv.ts';
 export { type GgufFile, type GgufTensorInfo, readGguf } from './gguf.ts';
 export { readGgufTensorF32 } from './gguf-decode.ts';
 export { type JsonAppender, type JsonLine, openAppender, readJsonLines } from './jsonl.ts';
+export { readParquet } from './parquet.ts';
 export {
   readSafetensorsHeader,
   readTensorF32,

@@ -16,7 +16,7 @@ import {
   type Example,
   filesInWords,
   parsePairRow,
-  readJsonRows,
+  readRows,
   textProblem,
 } from '../data/index.ts';
 import type { Checker } from '../evaluation/index.ts';
@@ -158,7 +158,7 @@ export async function readPairRows<R extends FileRow>(
   const placeOf = new Map<string, string>();
   const answersTo = new Map<string, number>();
   for (const file of files) {
-    for await (const { line, value } of await readJsonRows(file)) {
+    for await (const { line, value } of await readRows(file)) {
       const where = `${file}:${line}`;
       if (typeof value !== 'object' || value === null || Array.isArray(value)) {
         throw usageError({ what: 'the row is not a JSON object', where, fix: forms });

@@ -40,5 +40,6 @@ export {
   type Words4,
   words,
 } from './philox.ts';
+export { openChild, openWorker } from './thread.ts';
 export { demandRoom, megabytes, type StartBar, withByteBar } from './transfer.ts';
 export { VERSION } from './version.ts';
