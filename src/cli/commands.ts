@@ -106,6 +106,22 @@ export function mergeCommand({ mergeSchema: schema, mergeModel }: Recipes) {
   };
 }
 
+/** `selfplay data`: its settings besides the file, and what it finds. */
+export function dataCommand({ dataSchema: schema, describeData, dataText }: Recipes, paint?: Paint) {
+  const settings = settingsOf(schema);
+  return {
+    settings: new Map([...settings].filter(([key]) => key !== 'data')),
+    prepare(file: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
+      const all = new Map([...given, ['data', { value: file, where: '<data>' }]]);
+      const checked = checkSettings({ command: 'data', schema, settings, commandsWith }, all);
+      return async (context: RecipeContext): Promise<Outcome> => {
+        const found = await describeData(checked, context);
+        return { json: found, text: dataText(found, paint), sentences: [] };
+      };
+    },
+  };
+}
+
 /** `selfplay verify-resume`: the settings of `selfplay run`, and the proof about them. */
 export function verifyCommand({ spinSchema, verifyResume, proofText }: Recipes, options: VerifyOptions): RecipeCommand {
   return recipe('run', spinSchema, async (settings, context) => {

@@ -3,7 +3,7 @@
 
 import { canonicalJson, hashFile, sha256Hex, usageError } from '../util/index.ts';
 import { readRows } from './readRows.ts';
-import { type Columns, type Message, type RowFormat, recogniseFormat } from './rows.ts';
+import { type Columns, type Message, type RowFormat, recogniseFormat, type Turns } from './rows.ts';
 
 /** A row that can be played on. */
 export interface Example {
@@ -28,10 +28,12 @@ export interface SkippedRow {
  * their hashes, a line each. */
 export interface Dataset {
   examples: Example[];
-  /** "messages", or the two columns as "prompt/completion". */
+  /** "messages", or the columns as "prompt/completion". */
   format: string;
   rows: number;
   skipped: SkippedRow[];
+  /** Rounds of chats that the rule for turns leaves out, and of how many rows they are. */
+  unused: { answers: number; rows: number };
   sha256: string;
 }
 
@@ -42,21 +44,23 @@ const MAX_EARLY_ROWS = 100;
 const SHOWN = 5;
 
 /**
- * Reads dataset files, which count as one: all have the same format. The first row with a known set of columns decides the format: {"messages"} (of each chat the first
- * round: a leading system message and the first user message are the prompt, the assistant's answer to it the response),
- * {"prompt","completion"} (texts, or lists of messages), {"question","answer"}, or the columns named. Rows without a prompt or an
+ * Reads dataset files, which count as one: all have the same format. The first row with a known set of columns decides the format: {"messages"},
+ * {"prompt","completion"} (texts, or lists of messages), {"question","answer"}, {"conversations"} (ShareGPT),
+ * {"instruction","input","output"} (Alpaca), the right one of {"real","generated"} or {"chosen","rejected"}, or the columns named; of chats
+ * `turns` says which rounds count (rows.ts). Rows without a prompt or an
  * answer, with empty ones, wrong roles or invalid Unicode are skipped with line and reason.
  * Usage errors: no such file, unknown columns (those seen are listed), no usable row, more than 5 % skipped (the first five are
  * shown). Invalid JSON is a failure with file:line.
  */
 export async function readExamples(
   given: string | readonly string[],
-  options: { columns?: Columns } = {},
+  options: { columns?: Columns; turns?: Turns } = {},
 ): Promise<Dataset> {
   const files = typeof given === 'string' ? [given] : given;
   const name = filesInWords(files);
   const examples: Example[] = [];
   const skipped: SkippedRow[] = [];
+  const unused = { answers: 0, rows: 0 };
   const seenColumns = new Set<string>();
   const occurrences = new Map<string, number>();
   const early: { file: string; line: number; row: Readonly<Record<string, unknown>> }[] = [];
@@ -68,10 +72,16 @@ export async function readExamples(
       skipped.push({ file, line, reason: parsed.reason });
       return;
     }
-    const content = contentId(parsed.prompt, parsed.response);
-    const count = (occurrences.get(content) ?? 0) + 1;
-    occurrences.set(content, count);
-    examples.push({ id: count === 1 ? content : `${content}-${count}`, file, line, ...parsed });
+    if (parsed.unused > 0) {
+      unused.answers += parsed.unused;
+      unused.rows++;
+    }
+    for (const round of parsed.rounds) {
+      const content = contentId(round.prompt, round.response);
+      const count = (occurrences.get(content) ?? 0) + 1;
+      occurrences.set(content, count);
+      examples.push({ id: count === 1 ? content : `${content}-${count}`, file, line, ...round });
+    }
   };
   for (const file of files) {
     for await (const { line, value } of await readRows(file)) {
@@ -82,7 +92,7 @@ export async function readExamples(
       }
       const row = value as Readonly<Record<string, unknown>>;
       if (format === undefined) {
-        format = recogniseFormat(row, options.columns);
+        format = recogniseFormat(row, options.columns, options.turns);
         if (format === undefined) {
           for (const column of Object.keys(row)) seenColumns.add(column);
           early.push({ file, line, row });
@@ -98,7 +108,7 @@ export async function readExamples(
   if (rows === 0) throw usageError({ what: 'the data file has no rows', where: name, fix: 'name a file with data' });
   if (format === undefined && early.length > 0) throw unknownColumns(name, seenColumns, options.columns);
   refuseIfTooMany(name, rows, skipped, examples.length);
-  return { examples, format: (format as RowFormat).name, rows, skipped, sha256: await hashOf(files) };
+  return { examples, format: (format as RowFormat).name, rows, skipped, unused, sha256: await hashOf(files) };
 }
 
 /** Stable identity of an example's content: 64 bits of SHA-256, in hex. */
@@ -125,7 +135,9 @@ function unknownColumns(file: string, seen: ReadonlySet<string>, wanted: Columns
   return usageError({
     what: `the rows have the columns ${list}: ${missing}`,
     where: file,
-    fix: 'name yours with --prompt-column and --response-column (known without: prompt and completion; messages; question and answer)',
+    fix:
+      'name yours with --prompt-column and --response-column, or write "{column} and {column}" there (known without: messages; ' +
+      'conversations; prompt and completion; question and answer; instruction and output; real and generated; chosen and rejected)',
   });
 }
 

@@ -2,4 +2,4 @@
 export type { Control, Reply } from './desk.ts';
 export { baselines, dpo, type Game, probe, resume, sft, spin } from './game.ts';
 export type { Options } from './options.ts';
-export { doctor, evaluate, generate, merge, preflight, verifyResume } from './tasks.ts';
+export { doctor, evaluate, generate, inspectData, merge, preflight, verifyResume } from './tasks.ts';

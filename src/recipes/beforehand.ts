@@ -126,6 +126,11 @@ export type Paint = (part: MaskPiece['part'], text: string) => string;
 const plainPaint: Paint = (part, text) =>
   part === 'prompt' ? text : part === 'response' ? `[[${text}]]` : `[[END ${text}]]`;
 
+/** Rows as they are trained on, each behind its id. */
+export function maskedRows(masks: PreflightReport['masks'], paint: Paint = plainPaint): string[] {
+  return masks.map(({ id, pieces }) => `row ${id}\n${pieces.map(({ part, text }) => paint(part, text)).join('')}\n`);
+}
+
 const MARKS = { ok: 'ok', warning: 'WARNING', failure: 'FAILURE' } as const;
 
 /** The report as text, ending in a line break. */
@@ -133,9 +138,6 @@ export function preflightText(
   { checks, masks, estimate, seconds }: PreflightReport,
   paint: Paint = plainPaint,
 ): string {
-  const rows = masks.map(
-    ({ id, pieces }) => `row ${id}\n${pieces.map(({ part, text }) => paint(part, text)).join('')}\n`,
-  );
   const lines = checks.flatMap(({ name, result, found, fix }) => [
     [name, MARKS[result], found],
     ...(fix === null ? [] : [['', '', `to change: ${fix}`]]),
@@ -151,7 +153,7 @@ export function preflightText(
   return [
     'Three rows as they are trained on: prompt, answer, end token',
     '',
-    ...rows,
+    ...maskedRows(masks, paint),
     alignedText(lines),
     '',
     ...(estimate ? [`The game should take about ${formatDuration(estimate.seconds)}:`, timeTable(estimate), ''] : []),

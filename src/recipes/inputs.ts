@@ -8,7 +8,7 @@ import type { RecipeContext } from './context.ts';
 
 /** Settings that name models and files of rows. */
 export interface Inputs {
-  readonly model: string;
+  readonly model?: string | undefined;
   readonly data?: readonly string[] | undefined;
   readonly eval_data?: readonly string[] | undefined;
   readonly pairs?: readonly string[] | undefined;
@@ -32,8 +32,8 @@ export async function localInputs<S extends Inputs>(
   const { say, progress, signal } = context;
   const options = { say, progress, signal };
   const sources: Record<string, string | readonly string[]> = {};
-  const model = await localModel(settings.model, options);
-  if (model.source !== null) sources['model'] = model.source;
+  const model = settings.model === undefined ? undefined : await localModel(settings.model, options);
+  if (model?.source != null) sources['model'] = model.source;
   const lists: { [Key in (typeof ROWS)[number]]?: readonly string[] } = {};
   for (const key of ROWS) {
     const given = settings[key];
@@ -54,7 +54,7 @@ export async function localInputs<S extends Inputs>(
     lists[key] = found;
     if (names.length > 0) sources[key] = names;
   }
-  return { settings: { ...settings, ...lists, model: model.directory }, sources };
+  return { settings: { ...settings, ...lists, ...(model && { model: model.directory }) }, sources };
 }
 
 /** Brings back what was taken out of the cache since a run began, by its commits. */

@@ -3,6 +3,7 @@
  * cannot be used are skipped with line and reason, and refused when they are more than a few.
  */
 import {
+  type Dataset,
   type Example,
   filesInWords,
   type Overlap,
@@ -76,6 +77,7 @@ type RowSettings = { readonly data?: readonly string[] | undefined } & Pick<
   | 'eval_data'
   | 'prompt_column'
   | 'response_column'
+  | 'turns'
   | 'limit'
   | 'sample'
   | 'dev_size'
@@ -87,19 +89,21 @@ type RowSettings = { readonly data?: readonly string[] | undefined } & Pick<
   | 'max_prompt_length'
 >;
 
-/** Columns that the user named, if any. */
+/** Columns and the rule for rounds that the user named, if any. */
 export function columnsOf({
   prompt_column,
   response_column,
-}: Partial<Pick<SpinSettings, 'prompt_column' | 'response_column'>>) {
-  if (prompt_column === undefined && response_column === undefined) return {};
+  turns,
+}: Partial<Pick<SpinSettings, 'prompt_column' | 'response_column' | 'turns'>>) {
+  const rule = turns === undefined ? {} : { turns };
+  if (prompt_column === undefined && response_column === undefined) return rule;
   if (prompt_column === undefined || response_column === undefined) {
     throw usageError({
       what: 'prompt_column and response_column belong together',
       fix: 'give both --prompt-column and --response-column',
     });
   }
-  return { columns: { prompt: prompt_column, response: response_column } };
+  return { ...rule, columns: { prompt: prompt_column, response: response_column } };
 }
 
 /** A game that starts from pairs may have no data: then all rows that there are come from `eval_data`, for the table. */
@@ -156,6 +160,7 @@ async function rowsOf(
   const notes = [
     `${file}: ${dataset.rows} rows (${dataset.format}); train ${encoded.train.rows.length} of ${splits.train.length}, ` +
       `dev ${encoded.dev.rows.length}, test ${encoded.test.rows.length}${outside ? ` (from ${testFile})` : ''}; seed ${seed}`,
+    ...turnsNotes(dataset, file),
     ...dataset.skipped.slice(0, 3).map(skippedNote),
     ...skipped.slice(0, 3).map((problem) => `skipped ${problem}`),
   ];
@@ -286,6 +291,13 @@ export function encodeRows(
     }
   }
   return { rows, skipped, long };
+}
+
+/** What the rule for rounds left out, so that nothing is cut in silence. */
+export function turnsNotes({ unused, rows }: Pick<Dataset, 'unused' | 'rows'>, file: string): string[] {
+  if (unused.rows === 0) return [];
+  const what = `${unused.rows} of the ${rows} rows of ${file} are chats with ${unused.answers} more answers, which are not played on`;
+  return [`${what} (--turns each plays on every answer, last on the last one)`];
 }
 
 const skippedNote = ({ file, line, reason }: SkippedRow) => `skipped ${file}:${line}: ${reason}`;

@@ -3,6 +3,7 @@
  * what has to be true of them together.
  */
 import { z } from 'zod';
+import { TURNS } from '../data/index.ts';
 import { DROPPED_BY_DEFAULT, REASONS } from '../pairs/index.ts';
 import { type LossName, lossNames } from '../training/index.ts';
 
@@ -26,7 +27,8 @@ export const where = {
         'the Hub',
     ),
   data: files.describe(
-    'Data that the model was fine-tuned on: .jsonl or .json, or org/name:config:split of the Hub; several files count as one',
+    'Data that the model was fine-tuned on: .jsonl, .json, .csv, .tsv, .parquet, or org/name:config:split of the Hub; several files ' +
+      'count as one',
   ),
   out: z.string().min(1).optional().describe('Directory to write to (default: runs/NAME-DATE, printed)'),
 };
@@ -38,8 +40,16 @@ export const lock = z
   .describe('lock.json of a run that this one shall repeat: anything that differs from it is refused');
 
 export const rows = {
-  prompt_column: z.string().min(1).optional().describe('Column with the prompt, if the format is not recognised'),
-  response_column: z.string().min(1).optional().describe('Column with the human answer'),
+  prompt_column: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Column with the prompt, if the format is not recognised; or a text with columns in braces: "{a} and {b}"'),
+  response_column: z.string().min(1).optional().describe('Column with the human answer, or such a text'),
+  turns: z
+    .enum(TURNS)
+    .default('first')
+    .describe('Of a chat with several answers: play on the first (as in the paper), on the last, or on each with all before it'),
   limit: count.optional().describe('Train on the first N rows of the train split'),
   sample: count.optional().describe('Train on a seeded random N rows of the train split'),
   eval_data: files.optional().describe('Held-out rows for the table (default: cut from the data)'),

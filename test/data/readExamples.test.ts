@@ -43,6 +43,22 @@ describe('formats', () => {
     ],
     ['messages', { messages: [user, assistant] }, round],
     ['messages', { messages: [system, user, assistant, user, assistant] }, { ...round, prompt: [system, user] }],
+    ['conversations', { conversations: [{ from: 'human', value: 'hi' }, { from: 'gpt', value: 'hello' }] }, round],
+    [
+      'conversations',
+      { system: 'Be kind.', conversations: [{ from: 'USER', value: 'hi' }, { from: 'ChatGPT', value: 'hello' }] },
+      { ...round, prompt: [system, user] },
+    ],
+    ['instruction/input/output', { instruction: 'hi', input: '', output: 'hello' }, round],
+    ['instruction/input/output', { instruction: 'hi', output: 'hello' }, round],
+    [
+      'instruction/input/output',
+      { instruction: 'Add.', input: '1+2', output: 'hello', system: 'Be kind.' },
+      { ...round, prompt: [system, { role: 'user', content: 'Add.\n\n1+2' }] },
+    ],
+    ['real/generated', { real: [user, assistant], generated: [user, { ...assistant, content: 'no' }] }, round],
+    ['chosen/rejected', { prompt: 'hi', chosen: 'hello', rejected: 'no' }, round],
+    ['chosen/rejected', { prompt: 'hi', chosen: [user, assistant], rejected: [user, assistant] }, round],
     ['messages', { prompt: 'other', messages: [user, assistant, { role: 'tool', content: 'later' }] }, round],
   ])('%s: %j', async (format, row, expected) => {
     const file = await dataFile(lines(row));
@@ -56,6 +72,30 @@ describe('formats', () => {
     const found = await readExamples(file, { columns: { prompt: 'q', response: 'a' } });
     expect(found.format).toBe('q/a');
     expect(found.examples[0]).toMatchObject(round);
+  });
+
+  it('takes texts with columns in braces', async () => {
+    const file = await dataFile(lines({ city: 'Rome', year: 5, a: 'hello' }, ...Array(30).fill({ city: 'Oslo', year: 1, a: 'x' }), { city: null, year: 2, a: 'y' }));
+    const columns = { prompt: 'In {year}: {city}?', response: '{a}!' };
+    const found = await readExamples(file, { columns });
+    expect(found.format).toBe('In {year}: {city}?/{a}!');
+    expect(found.examples[0]).toMatchObject({ prompt: [{ content: 'In 5: Rome?' }], response: 'hello!' });
+    expect(found.skipped).toMatchObject([{ line: 32, reason: 'no "In {year}: {city}?"' }]);
+    const missing = await readingError(lines({ city: 'Rome' }), columns);
+    expect(missing.what).toMatch(/"city": not both/);
+  });
+
+  it('of a chat with several answers plays on the first, the last or each, and says how many it does not play on', async () => {
+    const turn = (role: string, content: string) => ({ role, content });
+    const chat = [turn('system', 's'), turn('user', 'u1'), turn('assistant', 'a1'), turn('user', 'u2'), turn('assistant', 'a2')];
+    const file = await dataFile(lines({ messages: chat }, { messages: chat.slice(0, 3) }));
+    const found = async (turns: 'first' | 'last' | 'each') => {
+      const { examples, unused } = await readExamples(file, { turns });
+      return [examples.map(({ line, prompt, response }) => [line, prompt.length, response]), unused];
+    };
+    expect(await found('first')).toEqual([[[1, 2, 'a1'], [2, 2, 'a1']], { answers: 1, rows: 1 }]);
+    expect(await found('last')).toEqual([[[1, 4, 'a2'], [2, 2, 'a1']], { answers: 1, rows: 1 }]);
+    expect(await found('each')).toEqual([[[1, 2, 'a1'], [1, 4, 'a2'], [2, 2, 'a1']], { answers: 0, rows: 0 }]);
   });
 
   it('reads a JSON array with the line of each row, strings with brackets and quotes included', async () => {
@@ -241,9 +281,9 @@ describe('files that cannot be used', () => {
   });
 
   it('unknown columns: lists those seen and names the flags', async () => {
-    const error = await readingError(lines({ instruction: 'q', output: 'a' }, { instruction: 'q', input: 'i' }));
+    const error = await readingError(lines({ task: 'q', output: 'a' }, { task: 'q', input: 'i' }));
     expect(exitCode(error)).toBe(2);
-    expect(error.what).toMatch(/"instruction", "output", "input"/);
+    expect(error.what).toMatch(/"task", "output", "input"/);
     expect(error.fix).toMatch(/--prompt-column and --response-column/);
     const named = await readingError(lines({ question: 'q', answer: 'a' }), { prompt: 'q', response: 'answer' });
     expect(named.what).toMatch(/"question", "answer": not both "q" and "answer"/);
