@@ -113,7 +113,12 @@ export async function runCli(
     [RESUME_WORDS, '<run>', 'directory of the run', resumeCommand],
     [BASELINES_WORDS, '<run>', 'directory of a run of `selfplay run`', baselinesCommand],
     [MERGE_WORDS, '<adapter>', 'directory of the adapter', mergeCommand],
-    [DATA_WORDS, '<data>', 'file of rows, or org/name:config:split', (from: Recipes) => dataCommand(from, paintFor(io))],
+    [
+      DATA_WORDS,
+      '<data>',
+      'file of rows, or org/name:config:split',
+      (from: Recipes) => dataCommand(from, paintFor(io)),
+    ],
   ] as const) {
     const command = declare(program, words);
     const work = recipes === undefined ? undefined : commandOf(recipes);

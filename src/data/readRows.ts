@@ -25,7 +25,7 @@ export async function readRows(file: string): Promise<AsyncIterable<JsonLine> | 
   if (begin.startsWith('version https://git-lfs')) {
     throw wrong('only a pointer of Git LFS: the data themselves are not here', 'fetch them: git lfs pull');
   }
-  if (/^PK\x03\x04/.test(begin)) throw wrong('a zip archive', `unpack it, and give one of: ${KINDS}`);
+  if (begin.startsWith('PK\x03\x04')) throw wrong('a zip archive', `unpack it, and give one of: ${KINDS}`);
   if (/^<(!doctype|html|\?xml)/i.test(begin)) throw wrong('a page in HTML or XML, not data', `give one of: ${KINDS}`);
   if (name.endsWith('.csv')) return readSeparated(file, ',');
   if (name.endsWith('.tsv')) return readSeparated(file, '\t');
@@ -52,7 +52,11 @@ async function readArray(file: string): Promise<JsonLine[]> {
     pieces.push(piece);
     size += piece.length;
     if (size > MAX_ARRAY_BYTES) {
-      throw usageError({ what: 'JSON array too large to be read at once', where: file, fix: 'convert it to JSON lines' });
+      throw usageError({
+        what: 'JSON array too large to be read at once',
+        where: file,
+        fix: 'convert it to JSON lines',
+      });
     }
   }
   let text: string;

@@ -61,7 +61,8 @@ const WRONG = { real: 'generated', chosen: 'rejected' } as const;
 
 /** The format of a row by its columns, or undefined if none fits. With `columns` only these count. */
 export function recogniseFormat(row: Fields, columns?: Columns, turns: Turns = 'first'): RowFormat | undefined {
-  if (columns !== undefined) return namedColumns(columns).every((name) => has(row, name)) ? pairFormat(columns) : undefined;
+  if (columns !== undefined)
+    return namedColumns(columns).every((name) => has(row, name)) ? pairFormat(columns) : undefined;
   if (has(row, 'messages')) {
     return { name: 'messages', parse: (one) => parseChat(one['messages'], 'messages', turns) };
   }
@@ -88,9 +89,9 @@ function pairFormat(columns: Columns): RowFormat {
   return {
     name: `${columns.prompt}/${columns.response}`,
     parse: (row) => {
-      const prompt = promptOf(valueOf(row, columns.prompt), columns.prompt);
+      const prompt = promptOf(mappedValue(row, columns.prompt), columns.prompt);
       if ('reason' in prompt) return prompt;
-      const response = responseOf(valueOf(row, columns.response), columns.response);
+      const response = responseOf(mappedValue(row, columns.response), columns.response);
       return 'reason' in response ? response : oneRound(prompt.prompt, response.response);
     },
   };
@@ -99,7 +100,7 @@ function pairFormat(columns: Columns): RowFormat {
 const oneRound = (prompt: Message[], response: string): ParsedRow => ({ rounds: [{ prompt, response }], unused: 0 });
 
 /** A column, or a text with columns in braces; undefined when one of these has no text. */
-function valueOf(row: Fields, mapping: string): unknown {
+function mappedValue(row: Fields, mapping: string): unknown {
   const names = [...mapping.matchAll(BRACES)].map(([, name]) => name!);
   if (names.length === 0) return column(row, mapping);
   if (names.some((name) => !['string', 'number', 'boolean'].includes(typeof column(row, name)))) return undefined;

@@ -98,7 +98,12 @@ async function* texts(file: string): AsyncGenerator<string, void, undefined> {
       return bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true });
     } catch (cause) {
       const where = `${file}:${line}`;
-      throw failure({ what: 'not valid UTF-8, on this line or one after', where, fix: 'save the file as UTF-8', cause });
+      throw failure({
+        what: 'not valid UTF-8, on this line or one after',
+        where,
+        fix: 'save the file as UTF-8',
+        cause,
+      });
     }
   };
   for await (const bytes of fileBytes(file)) {

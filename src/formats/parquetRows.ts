@@ -29,7 +29,8 @@ export function boundedFile(
 export async function* parquetRows(file: AsyncBuffer): AsyncGenerator<Record<string, unknown>[], void, undefined> {
   const { parquetMetadataAsync, parquetReadObjects } = await import('hyparquet');
   const magic = new Uint8Array(await file.slice(0, Math.min(4, file.byteLength)));
-  if (file.byteLength < 12 || String.fromCharCode(...magic) !== 'PAR1') throw new Error('it does not begin as parquet does');
+  if (String.fromCharCode(...magic) !== 'PAR1') throw new Error('it does not begin as parquet does');
+  if (file.byteLength < 12) throw new Error(`it ends after ${file.byteLength} bytes`);
   const metadata: FileMetaData = await parquetMetadataAsync(file);
   const compressors = await boundedCompressors();
   let rowStart = 0;

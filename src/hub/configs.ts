@@ -23,7 +23,7 @@ const WORDS: readonly (readonly [split: string, word: RegExp])[] = [
 const SHARD = /(?:^|\/)([\w.-]+?)-(\d{5,})-of-(\d{5,})[^/]*$/;
 
 /** Whether a file is one of those that can be read as data. */
-export const isData = (path: string): boolean => KINDS.some((kind) => kind.test(path)) && !NO_DATA.test(path);
+const isData = (path: string): boolean => KINDS.some((kind) => kind.test(path)) && !NO_DATA.test(path);
 
 /**
  * All configs. `configs` is the list of that name in the front matter, as YAML gives it; undefined where there is none.

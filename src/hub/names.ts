@@ -12,7 +12,7 @@ export interface HubName {
   readonly parts: readonly string[];
 }
 
-export const MAIN = 'main';
+const MAIN = 'main';
 /** 40 hex digits. */
 export const COMMIT = /^[0-9a-f]{40}$/;
 

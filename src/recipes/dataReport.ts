@@ -48,7 +48,12 @@ export interface DataReport {
   /** Examples that say what an earlier one says; and those whose prompt an earlier one has, with another answer. */
   readonly duplicates: { readonly same: number; readonly prompt: number };
   /** Of prompt and answer together; in characters without a model. `of`: how many examples were measured. */
-  readonly lengths: { readonly unit: 'tokens' | 'characters'; readonly of: number; readonly prompt: Lengths; readonly answer: Lengths };
+  readonly lengths: {
+    readonly unit: 'tokens' | 'characters';
+    readonly of: number;
+    readonly prompt: Lengths;
+    readonly answer: Lengths;
+  };
   /** Examples that were measured and that the tokenizer or its template refuses. */
   readonly refused: readonly SkippedRow[];
   readonly masks: readonly { readonly id: string; readonly pieces: readonly MaskPiece[] }[];

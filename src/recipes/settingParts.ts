@@ -44,12 +44,16 @@ export const rows = {
     .string()
     .min(1)
     .optional()
-    .describe('Column with the prompt, if the format is not recognised; or a text with columns in braces: "{a} and {b}"'),
+    .describe(
+      'Column with the prompt, if the format is not recognised; or a text with columns in braces: "{a} and {b}"',
+    ),
   response_column: z.string().min(1).optional().describe('Column with the human answer, or such a text'),
   turns: z
     .enum(TURNS)
     .default('first')
-    .describe('Of a chat with several answers: play on the first (as in the paper), on the last, or on each with all before it'),
+    .describe(
+      'Of a chat with several answers: play on the first (as in the paper), on the last, or on each with all before it',
+    ),
   limit: count.optional().describe('Train on the first N rows of the train split'),
   sample: count.optional().describe('Train on a seeded random N rows of the train split'),
   eval_data: files.optional().describe('Held-out rows for the table (default: cut from the data)'),

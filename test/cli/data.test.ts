@@ -3,13 +3,16 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type DataReport, describeData } from '../../src/recipes/index.ts';
 import { lengthsOf } from '../../src/recipes/dataReport.ts';
+import { type DataReport, describeData } from '../../src/recipes/index.ts';
 import { writeTinyTokenizer } from '../recipes/tiny-game.ts';
 import { cli } from './fakes.ts';
 
 let home: string;
-const rows = Array.from({ length: 60 }, (_, i) => ({ question: `${i % 50}+1`, answer: i < 55 ? `${(i % 50) + 1}` : 'other' }));
+const rows = Array.from({ length: 60 }, (_, i) => ({
+  question: `${i % 50}+1`,
+  answer: i < 55 ? `${(i % 50) + 1}` : 'other',
+}));
 
 beforeAll(async () => {
   home = await mkdtemp(join(tmpdir(), 'selfplay-data-'));
@@ -28,7 +31,9 @@ it('says format, faults with lines, duplicates, lengths, and shows three rows', 
   expect(stdout).toContain(`${file}: 61 rows, read as question/answer; 60 can be used\n`);
   expect(stdout).toContain(`1 cannot be used:\n  ${file}:61: the answer is empty\n`);
   expect(stdout).toContain('Duplicates: 5 say what an earlier one says, 5 have another answer to an earlier prompt.');
-  expect(stdout).toMatch(/Prompts in characters: median 4, 90 % up to 4, longest 4\n {2}3–3 +█+ +11\n {2}4–4 +█{32} +49\n/);
+  expect(stdout).toMatch(
+    /Prompts in characters: median 4, 90 % up to 4, longest 4\n {2}3–3 +█{16} +20\n {2}4–4 +█{32} +40\n/,
+  );
   expect(stdout.match(/^row [0-9a-f]{16}/gm)).toHaveLength(3);
   expect(stdout).toMatch(/user: \d+\+1\nassistant: \[\[\d+\]\]\n/);
 });
@@ -40,9 +45,21 @@ it('with a model: tokens, and the mask as it is trained on', async () => {
 });
 
 it('as JSON, with columns that the user names', async () => {
-  const { stdout } = await run(join(home, 'rows.jsonl'), '--json', '--prompt-column', 'Q: {question}', '--response-column', 'answer');
+  const { stdout } = await run(
+    join(home, 'rows.jsonl'),
+    '--json',
+    '--prompt-column',
+    'Q: {question}',
+    '--response-column',
+    'answer',
+  );
   const report = JSON.parse(stdout) as DataReport;
-  expect(report).toMatchObject({ format: 'Q: {question}/answer', rows: 61, examples: 60, lengths: { unit: 'characters', of: 60 } });
+  expect(report).toMatchObject({
+    format: 'Q: {question}/answer',
+    rows: 61,
+    examples: 60,
+    lengths: { unit: 'characters', of: 60 },
+  });
 });
 
 it('what is wrong is an error with a place', async () => {

@@ -43,10 +43,25 @@ describe('formats', () => {
     ],
     ['messages', { messages: [user, assistant] }, round],
     ['messages', { messages: [system, user, assistant, user, assistant] }, { ...round, prompt: [system, user] }],
-    ['conversations', { conversations: [{ from: 'human', value: 'hi' }, { from: 'gpt', value: 'hello' }] }, round],
     [
       'conversations',
-      { system: 'Be kind.', conversations: [{ from: 'USER', value: 'hi' }, { from: 'ChatGPT', value: 'hello' }] },
+      {
+        conversations: [
+          { from: 'human', value: 'hi' },
+          { from: 'gpt', value: 'hello' },
+        ],
+      },
+      round,
+    ],
+    [
+      'conversations',
+      {
+        system: 'Be kind.',
+        conversations: [
+          { from: 'USER', value: 'hi' },
+          { from: 'ChatGPT', value: 'hello' },
+        ],
+      },
       { ...round, prompt: [system, user] },
     ],
     ['instruction/input/output', { instruction: 'hi', input: '', output: 'hello' }, round],
@@ -75,7 +90,13 @@ describe('formats', () => {
   });
 
   it('takes texts with columns in braces', async () => {
-    const file = await dataFile(lines({ city: 'Rome', year: 5, a: 'hello' }, ...Array(30).fill({ city: 'Oslo', year: 1, a: 'x' }), { city: null, year: 2, a: 'y' }));
+    const file = await dataFile(
+      lines({ city: 'Rome', year: 5, a: 'hello' }, ...Array(30).fill({ city: 'Oslo', year: 1, a: 'x' }), {
+        city: null,
+        year: 2,
+        a: 'y',
+      }),
+    );
     const columns = { prompt: 'In {year}: {city}?', response: '{a}!' };
     const found = await readExamples(file, { columns });
     expect(found.format).toBe('In {year}: {city}?/{a}!');
@@ -87,15 +108,40 @@ describe('formats', () => {
 
   it('of a chat with several answers plays on the first, the last or each, and says how many it does not play on', async () => {
     const turn = (role: string, content: string) => ({ role, content });
-    const chat = [turn('system', 's'), turn('user', 'u1'), turn('assistant', 'a1'), turn('user', 'u2'), turn('assistant', 'a2')];
+    const chat = [
+      turn('system', 's'),
+      turn('user', 'u1'),
+      turn('assistant', 'a1'),
+      turn('user', 'u2'),
+      turn('assistant', 'a2'),
+    ];
     const file = await dataFile(lines({ messages: chat }, { messages: chat.slice(0, 3) }));
     const found = async (turns: 'first' | 'last' | 'each') => {
       const { examples, unused } = await readExamples(file, { turns });
       return [examples.map(({ line, prompt, response }) => [line, prompt.length, response]), unused];
     };
-    expect(await found('first')).toEqual([[[1, 2, 'a1'], [2, 2, 'a1']], { answers: 1, rows: 1 }]);
-    expect(await found('last')).toEqual([[[1, 4, 'a2'], [2, 2, 'a1']], { answers: 1, rows: 1 }]);
-    expect(await found('each')).toEqual([[[1, 2, 'a1'], [1, 4, 'a2'], [2, 2, 'a1']], { answers: 0, rows: 0 }]);
+    expect(await found('first')).toEqual([
+      [
+        [1, 2, 'a1'],
+        [2, 2, 'a1'],
+      ],
+      { answers: 1, rows: 1 },
+    ]);
+    expect(await found('last')).toEqual([
+      [
+        [1, 4, 'a2'],
+        [2, 2, 'a1'],
+      ],
+      { answers: 1, rows: 1 },
+    ]);
+    expect(await found('each')).toEqual([
+      [
+        [1, 2, 'a1'],
+        [1, 4, 'a2'],
+        [2, 2, 'a1'],
+      ],
+      { answers: 0, rows: 0 },
+    ]);
   });
 
   it('reads a JSON array with the line of each row, strings with brackets and quotes included', async () => {
@@ -273,7 +319,7 @@ describe('files that cannot be used', () => {
     ['missing row in an array', '[{"question":"x","answer":"y"},\n]', /is missing/, /:2$/],
     ['text after an array', '[{"question":"x","answer":"y"}]\nmore', /after the end/, /:2$/],
     ['array closed by a brace', '[{"question":"x","answer":"y"}}', /not valid JSON|does not end|missing/, /:1$/],
-    ['not text at all', new Uint8Array([0x50, 0x41, 0x52, 0x31, 0, 1, 2, 255]), /UTF-8/, /:1$/],
+    ['not text at all', new Uint8Array([0x51, 0x41, 0x52, 0x31, 0, 1, 2, 255]), /UTF-8/, /:1$/],
   ])('%s', async (_, content, what, where) => {
     const error = await readingError(content);
     expect(error.what).toMatch(what);

@@ -51,8 +51,18 @@ describe('CSV and TSV', () => {
   it.each<[string, string | Uint8Array, RegExp, RegExp]>([
     ['a field too many', 'q,a\n1,2\n"x\ny",2,3\n', /has 3 fields, and there are 2 columns \(q, a\)/, /rows\.csv:3$/],
     ['a field too few', 'q,a\n1,2\n\n3\n', /has 1 fields/, /rows\.csv:4$/],
-    ['a quote that does not end', 'q,a\n1,2\n3,"x\ny\n', /not valid CSV, in the record that begins here: Quote Not Closed/, /rows\.csv:3$/],
-    ['a quote in the middle', 'q,a\r\n"1\r\n\r\n",2\r\n3,x"y\r\n', /not valid CSV.*: Invalid Opening Quote/, /rows\.csv:5$/],
+    [
+      'a quote that does not end',
+      'q,a\n1,2\n3,"x\ny\n',
+      /not valid CSV, in the record that begins here: Quote Not Closed/,
+      /rows\.csv:3$/,
+    ],
+    [
+      'a quote in the middle',
+      'q,a\r\n"1\r\n\r\n",2\r\n3,x"y\r\n',
+      /not valid CSV.*: Invalid Opening Quote/,
+      /rows\.csv:5$/,
+    ],
     ['text behind a quote', 'q,a\n1,2\n3,"x"y\n', /not valid CSV.*: Invalid Closing Quote/, /rows\.csv:3$/],
     ['two columns of one name', 'q,q\n1,2\n', /two columns are called "q"/, /rows\.csv:1$/],
     ['invalid UTF-8', Buffer.from('q,a\n1,2\n\xff,3\n', 'latin1'), /not valid UTF-8/, /rows\.csv:1$/],
@@ -72,7 +82,11 @@ describe('gzip', () => {
     ['rows.csv.gz', `question,answer\n${Array.from({ length: 200 }, (_, i) => `q${i},a\n`).join('')}`],
   ])('%s', async (name, text) => {
     const { examples, format } = await readExamples(await file(name, gzipSync(text)));
-    expect([examples.length, format, examples[199]!.line]).toEqual([200, 'question/answer', name.includes('csv') ? 201 : 200]);
+    expect([examples.length, format, examples[199]!.line]).toEqual([
+      200,
+      'question/answer',
+      name.includes('csv') ? 201 : 200,
+    ]);
   });
 
   it('cut at every length, and with a byte changed: one error that names the file', async () => {
@@ -137,7 +151,9 @@ describe('parquet', () => {
 
   it('no rows at all', async () => {
     const bytes = parquetWriteBuffer({ columnData: columns(0) });
-    const error = await readExamples(await file('rows.parquet', new Uint8Array(bytes))).catch((thrown: unknown) => thrown);
+    const error = await readExamples(await file('rows.parquet', new Uint8Array(bytes))).catch(
+      (thrown: unknown) => thrown,
+    );
     expect((error as SelfplayError).what).toMatch(/no rows/);
   });
 
@@ -145,7 +161,10 @@ describe('parquet', () => {
     const bytes = new Uint8Array(parquetWriteBuffer({ columnData: columns(20) }));
     const read = async (given: Uint8Array) => {
       const rows = [];
-      const source = boundedFile(given.length, async (start, length) => new Uint8Array(given.slice(start, start + length)));
+      const source = boundedFile(
+        given.length,
+        async (start, length) => new Uint8Array(given.slice(start, start + length)),
+      );
       for await (const group of parquetRows(source)) rows.push(...group);
       return rows;
     };
@@ -163,7 +182,9 @@ describe('parquet', () => {
 
   it('a codec that is not known is named', async () => {
     const bytes = parquetWriteBuffer({ columnData: columns(20), codec: 'LZO', compressors: { LZO: (input) => input } });
-    expect((await refusal(await file('rows.parquet', new Uint8Array(bytes)))).what).toMatch(/unsupported compression codec: LZO/);
+    expect((await refusal(await file('rows.parquet', new Uint8Array(bytes)))).what).toMatch(
+      /unsupported compression codec: LZO/,
+    );
   });
 
   it('a page that unpacks to more than it says', async () => {
@@ -181,7 +202,9 @@ describe('parquet', () => {
     const read = async () => {
       for await (const _ of readParquet(path, 128)) expect.unreachable();
     };
-    await expect(read()).rejects.toThrow(/cannot be read: a row group takes more than 128 MB, or is damaged[\s\S]*rows\.parquet:1/);
+    await expect(read()).rejects.toThrow(
+      /cannot be read: a row group takes more than 128 MB, or is damaged[\s\S]*rows\.parquet:1/,
+    );
   });
 });
 
