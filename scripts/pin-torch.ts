@@ -7,9 +7,8 @@ import { writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { inflateRawSync } from 'node:zlib';
-import { webClient } from '../src/engine/torch/library/http.ts';
 import type { Platform } from '../src/engine/torch/library/locations.ts';
-import { indexUrl, wheelUrl } from '../src/engine/torch/library/packageIndex.ts';
+import { indexClient, indexUrl, wheelUrl } from '../src/engine/torch/library/packageIndex.ts';
 import type { PinnedFile, PinnedWheel } from '../src/engine/torch/library/pins.ts';
 import { dataOffset, type ReadAt, zipMembers } from '../src/engine/torch/library/zip.ts';
 
@@ -61,7 +60,7 @@ const WANTED: Readonly<Record<Platform, readonly Wanted[]>> = {
 };
 
 async function pinWheel({ project, filename, folder, names }: Wanted): Promise<PinnedWheel> {
-  const web = webClient();
+  const web = indexClient({});
   const url = await wheelUrl(web, indexUrl(process.env), project, filename);
   const size = Number((await fetch(url, { method: 'HEAD' })).headers.get('content-length'));
   const read: ReadAt = async (from, length) => {

@@ -61,7 +61,7 @@ export async function figuresOf(
 ): Promise<Figures> {
   const { arm, seed, directory } = game;
   const results = await readResults(join(directory, 'results.json'));
-  const humanAnswers = family.columns.length > 0 ? await responses([rows.data!, rows.eval_data!]) : new Map();
+  const humanAnswers = family.columns.length > 0 ? await responses([rows.data!, rows.eval_data!].flat()) : new Map();
   const scored = (row: Judged): Scored => {
     const scores: Record<string, number> = { ...row.scores };
     const response = humanAnswers.get(row.id);

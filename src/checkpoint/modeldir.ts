@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { ggufInPlaceOf, parseStrictJson, type TensorToWrite, writeSafetensors } from '../formats/index.ts';
+import { COMPANION_FILES } from '../hub/index.ts';
 import { ggufCompanions } from '../tokens/index.ts';
 import {
   canonicalJson,
@@ -25,20 +26,6 @@ import { ADAPTER_CONFIG, ADAPTER_FILE, baseDirectory, isAdapterDirectory, readAd
 import { readText } from './text.ts';
 
 const CONFIG_FILE = 'config.json';
-
-/** What besides config and weights makes up a model: copied into saved directories and part of their identity. */
-const COMPANION_FILES = [
-  'generation_config.json',
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'special_tokens_map.json',
-  'added_tokens.json',
-  'chat_template.jinja',
-  'tokenizer.model',
-  'vocab.json',
-  'vocab.txt',
-  'merges.txt',
-];
 
 /** Where the config of a model is: config.json in its directory, or the GGUF file that speaks for it. */
 export async function configPlace(model: string): Promise<string> {

@@ -4,6 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { isGgufFile } from '../formats/index.ts';
+import { cachedModel } from '../hub/index.ts';
 import type { LoraConfig } from '../models/index.ts';
 import { diskIo, exists, usageError } from '../util/index.ts';
 
@@ -117,12 +118,13 @@ function peftTargets(targets: LoraConfig['targets'], modules: readonly string[])
 
 /**
  * Where config and weights lie: the directory itself, or the base of an adapter.
- * @throws usage error when the adapter's base is neither a directory nor a GGUF file here
+ * @throws usage error when the adapter's base is neither a directory nor a GGUF file here, nor in the cache of the Hub
  */
 export async function baseDirectory(dir: string): Promise<string> {
   if (!(await isAdapterDirectory(dir))) return dir;
   const { base } = await readAdapterConfig(dir);
-  for (const place of isAbsolute(base) ? [base] : [resolve(dir, base), resolve(base)]) {
+  const places = isAbsolute(base) ? [base] : [resolve(dir, base), resolve(base), (await cachedModel(base)) ?? ''];
+  for (const place of places) {
     if ((await diskIo.stat(place))?.type !== 'directory' && !(await isGgufFile(place))) continue;
     if (await isAdapterDirectory(place)) {
       throw usageError({

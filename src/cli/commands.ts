@@ -106,6 +106,22 @@ export function mergeCommand({ mergeSchema: schema, mergeModel }: Recipes) {
   };
 }
 
+/** `selfplay data`: its settings besides the file, and what it finds. */
+export function dataCommand({ dataSchema: schema, describeData, dataText }: Recipes, paint?: Paint) {
+  const settings = settingsOf(schema);
+  return {
+    settings: new Map([...settings].filter(([key]) => key !== 'data')),
+    prepare(file: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
+      const all = new Map([...given, ['data', { value: file, where: '<data>' }]]);
+      const checked = checkSettings({ command: 'data', schema, settings, commandsWith }, all);
+      return async (context: RecipeContext): Promise<Outcome> => {
+        const found = await describeData(checked, context);
+        return { json: found, text: dataText(found, paint), sentences: [] };
+      };
+    },
+  };
+}
+
 /** `selfplay verify-resume`: the settings of `selfplay run` or of `selfplay dpo`, and the proof about them. */
 export function verifyCommand(
   { spinSchema, dpoSchema, verifyResume, proofText }: Recipes,
@@ -159,7 +175,7 @@ function recipe<Schema extends z.ZodType>(
  * The table of a run, and what to do with the model.
  * @param data the data that a fine-tuned model should now play with, as far as known
  */
-function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText'>, data = 'DATA.jsonl'): Outcome {
+function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText'>, data = ['DATA.jsonl']): Outcome {
   const { best, directory, results, seconds, waiting, probe } = outcome;
   const where = `Everything about the run is in ${directory} (${formatDuration(seconds)})`;
   if (probe) {
@@ -177,7 +193,7 @@ function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText
         `  selfplay generate --model ${model} --data PROMPTS.jsonl`,
         `  selfplay eval --model ${model} --data HELD_OUT.jsonl`,
       ]
-    : [`  selfplay run --model ${model} --data ${quoted(data)}`];
+    : [`  selfplay run --model ${model} --data ${data.map(quoted).join(' ')}`];
   return {
     json: outcome,
     text: results.rows.length === 0 ? '' : textTable(results),

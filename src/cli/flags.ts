@@ -20,6 +20,7 @@ const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] =
       'contaminated',
       'prompt_column',
       'response_column',
+      'turns',
       'max_length',
       'max_prompt_length',
       'seed',

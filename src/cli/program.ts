@@ -6,6 +6,7 @@ import { usageError } from '../util/index.ts';
 import type { Given } from './check.ts';
 import {
   baselinesCommand,
+  dataCommand,
   mergeCommand,
   preflightCommand,
   type RecipeCommand,
@@ -28,6 +29,7 @@ import {
   BASELINES_WORDS,
   COMPARE_WORDS,
   CONFIG_WORDS,
+  DATA_WORDS,
   DOCTOR_WORDS,
   MERGE_WORDS,
   PREFLIGHT_WORDS,
@@ -114,6 +116,12 @@ export async function runCli(
     [RESUME_WORDS, '<run>', 'directory of the run', resumeCommand],
     [BASELINES_WORDS, '<run>', 'directory of a run of `selfplay run`', baselinesCommand],
     [MERGE_WORDS, '<adapter>', 'directory of the adapter', mergeCommand],
+    [
+      DATA_WORDS,
+      '<data>',
+      'file of rows, or org/name:config:split',
+      (from: Recipes) => dataCommand(from, paintFor(io)),
+    ],
   ] as const) {
     const command = declare(program, words);
     const work = recipes === undefined ? undefined : commandOf(recipes);

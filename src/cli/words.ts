@@ -143,6 +143,18 @@ export const MERGE_WORDS = {
   saves: false,
 } as const satisfies Words;
 
+export const DATA_WORDS = {
+  name: 'data',
+  summary: 'what a file of rows is taken for: format, faults, lengths, duplicates, what is trained on',
+  description:
+    'Reads a file of rows as `selfplay run` would (JSON lines, JSON, CSV, TSV, parquet; or org/name:config:split of the Hub), and ' +
+    'says which format it has, which rows cannot be used and why, how long prompts and answers are, what occurs twice, and shows ' +
+    'three rows. With --model lengths are in tokens of its tokenizer, and the rows are shown as they are trained on.',
+  usage: 'FILE [options]',
+  example: 'selfplay data train.jsonl --model ./my-model',
+  saves: false,
+} as const satisfies Words;
+
 export const VERIFY_WORDS = {
   name: 'verify-resume',
   summary: 'prove that a run with these settings survives being killed, bit for bit',

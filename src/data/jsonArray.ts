@@ -1,17 +1,12 @@
 // A file that is one JSON array, cut into its elements with line numbers, so that an error can name the line of the bad row.
 
-import { failure, usageError } from '../util/index.ts';
-
-const MAX_BYTES = 500_000_000;
+import { failure } from '../util/index.ts';
 
 /**
  * The elements of a JSON array, each with the line it starts on. `text` must start with "[" (after spaces). Throws a failure
  * with file:line for invalid JSON and for an array that does not end.
  */
 export function parseJsonArray(text: string, file: string): { line: number; value: unknown }[] {
-  if (text.length > MAX_BYTES) {
-    throw usageError({ what: 'JSON array too large to be read at once', where: file, fix: 'convert it to JSON lines' });
-  }
   const bad = (what: string, line: number) => failure({ what, where: `${file}:${line}`, fix: 'correct the file' });
   const rows: { line: number; value: unknown }[] = [];
   let line = 1;

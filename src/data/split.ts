@@ -1,5 +1,5 @@
 // Seeded subsets: the three splits (train: the game; dev: choices; test: the table) and limits.
-// Notable choice: rows with the same prompt always go to the same split, so that no answer to a test prompt is trained on; and
+// Notable choice: rows whose prompts open alike always go to the same split, so that no answer to a test prompt is trained on; and
 // what a row's split is depends on seed and contents only, not on the order of rows.
 
 import { canonicalJson, shuffled, usageError } from '../util/index.ts';
@@ -13,7 +13,8 @@ export interface Splits<R extends Example = Example> {
 }
 
 /**
- * Cuts examples into three splits; `dev` and `test` are numbers of rows. Groups of rows with identical prompts stay together, so
+ * Cuts examples into three splits; `dev` and `test` are numbers of rows. Groups of rows with the same opening (up to the first user
+ * message) stay together, so
  * a split can be smaller than asked if only larger groups are left. Do this before any limit. Throws a usage error if no row
  * would be left to train on.
  */
@@ -25,7 +26,7 @@ export function splitExamples<R extends Example>(
   checkCount('test', test);
   const groups = new Map<string, R[]>();
   for (const example of examples) {
-    const key = canonicalJson(example.prompt);
+    const key = canonicalJson(openingOf(example));
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [example]);
     else group.push(example);
@@ -73,6 +74,11 @@ export function take<Row>(
   if (sample === undefined) return examples.slice(0, count);
   const indices = shuffled([...examples.keys()], seed, 'sample').slice(0, count);
   return indices.sort((a, b) => a - b).map((index) => examples[index] as Row);
+}
+
+/** A prompt up to its first user message: all rounds of a chat have the same, and so belong together. */
+function openingOf({ prompt }: Example): Example['prompt'] {
+  return prompt.slice(0, prompt.findIndex(({ role }) => role === 'user') + 1);
 }
 
 function checkCount(name: string, value: number): void {

@@ -2,9 +2,8 @@
  * The caller's side of an engine that lives in a worker thread: checks names, shapes and types, says which states are
  * frozen, and hands everything to the worker.
  */
-import { Worker } from 'node:worker_threads';
 import { bindShape, effectOps, type Graph, isEffect, isNode, type TensorType } from '../graph/index.ts';
-import { failure } from '../util/index.ts';
+import { failure, openWorker } from '../util/index.ts';
 import type { CompileOptions, Engine, EngineInfo, Program, Tensor } from './contract.ts';
 import { type Holding, plannedBytes } from './memory.ts';
 import type { Problem, Reply, Request, Results } from './messages.ts';
@@ -149,14 +148,6 @@ function checkTensor(name: string, { shape, data }: Tensor, dtype: string): void
   if (data.length !== shape.reduce((n, dim) => n * dim, 1)) {
     throw failure({ what: `input "${name}" has shape [${shape}] but ${data.length} values` });
   }
-}
-
-/** The thread. From TypeScript sources (tests, examples) it first registers the loader that its parent runs with. */
-function openWorker({ href: source }: URL, workerData: unknown): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL(source.replace(/\.ts$/, '.js')), { workerData });
-  const loader = import.meta.resolve('tsx/esm/api');
-  const code = `import('${loader}').then(({ register }) => { register(); return import('${source}'); });`;
-  return new Worker(code, { workerData, eval: true });
 }
 
 /** The worker as a function: one request, one promise. */

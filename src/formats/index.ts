@@ -1,4 +1,6 @@
-// formats: bytes <-> objects. Files of weights (safetensors, GGUF) and of rows (JSON lines).
+// formats: bytes <-> objects. Files of weights (safetensors, GGUF) and of rows (JSON lines, CSV, TSV, parquet).
+export { fileBytes, firstBytes } from './bytes.ts';
+export { readSeparated } from './csv.ts';
 export { type GgufFile, type GgufTensorInfo, readGguf } from './gguf.ts';
 export { READABLE_TYPES, readGgufTensorF32 } from './gguf-decode.ts';
 export { WRITABLE_TYPES, type WritableType } from './gguf-encode.ts';
@@ -7,6 +9,7 @@ export { ggufInPlaceOf, isGgufFile, readModelGguf } from './gguf-model.ts';
 export { blockType } from './gguf-types.ts';
 export { type GgufTensorToWrite, type GgufValue, writeGguf } from './gguf-write.ts';
 export { type JsonAppender, type JsonLine, openAppender, readJsonLines } from './jsonl.ts';
+export { readParquet } from './parquet.ts';
 export {
   readSafetensorsHeader,
   readTensorF32,

@@ -2,9 +2,9 @@
 // Notable choice: only a journal of our own may end in a torn line (a crash in mid-write); a reader must ask for that, and the
 // appender repairs it before it writes, so that a line is never glued to half of another.
 
-import { createReadStream } from 'node:fs';
 import { dirname } from 'node:path';
 import { diskIo, failure, type Io, type IoFile, saveError, withFile, writeAll } from '../util/index.ts';
+import { fileBytes } from './bytes.ts';
 import { readFully, withHandle } from './ranges.ts';
 
 /** Longest line that is read. */
@@ -18,7 +18,7 @@ export interface JsonLine {
 }
 
 /**
- * The values of a JSON lines file, one by one. A byte order mark at the start, CRLF and blank lines are tolerated; invalid
+ * The values of a JSON lines file, one by one, unpacked if it is gzip. A byte order mark at the start, CRLF and blank lines are tolerated; invalid
  * UTF-8, invalid JSON and lines above 64 MiB throw a failure with file:line. With `tolerateTornTail` an incomplete last line
  * (no newline, not JSON) is left out.
  */
@@ -63,27 +63,21 @@ async function* rawLines(file: string): AsyncGenerator<{ bytes: Uint8Array; ende
   let pieces: Uint8Array[] = [];
   let pending = 0;
   let line = 1;
-  const stream = createReadStream(file, { highWaterMark: 1 << 20 }) as AsyncIterable<Uint8Array>;
-  try {
-    for await (const chunk of stream) {
-      let start = 0;
-      for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
-        const last = chunk.subarray(start, end);
-        yield { bytes: pending === 0 ? last : Buffer.concat([...pieces, last]), ended: true };
-        start = end + 1;
-        pieces = [];
-        pending = 0;
-        line++;
-      }
-      pieces.push(chunk.subarray(start));
-      pending += chunk.length - start;
-      if (pending > MAX_LINE_BYTES) {
-        throw failure({ what: `the line is longer than ${MAX_LINE_BYTES} bytes`, where: `${file}:${line}` });
-      }
+  for await (const chunk of fileBytes(file)) {
+    let start = 0;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      const last = chunk.subarray(start, end);
+      yield { bytes: pending === 0 ? last : Buffer.concat([...pieces, last]), ended: true };
+      start = end + 1;
+      pieces = [];
+      pending = 0;
+      line++;
     }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
-    throw failure({ what: `cannot read the file: ${(error as Error).message}`, where: file, cause: error });
+    pieces.push(chunk.subarray(start));
+    pending += chunk.length - start;
+    if (pending > MAX_LINE_BYTES) {
+      throw failure({ what: `the line is longer than ${MAX_LINE_BYTES} bytes`, where: `${file}:${line}` });
+    }
   }
   if (pending > 0) yield { bytes: Buffer.concat(pieces), ended: false };
 }

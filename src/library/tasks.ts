@@ -2,8 +2,12 @@
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
+  type DataInput,
+  type DataReport,
   type Diagnosis,
   type DpoInput,
+  dataSchema,
+  describeData,
   diagnose,
   dpoSchema,
   type EvalInput,
@@ -45,6 +49,11 @@ export async function evaluate(
 /** A whole model from an adapter and its base, as `selfplay merge`. Throws where their logits differ; nothing is left then. */
 export async function merge(settings: MergeInput, options: Options = {}): Promise<MergeOutcome> {
   return mergeModel(checked(mergeSchema, settings), contextOf(options));
+}
+
+/** What files of rows are taken for, as `selfplay data`. */
+export async function inspectData(settings: DataInput, options: Options = {}): Promise<DataReport> {
+  return describeData(checked(dataSchema, settings), contextOf(options));
 }
 
 /** What can be known of a game before it takes time, as `selfplay preflight`. Checks that fail are in the report. */

@@ -11,6 +11,7 @@ import { loadTokenizer, type MaskPiece } from '../tokens/index.ts';
 import { exists, linkedDirectory, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
+import { localInputs } from './inputs.ts';
 import { PREFLIGHT } from './layout.ts';
 import type { Player } from './opponent.ts';
 import { planOf } from './plan.ts';
@@ -22,7 +23,8 @@ import type { SpinSettings } from './settings.ts';
 
 /** `selfplay preflight`: nothing is written. @throws what `selfplay run` throws about these settings */
 export async function preflightGame(given: SpinSettings, context: RecipeContext): Promise<PreflightReport> {
-  const settings = { ...given, model: await linkedDirectory(given.model) };
+  const { settings: here } = await localInputs(given, context);
+  const settings = { ...here, model: await linkedDirectory(here.model) };
   await demandBase(settings.model);
   const checker = await loadChecker(settings.checker);
   const tokenizer = await loadTokenizer(await companionDirectory(settings.model));
@@ -125,6 +127,11 @@ export type Paint = (part: MaskPiece['part'], text: string) => string;
 const plainPaint: Paint = (part, text) =>
   part === 'prompt' ? text : part === 'response' ? `[[${text}]]` : `[[END ${text}]]`;
 
+/** Rows as they are trained on, each behind its id. */
+export function maskedRows(masks: PreflightReport['masks'], paint: Paint = plainPaint): string[] {
+  return masks.map(({ id, pieces }) => `row ${id}\n${pieces.map(({ part, text }) => paint(part, text)).join('')}\n`);
+}
+
 const MARKS = { ok: 'ok', warning: 'WARNING', failure: 'FAILURE' } as const;
 
 /** The report as text, ending in a line break. */
@@ -132,9 +139,6 @@ export function preflightText(
   { checks, masks, estimate, seconds }: PreflightReport,
   paint: Paint = plainPaint,
 ): string {
-  const rows = masks.map(
-    ({ id, pieces }) => `row ${id}\n${pieces.map(({ part, text }) => paint(part, text)).join('')}\n`,
-  );
   const lines = checks.flatMap(({ name, result, found, fix }) => [
     [name, MARKS[result], found],
     ...(fix === null ? [] : [['', '', `to change: ${fix}`]]),
@@ -150,7 +154,7 @@ export function preflightText(
   return [
     'Three rows as they are trained on: prompt, answer, end token',
     '',
-    ...rows,
+    ...maskedRows(masks, paint),
     alignedText(lines),
     '',
     ...(estimate ? [`The game should take about ${formatDuration(estimate.seconds)}:`, timeTable(estimate), ''] : []),

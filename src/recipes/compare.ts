@@ -80,7 +80,12 @@ async function openForReading(run: string) {
 
 function settingsOf({ manifest: { command, settings } }: Opened): object {
   const { out: _, lock: __, ...others } = settings;
-  return { command, ...others };
+  // One file is shown under the setting's own name, as it was given.
+  const entries = Object.entries(others).map(([key, value]) => [
+    key,
+    Array.isArray(value) && value.length === 1 ? value[0] : value,
+  ]);
+  return { command, ...Object.fromEntries(entries) };
 }
 
 function notesOn(a: Opened, b: Opened): string[] {

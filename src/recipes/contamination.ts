@@ -6,9 +6,8 @@ import { writeFileAtomic } from '../util/index.ts';
 import type { Rows } from './rows.ts';
 import type { Run } from './run.ts';
 
-/** The rows that were compared with held-out ones: their file, and where in the run directory the overlaps are listed. */
+/** The rows that were compared with held-out ones, and where in the run directory the overlaps are listed. */
 interface Compared extends Pick<Rows, 'comparisons' | 'compared'> {
-  readonly file: string;
   readonly listed: string;
   /** Of the rows of a file of pairs. */
   readonly iteration?: number;
@@ -17,18 +16,18 @@ interface Compared extends Pick<Rows, 'comparisons' | 'compared'> {
 /** Logs (once in a run) and says what was found, and lists every overlap in the run directory. */
 export async function reportContamination(
   run: Pick<Run, 'settings' | 'before' | 'emit' | 'say' | 'warn' | 'path'>,
-  { comparisons, compared, file, listed, iteration }: Compared,
+  { comparisons, compared, listed, iteration }: Compared,
 ): Promise<void> {
   const dropped = run.settings.contaminated === 'drop';
-  const lines = comparisons.flatMap(({ name, file: against, overlaps }) =>
+  const lines = comparisons.flatMap(({ name, overlaps }) =>
     overlaps.map(({ train, heldOut, words }) =>
       JSON.stringify({
         v: 1,
         id: train.id,
-        file,
+        file: train.file,
         line: train.line,
         against: name,
-        with: { file: against, line: heldOut.line, id: heldOut.id },
+        with: { file: heldOut.file, line: heldOut.line, id: heldOut.id },
         words,
         action: dropped ? 'dropped' : 'kept',
       }),
@@ -38,7 +37,7 @@ export async function reportContamination(
   const rows = iteration === undefined ? 'train rows' : `pairs of iteration ${iteration}`;
   const isLogged = (name: string) =>
     run.before.some((e) => e.type === 'contamination' && e.against === name && e.iteration === (iteration ?? null));
-  for (const { name, file: against, examples, overlaps } of comparisons) {
+  for (const { name, examples, overlaps } of comparisons) {
     const [first] = overlaps;
     if (!isLogged(name)) {
       await run.emit({
@@ -53,7 +52,7 @@ export async function reportContamination(
     if (!first) continue;
     const found =
       `${overlaps.length} of the ${compared} ${rows} have a prompt that overlaps with one of ${name} (the first: ` +
-      `${file}:${first.train.line} with ${against}:${first.heldOut.line}; all are in ${listed})`;
+      `${first.train.file}:${first.train.line} with ${first.heldOut.file}:${first.heldOut.line}; all are in ${listed})`;
     if (dropped) await run.say(`${found}; they are left out.`);
     else
       await run.warn(

@@ -12,7 +12,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory, saveModel } from '../checkpoint/index.ts';
-import { splitExamples } from '../data/index.ts';
+import { filesInWords, splitExamples } from '../data/index.ts';
 import { discrimination, estimate } from '../evaluation/index.ts';
 import { type Pair, pairGroup } from '../pairs/index.ts';
 import { type ResultRow, type Results, resultRow, writeResults } from '../report/index.ts';
@@ -115,29 +115,30 @@ export async function readChosenPairs(settings: DpoSettings, player: Player): Pr
   const splits = outside
     ? { train: rows, test: outside.rows.slice(0, settings.test_size ?? HELD_OUT) }
     : splitExamples(rows, { seed, dev: 0, test: size });
-  const testFile = eval_data ?? data;
-  const heldOut: HeldOut[] = [{ name: 'test', file: testFile, examples: splits.test }, ...(await namedRows(settings))];
-  const { chosen, comparisons, compared } = chooseRows(splits.train, heldOut, settings);
+  const file = filesInWords(data);
+  const testFile = filesInWords(eval_data ?? data);
+  const heldOut: HeldOut[] = [{ name: 'test', examples: splits.test }, ...(await namedRows(settings))];
+  const { chosen, ...comparison } = chooseRows(splits.train, heldOut, settings);
   const judged = async (part: readonly FileRow[], file: string) => {
-    const encoded = entriesOf(part, file, T, player);
+    const encoded = entriesOf(part, T, player);
     refuseUnusable([encoded], file);
     const entries = await judgeEntries(settings, player.loaded.model, null, encoded.rows);
     const pairs = entries.flatMap(({ record }) => (record.excluded === null ? [pairOf(record)] : []));
     return { entries, pairs, skipped: encoded.skipped };
   };
-  const [train, test] = [await judged(chosen, data), await judged(splits.test, testFile)];
+  const [train, test] = [await judged(chosen, file), await judged(splits.test, testFile)];
   if (train.pairs.length === 0) {
     throw usageError({
       what: 'no pair is left to train on',
-      where: data,
+      where: file,
       fix: 'give other pairs, or other reasons as --drop',
     });
   }
   const note =
-    `${data}: ${rows.length} labelled pairs; train ${train.entries.length} of ${splits.train.length}, test ` +
-    `${test.pairs.length}${outside ? ` (from ${eval_data})` : ''}; seed ${seed}`;
+    `${file}: ${rows.length} labelled pairs; train ${train.entries.length} of ${splits.train.length}, test ` +
+    `${test.pairs.length}${outside ? ` (from ${testFile})` : ''}; seed ${seed}`;
   const problems = [...skipped, ...(outside?.skipped ?? []), ...train.skipped, ...test.skipped];
-  return { train, test, note, problems, comparison: { comparisons, compared } };
+  return { train, test, note, problems, comparison };
 }
 
 /** pairs.jsonl of the pairs to train on; @returns the pairs of the table */
@@ -146,7 +147,7 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<readonly P
   const { train, test, note, problems, comparison } = await readChosenPairs(settings, player);
   await run.say(note);
   for (const problem of skippedNotes(problems)) await run.say(problem);
-  await reportContamination(run, { ...comparison, file: settings.data, listed: CONTAMINATION });
+  await reportContamination(run, { ...comparison, listed: CONTAMINATION });
   const { beta, sft_weight: sftWeight } = settings;
   const objective = { kind: 'spin', beta, sftWeight, loss: lossOf(settings, T) } as const;
   await planPairs(
@@ -167,10 +168,10 @@ async function preparePairs(run: Run<'dpo'>, player: Player): Promise<readonly P
   return test.pairs;
 }
 
-/** The pairs of a file. Throws a usage error with file:line:key for a row of another form. */
-async function readLabelled(file: string): Promise<{ rows: FileRow<string>[]; skipped: string[] }> {
-  const read = await readPairRows(file, FORMS, (given, at) => rowOfTexts(given, at, FORMS, KEYS));
-  refuseUnusable([read], file);
+/** The pairs of files. Throws a usage error with file:line:key for a row of another form. */
+async function readLabelled(files: readonly string[]): Promise<{ rows: FileRow<string>[]; skipped: string[] }> {
+  const read = await readPairRows(files, FORMS, (given, at) => rowOfTexts(given, at, FORMS, KEYS));
+  refuseUnusable([read], filesInWords(files));
   return read;
 }
 

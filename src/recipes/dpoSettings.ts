@@ -8,6 +8,7 @@ import {
   demandParameters,
   demandRank,
   dropping,
+  files,
   lock,
   loss,
   lossParameters,
@@ -26,15 +27,13 @@ const { label_smoothing, length_normalization, dpop_lambda, simpo_gamma } = loss
 export const dpoSchema = z
   .strictObject({
     ...where,
-    data: z.string().min(1).describe('Labelled pairs: .jsonl or .json with prompt, chosen and rejected'),
+    data: files.describe(
+      'Labelled pairs with prompt, chosen and rejected: .jsonl or .json, or org/name:config:split of the Hub',
+    ),
     lock,
     limit: rows.limit,
     sample: rows.sample,
-    eval_data: z
-      .string()
-      .min(1)
-      .optional()
-      .describe('File with held-out pairs for the table (default: cut from the data)'),
+    eval_data: files.optional().describe('Held-out pairs for the table (default: cut from the data)'),
     test_size: z.int().min(0).optional().describe('Pairs for the table (default: 10 % of the pairs, at most 100)'),
     max_length: rows.max_length,
     seed: rows.seed,

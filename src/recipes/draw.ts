@@ -5,7 +5,7 @@
 import type { Checker } from '../evaluation/index.ts';
 import { type CompletionGenerator, openGenerator } from '../generation/index.ts';
 import { shuffled } from '../util/index.ts';
-import { readPairFile } from './entry.ts';
+import { readPairFiles } from './entry.ts';
 import { completions, type Player } from './opponent.ts';
 import type { Row, Rows } from './rows.ts';
 import type { Run } from './run.ts';
@@ -33,11 +33,11 @@ const DRAWN_ITERATION = 0xfffe;
 
 /** @throws what `selfplay run` throws about a file of pairs */
 export async function openDraw(tools: DrawTools, player: Player, rows: Rows, checker: Checker | null): Promise<Draw> {
-  const { pairs: file, start_iteration: first, seed } = tools.settings;
-  if (file === undefined) {
+  const { pairs: files, start_iteration: first, seed } = tools.settings;
+  if (files === undefined) {
     return sampledDraw(tools, player, shuffled(rows.trainAt(first), seed, 'preflight'), checker);
   }
-  const { entries } = await readPairFile(file, first, player, rows.comparisons, checker, tools.settings);
+  const { entries } = await readPairFiles(files, first, player, rows.comparisons, checker, tools.settings);
   const order = shuffled(entries, seed, 'preflight').map((entry) => ({ ...entry, logProbs: null }));
   return { available: order.length, take: async (count) => order.slice(0, count), pace: () => null };
 }

@@ -10,7 +10,15 @@
  */
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { type AnswerKeys, contentId, type Example, parsePairRow, readJsonRows, textProblem } from '../data/index.ts';
+import {
+  type AnswerKeys,
+  contentId,
+  type Example,
+  filesInWords,
+  parsePairRow,
+  readRows,
+  textProblem,
+} from '../data/index.ts';
 import type { Checker } from '../evaluation/index.ts';
 import { SelfplayError, usageError } from '../util/index.ts';
 import { reportContamination } from './contamination.ts';
@@ -64,16 +72,16 @@ export async function enterPairs(
 ): Promise<void> {
   const { start_iteration: first, pairs, replay_pairs = [] } = run.settings;
   const entered: EnteredFile[] = [];
-  for (const [i, file] of [pairs, ...replay_pairs].entries()) {
+  for (const [i, files] of [pairs, ...replay_pairs.map((file) => [file])].entries()) {
     const t = first - i;
-    if (file === undefined || existsSync(run.path(iterationName(t), 'pairs.jsonl'))) continue;
-    entered.push(await readPairFile(file, t, player, heldOut, checker, run.settings));
+    if (files === undefined || existsSync(run.path(iterationName(t), 'pairs.jsonl'))) continue;
+    entered.push(await readPairFiles(files, t, player, heldOut, checker, run.settings));
   }
   for (const { file, t, entries, skipped, readmitted, comparisons, compared } of entered) {
     await mkdir(run.path(iterationName(t)), { recursive: true });
     await stage(run, { iteration: t, stage: 'prepare' }, async () => {
       const listed = `${iterationName(t)}/${CONTAMINATION}`;
-      await reportContamination(run, { comparisons, compared, file, listed, iteration: t });
+      await reportContamination(run, { comparisons, compared, listed, iteration: t });
       const what = `${file}: ${entries.length} pairs of iteration ${t}`;
       await reportPairs(run, { iteration: t, stage: 'prepare' }, entries, what);
       if (readmitted > 0) {
@@ -89,22 +97,23 @@ export async function enterPairs(
   }
 }
 
-export async function readPairFile(
-  file: string,
+export async function readPairFiles(
+  files: readonly string[],
   t: number,
   player: Player,
   heldOut: readonly HeldOut[],
   checker: Checker | null,
   settings: Run<'run'>['settings'],
 ): Promise<EnteredFile> {
-  const { rows, skipped } = await readPairRows(file, FORMS, (given, at) =>
+  const file = filesInWords(files);
+  const { rows, skipped } = await readPairRows(files, FORMS, (given, at) =>
     Object.hasOwn(given, 'promptIds') ? rowOfRecord(given, { ...at, t }) : rowOfTexts(given, at, FORMS),
   );
   refuseUnusable([{ rows, skipped }], file);
   const { sample } = settings;
   const own = { ...settings, sample: sample === undefined ? undefined : at(sample, t) };
   const { chosen, ...comparison } = chooseRows(rows, heldOut, own);
-  const { rows: entries, skipped: unfit } = entriesOf(chosen, file, t, player);
+  const { rows: entries, skipped: unfit } = entriesOf(chosen, t, player);
   refuseUnusable([{ rows: entries, skipped: unfit }], file);
   const judged = await judgeEntries(settings, player.loaded.model, checker, entries);
   const readmitted = judged.filter(
@@ -114,16 +123,11 @@ export async function readPairFile(
 }
 
 /** The rows of a file as pairs of iteration t; those whose texts cannot be encoded are skipped. */
-export function entriesOf(
-  rows: readonly FileRow[],
-  file: string,
-  t: number,
-  player: Player,
-): { rows: Entry[]; skipped: string[] } {
+export function entriesOf(rows: readonly FileRow[], t: number, player: Player): { rows: Entry[]; skipped: string[] } {
   const entries: Entry[] = [];
   const skipped: string[] = [];
   for (const row of rows) {
-    const where = `${file}:${row.line}`;
+    const where = `${row.file}:${row.line}`;
     try {
       entries.push({ line: row.line, record: recordOf(row, where, t, player) });
     } catch (error) {
@@ -137,50 +141,54 @@ export function entriesOf(
 
 /** Where a row stands. `answersTo`: how many answers each id has so far. */
 export interface RowPlace {
+  readonly file: string;
   readonly line: number;
   readonly where: string;
   readonly answersTo: Map<string, number>;
 }
 
-/** The rows of a file, each with a name of its own; and those whose texts cannot be used, which `rowOf` gives the reason for. */
+/** The rows of files, each with a name of its own; and those whose texts cannot be used, which `rowOf` gives the reason for. */
 export async function readPairRows<R extends FileRow>(
-  file: string,
+  files: readonly string[],
   forms: string,
   rowOf: (given: Readonly<Record<string, unknown>>, at: RowPlace) => R | string,
 ): Promise<{ rows: R[]; skipped: string[] }> {
   const rows: R[] = [];
   const skipped: string[] = [];
-  const lineOf = new Map<string, number>();
+  const placeOf = new Map<string, string>();
   const answersTo = new Map<string, number>();
-  for await (const { line, value } of await readJsonRows(file)) {
-    const where = `${file}:${line}`;
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw usageError({ what: 'the row is not a JSON object', where, fix: forms });
+  for (const file of files) {
+    for await (const { line, value } of await readRows(file)) {
+      const where = `${file}:${line}`;
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+        throw usageError({ what: 'the row is not a JSON object', where, fix: forms });
+      }
+      const row = rowOf(value as Readonly<Record<string, unknown>>, { file, line, where, answersTo });
+      if (typeof row === 'string') {
+        skipped.push(`${where}: ${row}`);
+        continue;
+      }
+      const name = `${row.id}/${row.sample}`;
+      const before = placeOf.get(name);
+      if (before !== undefined) {
+        throw usageError({
+          what: `the pair ${name} stands in ${before} already`,
+          where: `${where}:id`,
+          fix: 'remove one of the two',
+        });
+      }
+      placeOf.set(name, file === files[0] ? `line ${line}` : where);
+      rows.push(row);
     }
-    const row = rowOf(value as Readonly<Record<string, unknown>>, { line, where, answersTo });
-    if (typeof row === 'string') {
-      skipped.push(`${where}: ${row}`);
-      continue;
-    }
-    const name = `${row.id}/${row.sample}`;
-    const before = lineOf.get(name);
-    if (before !== undefined) {
-      throw usageError({
-        what: `the pair ${name} stands in line ${before} already`,
-        where: `${where}:id`,
-        fix: 'remove one of the two',
-      });
-    }
-    lineOf.set(name, line);
-    rows.push(row);
   }
-  if (rows.length + skipped.length === 0) throw usageError({ what: 'the file has no pairs', where: file, fix: forms });
+  if (rows.length + skipped.length === 0)
+    throw usageError({ what: 'the file has no pairs', where: filesInWords(files), fix: forms });
   return { rows, skipped };
 }
 
 function rowOfRecord(
   given: Readonly<Record<string, unknown>>,
-  { line, where, t }: { readonly line: number; readonly where: string; readonly t: number },
+  { file, line, where, t }: Omit<RowPlace, 'answersTo'> & { readonly t: number },
 ): FileRow {
   const parsed = pairRecordSchema.safeParse(given);
   if (!parsed.success) {
@@ -201,7 +209,7 @@ function rowOfRecord(
     });
   }
   const { id, prompt } = record;
-  return { id, line, prompt, response: real.text, sample: generated.sample, generated: record };
+  return { id, file, line, prompt, response: real.text, sample: generated.sample, generated: record };
 }
 
 /**
@@ -210,7 +218,7 @@ function rowOfRecord(
  */
 export function rowOfTexts(
   given: Readonly<Record<string, unknown>>,
-  { line, where, answersTo }: RowPlace,
+  { file, line, where, answersTo }: RowPlace,
   forms: string,
   keys?: AnswerKeys,
 ): FileRow<string> | string {
@@ -222,7 +230,7 @@ export function rowOfTexts(
   if (problem !== undefined) return problem;
   const sample = answersTo.get(id) ?? 0;
   answersTo.set(id, sample + 1);
-  return { id, line, prompt, response, sample, generated };
+  return { id, file, line, prompt, response, sample, generated };
 }
 
 /** The pair of a row. Throws an error without a place when its texts cannot be encoded. */

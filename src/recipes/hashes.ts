@@ -7,10 +7,9 @@ import type { RecordedSettings } from './dpoSettings.ts';
 /** Settings that name a file with rows. */
 type RowFile = 'data' | 'eval_data' | 'pairs';
 
-/** SHA-256 in hex, as manifest.json has them; null for what is not given. */
+/** SHA-256 in hex, as manifest.json has them, of several files together; null for what is not given. */
 export interface Hashes extends Readonly<Record<RowFile, string | null>> {
   readonly model: string;
-  /** Of one file, or of several together. */
   readonly replay_pairs: string | null;
   /** Of the named files together. */
   readonly contamination: string | null;
@@ -23,19 +22,20 @@ export async function hashesOf(settings: RecordedSettings): Promise<Hashes> {
 
 /** @throws usage error for a file that is not there or cannot be read */
 export async function rowHashes(settings: RecordedSettings): Promise<Omit<Hashes, 'model'>> {
-  const paths: { readonly [Name in RowFile]?: string | undefined } = settings;
-  const hashOf = async (name: RowFile) => {
-    const path = paths[name];
-    return path === undefined ? null : hashInput(path, `check --${name.replace('_', '-')}`);
+  const paths: { readonly [Name in RowFile | 'replay_pairs' | 'contamination']?: readonly string[] | undefined } =
+    settings;
+  const hashesOf = (name: keyof typeof paths) =>
+    Promise.all((paths[name] ?? []).map((path) => hashInput(path, `check --${name.replace('_', '-')}`)));
+  const together = async (name: keyof typeof paths) => {
+    const hashes = await hashesOf(name);
+    return hashes.length > 1 ? sha256Hex(hashes.join('\n')) : (hashes[0] ?? null);
   };
-  const replayed = 'replay_pairs' in settings ? (settings.replay_pairs ?? []) : [];
-  const replay = await Promise.all(replayed.map((path) => hashInput(path, 'check --replay-pairs')));
-  const named = await Promise.all(settings.contamination.map((path) => hashInput(path, 'check --contamination')));
+  const named = await hashesOf('contamination');
   return {
-    data: await hashOf('data'),
-    eval_data: await hashOf('eval_data'),
-    pairs: await hashOf('pairs'),
-    replay_pairs: replay.length > 1 ? sha256Hex(replay.join('\n')) : (replay[0] ?? null),
+    data: await together('data'),
+    eval_data: await together('eval_data'),
+    pairs: await together('pairs'),
+    replay_pairs: await together('replay_pairs'),
     contamination: named.length === 0 ? null : sha256Hex(named.join('\n')),
   };
 }

@@ -4,6 +4,14 @@ export { type Answer, type Chat, type ChatRequest, openChat } from './chat.ts';
 export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
 export { Interrupted, type RecipeContext } from './context.ts';
 export { type Conversing, converse, type Ear, type TalkEvent } from './converse.ts';
+export {
+  type DataInput,
+  type DataReport,
+  type DataSettings,
+  dataSchema,
+  dataText,
+  describeData,
+} from './dataReport.ts';
 export { type Diagnosis, diagnose, diagnosisText, type EngineFinding } from './doctor.ts';
 export { trainOnPairs } from './dpo.ts';
 export { type DpoInput, type DpoSettings, dpoSchema } from './dpoSettings.ts';

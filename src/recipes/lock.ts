@@ -12,6 +12,7 @@ import { hashTokenizer } from '../tokens/index.ts';
 import { canonicalJson, usageError, VERSION, writeFileAtomic } from '../util/index.ts';
 import type { RecordedSettings } from './dpoSettings.ts';
 import { hashInput, rowHashes } from './hashes.ts';
+import type { Sources } from './inputs.ts';
 import { isModule } from './settings.ts';
 
 const entries = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
@@ -41,6 +42,8 @@ const lockSchema = z.strictObject({
     scorer: nullableHash,
     checker: nullableHash,
   }),
+  /** What came from the Hub, with its commits: for finding it again, not compared. */
+  sources: z.record(z.string(), z.union([z.string(), z.array(z.string())])).default({}),
   /** Of every random choice: splits, order, samples. */
   seed: z.number(),
   /** How the opponent answers; null where nothing is sampled. */
@@ -57,7 +60,7 @@ const lockSchema = z.strictObject({
 export type RunLock = z.output<typeof lockSchema>;
 
 /** What a run stands on, besides its settings and its engine. */
-export type Inputs = Pick<RunLock, 'model' | 'data'>;
+export type Inputs = Pick<RunLock, 'model' | 'data'> & { readonly sources?: Sources };
 
 const SAMPLER = ['temperature', 'top_k', 'top_p', 'max_new_tokens', 'samples_per_prompt'];
 /** Settings that have an entry of their own (paths: by content; the engine: as it was opened), or do not touch the outcome. */
@@ -127,6 +130,7 @@ export async function lockOf(
   inputs: Inputs,
   { gpu, ...engine }: EngineInfo,
 ): Promise<RunLock> {
+  const { sources = {}, ...contents } = inputs;
   const given = (isWanted: (key: string) => boolean) =>
     Object.fromEntries(
       Object.entries(settings).flatMap(([key, value]) => {
@@ -137,7 +141,8 @@ export async function lockOf(
   return {
     v: 1,
     command,
-    ...inputs,
+    ...contents,
+    sources: structuredClone(sources) as RunLock['sources'],
     seed: settings.seed,
     sampler: command !== 'sft' ? given((key) => SAMPLER.includes(key)) : null,
     settings: given((key) => !ELSEWHERE.has(key)),
@@ -197,7 +202,7 @@ function flat(value: object, prefix = ''): Map<string, Value> {
 
 /** What differs between two locks. The same files from another revision, or from nobody knows where, are no difference. */
 export function lockDifferences(a: RunLock, b: RunLock): Difference[] {
-  const found = differences(a, b);
+  const found = differences({ ...a, sources: {} }, { ...b, sources: {} });
   const files = found.some(({ key }) => key.startsWith('model.files.'));
   return files ? found : found.filter(({ key }) => key !== 'model.revision');
 }

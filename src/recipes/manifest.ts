@@ -9,6 +9,7 @@ import { failure, usageError, writeFileAtomic } from '../util/index.ts';
 import { type DpoSettings, dpoSchema } from './dpoSettings.ts';
 import type { EarlierEngine, FrozenEngine } from './engines.ts';
 import type { Hashes } from './hashes.ts';
+import type { Sources } from './inputs.ts';
 import type { MemoryPlan } from './memory.ts';
 import { type ProbeSettings, probeSchema } from './probeSettings.ts';
 import { type SftSettings, type SpinSettings, sftSchema, spinSchema } from './settings.ts';
@@ -30,6 +31,8 @@ export interface Manifest<C extends RunCommand = RunCommand> {
   /** What the chat template writes as the time, in all processes of the run; null where it writes none. */
   readonly template_time: string | null;
   readonly settings: Settings[C];
+  /** Which of them came from the Hub, with their commits. */
+  readonly sources: Sources;
   /** Automatic choices, frozen until the user says otherwise. */
   readonly engine: FrozenEngine;
   /** Those before it, the first one first. */
@@ -80,6 +83,6 @@ export async function readManifest(directory: string): Promise<Manifest> {
   }
   // Runs of earlier versions do not say why they have their engine, that they had no other, and what their template wrote.
   const engine = { ...manifest.engine, reasons: manifest.engine.reasons ?? [] };
-  const { earlier_engines = [], template_time = manifest.created.slice(0, 19), memory = null } = manifest;
-  return { ...manifest, settings: settings.data, engine, earlier_engines, template_time, memory };
+  const { sources = {}, earlier_engines = [], template_time = manifest.created.slice(0, 19), memory = null } = manifest;
+  return { ...manifest, settings: settings.data, sources, engine, earlier_engines, template_time, memory };
 }

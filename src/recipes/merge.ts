@@ -4,6 +4,7 @@ import { openEngine } from '../engine/index.ts';
 import { exists, linkedDirectory, usageError } from '../util/index.ts';
 import type { RecipeContext } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
+import { localInputs } from './inputs.ts';
 import type { MergeSettings } from './settings.ts';
 
 export interface MergeOutcome extends MergeFigures {
@@ -22,7 +23,8 @@ export async function mergeModel(
       fix: 'give another --out',
     });
   }
-  const model = await linkedDirectory(given);
+  const { settings } = await localInputs({ model: given }, context);
+  const model = await linkedDirectory(settings.model);
   const request = { ...machine, dtype: 'f32', threads: machine.threads, deterministic: false } as const;
   return withEngine(context.openEngine ?? openEngine, request, async (opened) => {
     context.say(engineSentence(frozen(opened)));

@@ -10,7 +10,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { companionDirectory } from '../checkpoint/index.ts';
-import { type Message, readExamples } from '../data/index.ts';
+import { filesInWords, type Message, readExamples } from '../data/index.ts';
 import { type Estimate, estimate } from '../evaluation/index.ts';
 import { readJsonLines } from '../formats/index.ts';
 import { censor } from '../pairs/index.ts';
@@ -217,7 +217,7 @@ async function levelsOf(directory: string, { command, settings, template_time }:
       if (!example) {
         throw usageError({
           what: `the test row ${row.id} is not in the data any more`,
-          where: source,
+          where: filesInWords(source),
           fix: 'bring back the data of the run',
         });
       }

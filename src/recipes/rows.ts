@@ -2,7 +2,17 @@
  * From the data file to encoded rows: read, cut into three splits, compared, then limited, then encoded. Rows that
  * cannot be used are skipped with line and reason, and refused when they are more than a few.
  */
-import { type Example, type Overlap, promptOverlaps, readExamples, splitExamples, take } from '../data/index.ts';
+import {
+  type Dataset,
+  type Example,
+  filesInWords,
+  type Overlap,
+  promptOverlaps,
+  readExamples,
+  type SkippedRow,
+  splitExamples,
+  take,
+} from '../data/index.ts';
 import type { LanguageModel } from '../models/index.ts';
 import type { Group } from '../pairs/index.ts';
 import type { ChatTokenizer } from '../tokens/index.ts';
@@ -23,7 +33,6 @@ export const asGroup = ({ promptIds, responseIds }: Row): Group => ({ promptIds,
 export interface HeldOut {
   /** `dev`, `test` or the name of a file. */
   readonly name: string;
-  readonly file: string;
   readonly examples: readonly Example[];
 }
 
@@ -63,11 +72,12 @@ const SHOWN_SKIPPED = 3;
 /** Rows of a held-out split, unless the user says: a tenth of the rows, and at most as many. */
 export const HELD_OUT = 100;
 
-type RowSettings = { readonly data?: string | undefined } & Pick<
+type RowSettings = { readonly data?: readonly string[] | undefined } & Pick<
   SpinSettings,
   | 'eval_data'
   | 'prompt_column'
   | 'response_column'
+  | 'turns'
   | 'limit'
   | 'sample'
   | 'dev_size'
@@ -79,19 +89,21 @@ type RowSettings = { readonly data?: string | undefined } & Pick<
   | 'max_prompt_length'
 >;
 
-/** Columns that the user named, if any. */
+/** Columns and the rule for rounds that the user named, if any. */
 export function columnsOf({
   prompt_column,
   response_column,
-}: Partial<Pick<SpinSettings, 'prompt_column' | 'response_column'>>) {
-  if (prompt_column === undefined && response_column === undefined) return {};
+  turns,
+}: Partial<Pick<SpinSettings, 'prompt_column' | 'response_column' | 'turns'>>) {
+  const rule = turns === undefined ? {} : { turns };
+  if (prompt_column === undefined && response_column === undefined) return rule;
   if (prompt_column === undefined || response_column === undefined) {
     throw usageError({
       what: 'prompt_column and response_column belong together',
       fix: 'give both --prompt-column and --response-column',
     });
   }
-  return { columns: { prompt: prompt_column, response: response_column } };
+  return { ...rule, columns: { prompt: prompt_column, response: response_column } };
 }
 
 /** A game that starts from pairs may have no data: then all rows that there are come from `eval_data`, for the table. */
@@ -107,11 +119,13 @@ export async function prepareRows(
 }
 
 async function rowsOf(
-  settings: RowSettings & { readonly data: string },
+  settings: RowSettings & { readonly data: readonly string[] },
   tokenizer: ChatTokenizer,
   model: LanguageModel,
 ): Promise<Rows> {
   const { seed } = settings;
+  const file = filesInWords(settings.data);
+  const testFile = filesInWords(settings.eval_data ?? settings.data);
   const dataset = await readExamples(settings.data, columnsOf(settings));
   const tenth = Math.min(HELD_OUT, Math.floor(dataset.examples.length / 10));
   const outside = settings.eval_data === undefined ? null : await readExamples(settings.eval_data, columnsOf(settings));
@@ -122,35 +136,32 @@ async function rowsOf(
   });
   const test = outside ? forTable(outside.examples, settings) : splits.test;
   const heldOut: HeldOut[] = [
-    { name: 'dev', file: settings.data, examples: splits.dev },
-    { name: 'test', file: settings.eval_data ?? settings.data, examples: test },
+    { name: 'dev', examples: splits.dev },
+    { name: 'test', examples: test },
     ...(await namedRows(settings)),
   ];
   const { chosen: train, ofSample, ...comparison } = chooseRows(splits.train, heldOut, settings);
 
-  const encode = (examples: readonly Example[], file: string) => encodeRows(examples, file, tokenizer, model, settings);
-  const encoded = {
-    train: encode(train, settings.data),
-    dev: encode(splits.dev, settings.data),
-    test: encode(test, settings.eval_data ?? settings.data),
-  };
+  const encode = (examples: readonly Example[]) => encodeRows(examples, tokenizer, model, settings);
+  const encoded = { train: encode(train), dev: encode(splits.dev), test: encode(test) };
   const skipped = [...encoded.train.skipped, ...encoded.dev.skipped, ...encoded.test.skipped];
   const inside = [encoded.train, encoded.dev, ...(outside ? [] : [encoded.test])];
-  refuseUnusable(inside, settings.data);
-  if (settings.eval_data !== undefined) refuseUnusable([encoded.test], settings.eval_data);
+  refuseUnusable(inside, file);
+  if (outside) refuseUnusable([encoded.test], testFile);
   if (encoded.train.rows.length === 0) {
     const why = encoded.train.skipped.length > 0 ? `:\n  ${encoded.train.skipped.join('\n  ')}` : '';
     const long = encoded.train.long > 0 ? `; ${encoded.train.long} are longer than ${longestInWords(settings)}` : '';
     throw usageError({
       what: `none of the ${train.length} rows to train on can be used${long}${why}`,
-      where: settings.data,
+      where: file,
       fix: 'mend or remove these rows, or ask for more or longer ones',
     });
   }
   const notes = [
-    `${settings.data}: ${dataset.rows} rows (${dataset.format}); train ${encoded.train.rows.length} of ${splits.train.length}, ` +
-      `dev ${encoded.dev.rows.length}, test ${encoded.test.rows.length}${outside ? ` (from ${settings.eval_data})` : ''}; seed ${seed}`,
-    ...dataset.skipped.slice(0, 3).map(({ line, reason }) => `skipped ${settings.data}:${line}: ${reason}`),
+    `${file}: ${dataset.rows} rows (${dataset.format}); train ${encoded.train.rows.length} of ${splits.train.length}, ` +
+      `dev ${encoded.dev.rows.length}, test ${encoded.test.rows.length}${outside ? ` (from ${testFile})` : ''}; seed ${seed}`,
+    ...turnsNotes(dataset, file),
+    ...dataset.skipped.slice(0, 3).map(skippedNote),
     ...skipped.slice(0, 3).map((problem) => `skipped ${problem}`),
   ];
   const unseen = Math.max(0, dataset.skipped.length - 3) + Math.max(0, skipped.length - 3);
@@ -208,7 +219,7 @@ export function namedRows(
   return Promise.all(
     settings.contamination.map(async (file) => {
       const { examples } = await readExamples(file, columnsOf(settings));
-      return { name: file, file, examples };
+      return { name: file, examples };
     }),
   );
 }
@@ -219,26 +230,27 @@ function forTable(examples: readonly Example[], { seed, test_size = HELD_OUT }: 
 }
 
 async function rowsBesidePairs(settings: RowSettings, tokenizer: ChatTokenizer, model: LanguageModel): Promise<Rows> {
-  const { eval_data: file, seed } = settings;
+  const { eval_data: files, seed } = settings;
   const none = { train: [], trainAt: () => [], dev: [], compared: 0 };
   const uncompared = (heldOut: readonly HeldOut[]) => heldOut.map((part) => ({ ...part, overlaps: [] }));
   const named = await namedRows(settings);
-  if (file === undefined) {
+  if (files === undefined) {
     const note = 'There are no held-out rows: the table has no figures, and the last model counts as the best.';
     return { ...none, test: [], notes: [`${note} --eval-data gives some.`], comparisons: uncompared(named) };
   }
-  const dataset = await readExamples(file, columnsOf(settings));
+  const file = filesInWords(files);
+  const dataset = await readExamples(files, columnsOf(settings));
   const examples = forTable(dataset.examples, settings);
-  const encoded = encodeRows(examples, file, tokenizer, model, settings);
+  const encoded = encodeRows(examples, tokenizer, model, settings);
   refuseUnusable([encoded], file);
   const notes = [
     `${file}: ${dataset.rows} rows (${dataset.format}); test ${encoded.rows.length}; seed ${seed}`,
     'There are no dev rows: the last model counts as the best.',
-    ...dataset.skipped.slice(0, 3).map(({ line, reason }) => `skipped ${file}:${line}: ${reason}`),
+    ...dataset.skipped.slice(0, 3).map(skippedNote),
     ...encoded.skipped.map((problem) => `skipped ${problem}`),
     ...(encoded.long > 0 ? [`left out ${encoded.long} rows that are longer than ${longestInWords(settings)}`] : []),
   ];
-  return { ...none, test: encoded.rows, notes, comparisons: uncompared([{ name: 'test', file, examples }, ...named]) };
+  return { ...none, test: encoded.rows, notes, comparisons: uncompared([{ name: 'test', examples }, ...named]) };
 }
 
 /** The rows whose prompts are news to everything that is held out. Throws a usage error when there are none. */
@@ -255,7 +267,6 @@ function without<R extends Example>(examples: readonly R[], comparisons: readonl
 /** Encodes examples; `skipped` says file, line and reason of those that cannot be used. */
 export function encodeRows(
   examples: readonly Example[],
-  file: string,
   tokenizer: ChatTokenizer,
   { contextLength: context }: LanguageModel,
   {
@@ -271,16 +282,25 @@ export function encodeRows(
       const ids = tokenizer.encodePair(example);
       const length = ids.promptIds.length + ids.responseIds.length;
       if (length > context)
-        skipped.push(`${file}:${example.line}: ${length} tokens, longer than the ${context} that fit`);
+        skipped.push(`${example.file}:${example.line}: ${length} tokens, longer than the ${context} that fit`);
       else if (length > max_length || ids.promptIds.length > max_prompt_length) long++;
       else rows.push({ ...example, ...ids });
     } catch (error) {
       if (!(error instanceof SelfplayError)) throw error;
-      skipped.push(`${file}:${example.line}: ${error.what}`);
+      skipped.push(`${example.file}:${example.line}: ${error.what}`);
     }
   }
   return { rows, skipped, long };
 }
+
+/** What the rule for rounds left out, so that nothing is cut in silence. */
+export function turnsNotes({ unused, rows }: Pick<Dataset, 'unused' | 'rows'>, file: string): string[] {
+  if (unused.rows === 0) return [];
+  const what = `${unused.rows} of the ${rows} rows of ${file} are chats with ${unused.answers} more answers, which are not played on`;
+  return [`${what} (--turns each plays on every answer, last on the last one)`];
+}
+
+const skippedNote = ({ file, line, reason }: SkippedRow) => `skipped ${file}:${line}: ${reason}`;
 
 /** The first rows that were skipped, each with its reason, and how many more there were. */
 export function skippedNotes(skipped: readonly string[]): string[] {

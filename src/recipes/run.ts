@@ -23,6 +23,7 @@ import {
   withEngine,
 } from './engines.ts';
 import { type Hashes, hashesOf } from './hashes.ts';
+import { bringBack, localInputs } from './inputs.ts';
 import { BASELINES, CONTAMINATION, LOCK, LOG, PREFLIGHT } from './layout.ts';
 import { demandLock, demandModules, lockOf, readInputs, readLock, shownValue, writeLock } from './lock.ts';
 import { MANIFEST, type Manifest, type RunCommand, readManifest, type Settings, writeManifest } from './manifest.ts';
@@ -97,8 +98,7 @@ export async function startRun<C extends RunCommand, T>(
   context: RecipeContext,
   body: (run: Run<C>) => Promise<T>,
 ): Promise<T> {
-  const settings = await withAbsolutePaths(given);
-  const directory = resolve(settings.out ?? defaultDirectory(settings));
+  const directory = resolve(given.out ?? defaultDirectory(given));
   const isNew = !existsSync(directory);
   const cannot = (error: unknown) =>
     usageError({
@@ -118,12 +118,14 @@ export async function startRun<C extends RunCommand, T>(
   if (there.some((name) => !name.startsWith('.'))) {
     throw usageError({ what: 'the output directory is not empty', where: directory, fix: 'give another --out' });
   }
+  const { settings: here, sources } = await localInputs(given, context);
+  const settings = await withAbsolutePaths(here);
   const locked = settings.lock === undefined ? null : await readLock(settings.lock);
   // A run that repeats another has its prompts, also on another day.
   const inputs = await readInputs(settings, locked?.model.template_time ?? wallClock());
   const { scorer: _, checker: __, ...hashes } = inputs.data;
   return withEngine(context.openEngine ?? openEngine, settings, async (opened) => {
-    const lock = await lockOf(command, settings, inputs, opened.engine.info);
+    const lock = await lockOf(command, settings, { ...inputs, sources }, opened.engine.info);
     if (locked !== null) demandLock(settings.lock!, locked, lock);
     await mkdir(directory, { recursive: true }).catch((error) => Promise.reject(cannot(error)));
     let ours = false;
@@ -136,6 +138,7 @@ export async function startRun<C extends RunCommand, T>(
         created: new Date().toISOString(),
         template_time: inputs.model.template_time,
         settings,
+        sources,
         engine: frozen(opened),
         earlier_engines: [],
         memory: null,
@@ -167,9 +170,9 @@ async function removeUnlessWorkedIn(directory: string, isNew: boolean): Promise<
 }
 
 /** Settings that are paths; a checker is one where it is no name. */
-const PATHS = ['data', 'eval_data', 'pairs', 'scorer', 'checker', 'lock'] as const;
+const PATHS = ['scorer', 'checker', 'lock'] as const;
 /** Settings that are lists of paths. */
-const PATH_LISTS = ['replay_pairs', 'contamination'] as const;
+const PATH_LISTS = ['data', 'eval_data', 'pairs', 'replay_pairs', 'contamination'] as const;
 
 /** A resume may come from another working directory, and find a link to the model leading elsewhere. */
 async function withAbsolutePaths<S extends Settings[RunCommand]>(settings: S): Promise<S> {
@@ -193,6 +196,7 @@ export async function reopenRun<T>(
   bodies: { readonly [C in RunCommand]: (run: Run<C>) => Promise<T> },
 ): Promise<T> {
   const manifest = await readManifest(directory);
+  await bringBack(manifest.settings, manifest.sources, context);
   const hashes = await hashesOf(manifest.settings);
   for (const name of Object.keys(hashes) as (keyof Hashes)[]) {
     const was = manifest.hashes[name] ?? null;
@@ -341,5 +345,5 @@ async function removeLeftovers(directory: string): Promise<void> {
 /** Where a run of this model goes that is given no directory, by the time of the call. */
 export function defaultDirectory({ model }: { readonly model: string }): string {
   const stamp = new Date().toISOString().slice(0, 19).replace('T', '-').replaceAll(':', '');
-  return join('runs', `${basename(resolve(model))}-${stamp}`);
+  return join('runs', `${basename(resolve(model)).replace(/@.*$/, '')}-${stamp}`);
 }

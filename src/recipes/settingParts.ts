@@ -3,6 +3,7 @@
  * what has to be true of them together.
  */
 import { z } from 'zod';
+import { TURNS } from '../data/index.ts';
 import { DROPPED_BY_DEFAULT, REASONS } from '../pairs/index.ts';
 import { type LossName, lossNames } from '../training/index.ts';
 
@@ -11,12 +12,24 @@ export const count = z.int().min(1);
 export const positive = z.number().positive();
 const share = z.number().min(0).max(1);
 
+const file = z.string().min(1);
+/** One file of rows, or several that count as one. */
+export const files = z
+  .union([file, z.array(file).min(1)])
+  .transform((given) => (typeof given === 'string' ? [given] : given));
+
 export const where = {
   model: z
     .string()
     .min(1)
-    .describe('Model directory in Hugging Face layout: config.json, tokenizer.json, weights; or an adapter of PEFT'),
-  data: z.string().min(1).describe('Data that the model was fine-tuned on: .jsonl or .json'),
+    .describe(
+      'Model directory in Hugging Face layout (config.json, tokenizer.json, weights), an adapter of PEFT, or org/name@revision of ' +
+        'the Hub',
+    ),
+  data: files.describe(
+    'Data that the model was fine-tuned on: .jsonl, .json, .csv, .tsv, .parquet, or org/name:config:split of the Hub; several files ' +
+      'count as one',
+  ),
   out: z.string().min(1).optional().describe('Directory to write to (default: runs/NAME-DATE, printed)'),
 };
 
@@ -27,15 +40,23 @@ export const lock = z
   .describe('lock.json of a run that this one shall repeat: anything that differs from it is refused');
 
 export const rows = {
-  prompt_column: z.string().min(1).optional().describe('Column with the prompt, if the format is not recognised'),
-  response_column: z.string().min(1).optional().describe('Column with the human answer'),
-  limit: count.optional().describe('Train on the first N rows of the train split'),
-  sample: count.optional().describe('Train on a seeded random N rows of the train split'),
-  eval_data: z
+  prompt_column: z
     .string()
     .min(1)
     .optional()
-    .describe('File with held-out rows for the table (default: cut from the data)'),
+    .describe(
+      'Column with the prompt, if the format is not recognised; or a text with columns in braces: "{a} and {b}"',
+    ),
+  response_column: z.string().min(1).optional().describe('Column with the human answer, or such a text'),
+  turns: z
+    .enum(TURNS)
+    .default('first')
+    .describe(
+      'Of a chat with several answers: play on the first (as in the paper), on the last, or on each with all before it',
+    ),
+  limit: count.optional().describe('Train on the first N rows of the train split'),
+  sample: count.optional().describe('Train on a seeded random N rows of the train split'),
+  eval_data: files.optional().describe('Held-out rows for the table (default: cut from the data)'),
   dev_size: z.int().min(0).optional().describe('Rows cut off for choices (default: 10 % of the rows, at most 100)'),
   test_size: z.int().min(0).optional().describe('Rows for the table (default: 10 % of the rows, at most 100)'),
   max_length: count.optional().describe('Longest prompt + answer in tokens (default: the context of the model)'),

@@ -18,6 +18,7 @@ import {
   devices,
   dropping,
   engine,
+  files,
   type LossParameter,
   lock,
   loss,
@@ -74,9 +75,7 @@ const entry = {
     .max(9999)
     .default(0)
     .describe('Number of the first iteration; --model is then the model of the iteration before it'),
-  pairs: z
-    .string()
-    .min(1)
+  pairs: files
     .optional()
     .describe('Pairs of the first iteration, which then generates none: a pairs.jsonl, or rows of real and generated'),
   replay_pairs: z
@@ -258,6 +257,7 @@ export const generateSchema = z.strictObject({
   out: z.string().min(1).optional().describe('File for the answers as JSON lines (default: standard output)'),
   prompt_column: rows.prompt_column,
   response_column: rows.response_column,
+  turns: rows.turns,
   limit: count.optional().describe('Only the first N rows'),
   seed: rows.seed,
   ...sampling,
@@ -271,10 +271,11 @@ export const generateSchema = z.strictObject({
 
 export const evalSchema = z.strictObject({
   model: where.model,
-  data: z.string().min(1).describe('Held-out rows with human answers: .jsonl or .json'),
+  data: files.describe('Held-out rows with human answers: as the data of `selfplay run`'),
   out: z.string().min(1).optional().describe('File for figures and per-row scores as JSON'),
   prompt_column: rows.prompt_column,
   response_column: rows.response_column,
+  turns: rows.turns,
   limit: count.optional().describe('Only the first N rows'),
   seed: rows.seed,
   ...sampling,

@@ -50,7 +50,7 @@ export async function tune(run: Run<'sft'>): Promise<RunOutcome> {
     });
   }
   for (const note of rows.notes) await run.say(note);
-  await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
+  await reportContamination(run, { ...rows, listed: CONTAMINATION });
   const { learning_rate: learningRate, num_train_epochs: epochs } = settings;
   const steps = stepsOf(rows.train.length, epochs, settings);
   await run.say(

@@ -1,6 +1,6 @@
 /** The two commands that need no run directory: answers of a model to prompts, and its held-out figures. */
 import { companionDirectory, demandBase, loadModel } from '../checkpoint/index.ts';
-import { type Message, readExamples, take } from '../data/index.ts';
+import { filesInWords, type Message, readExamples, take } from '../data/index.ts';
 import { type Engine, openEngine } from '../engine/index.ts';
 import { openGenerator } from '../generation/index.ts';
 import { type ResultRow, resultRow } from '../report/index.ts';
@@ -8,6 +8,7 @@ import { loadTokenizer } from '../tokens/index.ts';
 import { checkWritable, linkedDirectory, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import { engineSentence, frozen, withEngine } from './engines.ts';
+import { localInputs } from './inputs.ts';
 import { itemsOf, judge, scorersFor } from './judge.ts';
 import { completions, type Player } from './opponent.ts';
 import { columnsOf, encodeRows, type Row, refuseUnusable } from './rows.ts';
@@ -15,11 +16,12 @@ import type { EvalSettings, GenerateSettings } from './settings.ts';
 
 /** Model, tokenizer and encoded rows around a body. What would fail at the end fails at the start. */
 async function withModel<T>(
-  settings: EvalSettings | GenerateSettings,
+  given: EvalSettings | GenerateSettings,
   context: RecipeContext,
   body: (engine: Engine, player: Player, rows: Row[]) => Promise<T>,
 ): Promise<T> {
-  if (settings.out !== undefined) await checkWritable(settings.out);
+  if (given.out !== undefined) await checkWritable(given.out);
+  const { settings } = await localInputs(given, context);
   const model = await linkedDirectory(settings.model);
   const tokenizer = await loadTokenizer(await companionDirectory(model));
   await demandBase(model);
@@ -30,8 +32,8 @@ async function withModel<T>(
     const { engine } = opened;
     context.say(engineSentence(frozen(opened)));
     const loaded = await loadModel(engine, model);
-    const encoded = encodeRows(examples, settings.data, tokenizer, loaded.model);
-    refuseUnusable([encoded], settings.data);
+    const encoded = encodeRows(examples, tokenizer, loaded.model);
+    refuseUnusable([encoded], filesInWords(settings.data));
     const { rows, skipped } = encoded;
     for (const problem of skipped) context.say(`skipped ${problem}`);
     return body(engine, { loaded, tokenizer }, rows);

@@ -12,6 +12,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { companionDirectory, hashModelDirectory, type LoadedModel, saveModel } from '../checkpoint/index.ts';
+import { filesInWords } from '../data/index.ts';
 import { type Checker, loadChecker } from '../evaluation/index.ts';
 import { comparisonSentence } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
@@ -254,7 +255,7 @@ async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promi
     );
   }
   if (settings.data !== undefined) {
-    await reportContamination(run, { ...rows, file: settings.data, listed: CONTAMINATION });
+    await reportContamination(run, { ...rows, listed: CONTAMINATION });
   }
   const { iterations, start_iteration: first, pairs } = settings;
   const prompts = `${rows.train.length} prompts: it answers each in at most ${settings.max_new_tokens} tokens, then learns`;
@@ -262,8 +263,8 @@ async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promi
     pairs === undefined
       ? prompts
       : iterations === 1
-        ? `the pairs of ${pairs}: it learns`
-        : `the pairs of ${pairs}, later on ${prompts}`;
+        ? `the pairs of ${filesInWords(pairs)}: it learns`
+        : `the pairs of ${filesInWords(pairs)}, later on ${prompts}`;
   await run.say(
     `Playing ${iterations} iteration(s) of SPIN${first > 0 ? `, the first one iteration ${first},` : ''} with ` +
       `${settings.model} (${modelInWords(loaded)}) on ${from} ` +

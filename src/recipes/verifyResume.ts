@@ -10,6 +10,7 @@ import { alignedText, formatCount, formatDuration, type RunEvent, readRunLog } f
 import { failure, writeFileAtomic } from '../util/index.ts';
 import { type RecipeContext, stopIfAsked } from './context.ts';
 import type { DpoSettings } from './dpoSettings.ts';
+import { localInputs } from './inputs.ts';
 import { killPoints, type Program, playKilled, playWhole, startSeconds } from './kills.ts';
 import { LOCK } from './layout.ts';
 import { type ComparedFile, compareGames, partOf } from './likeness.ts';
@@ -65,8 +66,8 @@ export async function verifyResume(
   const start = await startSeconds(program);
   const small: Miniature<SpinSettings | DpoSettings> =
     given.recipe === 'run'
-      ? await miniatureGame(given.settings, start, context)
-      : await miniaturePairs(given.settings, start, context);
+      ? await miniatureGame((await localInputs(given.settings, context)).settings, start, context)
+      : await miniaturePairs((await localInputs(given.settings, context)).settings, start, context);
   const directory = await mkdtemp(join(tmpdir(), 'selfplay-verify-'));
   context.say(
     `Two games of ${small.size}, one undisturbed and one that is killed: about ${formatDuration(small.seconds)}, and up to ` +

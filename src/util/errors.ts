@@ -4,7 +4,7 @@
 export type ErrorKind = 'usage' | 'failure';
 
 /** A failure that a caller can do something about. */
-export type ErrorCode = 'out-of-memory';
+export type ErrorCode = 'out-of-memory' | 'unreachable';
 
 /** What an error is made of. `where` is file:line:key as far as known; `fix` is the next step for the reader. */
 export interface ErrorParts {
@@ -50,6 +50,11 @@ export function failure(parts: ErrorParts): SelfplayError {
 /** Whether an engine had too little memory for what it was asked to compute (`Program.run` says which states are lost). */
 export function isOutOfMemory(error: unknown): error is SelfplayError {
   return error instanceof SelfplayError && error.code === 'out-of-memory';
+}
+
+/** Whether a server did not answer, though it was asked several times. */
+export function isUnreachable(error: unknown): error is SelfplayError {
+  return error instanceof SelfplayError && error.code === 'unreachable';
 }
 
 /** Process exit status for an error: 2 for usage errors, 1 for everything else. */

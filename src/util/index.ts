@@ -1,4 +1,4 @@
-// util: errors, seeded random numbers, atomic saving, locking, identities of values. Imports nothing of the project.
+// util: errors, seeded random numbers, atomic saving, locking, identities of values, HTTP. Imports nothing of the project.
 export {
   checkWritable,
   hashFile,
@@ -19,9 +19,11 @@ export {
   exitCode,
   failure,
   isOutOfMemory,
+  isUnreachable,
   SelfplayError,
   usageError,
 } from './errors.ts';
+export { type Web, type WebOptions, webClient } from './http.ts';
 export { diskIo, exists, type Io, type IoEntry, type IoFile, withFile, writeAll } from './io.ts';
 export { canonicalJson, sha256Hex } from './json.ts';
 export { linkDirectory, linkedDirectory } from './link.ts';
@@ -38,4 +40,6 @@ export {
   type Words4,
   words,
 } from './philox.ts';
+export { openChild, openWorker } from './thread.ts';
+export { demandRoom, megabytes, type StartBar, withByteBar } from './transfer.ts';
 export { VERSION } from './version.ts';

@@ -131,7 +131,7 @@ describe('config file', () => {
     const neither = await run({ 'c.yaml': 'beta: 0\n' }, '--config', 'c.yaml');
     expect(neither.stderr).toBe(
       'error: 3 settings need correction\n' +
-        '  --model: model is missing (add --model: Model directory in Hugging Face layout: config.json, tokenizer.json, weights; or an adapter of PEFT)\n' +
+        '  --model: model is missing (add --model: Model directory in Hugging Face layout (config.json, tokenizer.json, weights), an adapter of PEFT, or org/name@revision of the Hub)\n' +
         '  c.yaml:1:beta: beta must be a number of more than 0, or a list of such, got 0\n' +
         '  --data: data is missing: give the data that the model was fine-tuned on, or pairs\n' +
         HELP,
@@ -272,7 +272,7 @@ describe('config file', () => {
     const directory = directoryWith({ 'selfplay.config.yaml': 'model: m\ndata: d\nbeta: 1\n' });
     const { status, stderr } = await cli(['eval', '--model', 'm'], { directory });
     expect(stderr).toBe(
-      'error: data is missing\n  where: --data\n  fix: add --data: Held-out rows with human answers: .jsonl or .json\n',
+      'error: data is missing\n  where: --data\n  fix: add --data: Held-out rows with human answers: as the data of `selfplay run`\n',
     );
     expect(status).toBe(2);
   });
@@ -424,7 +424,7 @@ describe('config print and schema', () => {
   it('needs nothing, and shows required settings as comments', async () => {
     const { status, stdout } = await cli(['config', 'print'], { directory: root });
     expect(status).toBe(0);
-    expect(stdout).toContain('an adapter of PEFT (required)\n#model:\n');
+    expect(stdout).toContain('an adapter of PEFT, or org/name@revision of the Hub (required)\n#model:\n');
     expect(stdout).toContain('# Peak learning rate\nlearning_rate: 5e-7\n');
   });
 

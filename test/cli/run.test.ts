@@ -326,7 +326,7 @@ describe('errors', () => {
     [['runn'], "error: unknown command 'runn'\n(Did you mean run?)\n"],
     [['run', '--modle', 'x'], "error: unknown option '--modle'\n(Did you mean --model?)\n"],
     [['run', '--model'], "error: option '--model <dir>' argument missing\n"],
-    [['run', ...GIVEN, 'extra'], "error: too many arguments for 'run'"],
+    [['run', 'extra', ...GIVEN], "error: too many arguments for 'run'"],
   ])('%j is wrong usage', async (argv, message) => {
     const { status, stdout, stderr } = await cli(argv);
     expect(status).toBe(2);

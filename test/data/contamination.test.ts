@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { type Example, type Message, promptOverlaps } from '../../src/data/index.ts';
 
 const row = (prompt: string | Message[], line: number): Example => ({
+  file: 'f',
   id: `row-${line}`,
   line,
   prompt: typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt,

@@ -43,11 +43,43 @@ describe('formats', () => {
     ],
     ['messages', { messages: [user, assistant] }, round],
     ['messages', { messages: [system, user, assistant, user, assistant] }, { ...round, prompt: [system, user] }],
+    [
+      'conversations',
+      {
+        conversations: [
+          { from: 'human', value: 'hi' },
+          { from: 'gpt', value: 'hello' },
+        ],
+      },
+      round,
+    ],
+    [
+      'conversations',
+      {
+        system: 'Be kind.',
+        conversations: [
+          { from: 'USER', value: 'hi' },
+          { from: 'ChatGPT', value: 'hello' },
+        ],
+      },
+      { ...round, prompt: [system, user] },
+    ],
+    ['instruction/input/output', { instruction: 'hi', input: '', output: 'hello' }, round],
+    ['instruction/input/output', { instruction: 'hi', output: 'hello' }, round],
+    [
+      'instruction/input/output',
+      { instruction: 'Add.', input: '1+2', output: 'hello', system: 'Be kind.' },
+      { ...round, prompt: [system, { role: 'user', content: 'Add.\n\n1+2' }] },
+    ],
+    ['real/generated', { real: [user, assistant], generated: [user, { ...assistant, content: 'no' }] }, round],
+    ['chosen/rejected', { prompt: 'hi', chosen: 'hello', rejected: 'no' }, round],
+    ['chosen/rejected', { prompt: 'hi', chosen: [user, assistant], rejected: [user, assistant] }, round],
     ['messages', { prompt: 'other', messages: [user, assistant, { role: 'tool', content: 'later' }] }, round],
   ])('%s: %j', async (format, row, expected) => {
-    const found = await readExamples(await dataFile(lines(row)));
+    const file = await dataFile(lines(row));
+    const found = await readExamples(file);
     expect(found.format).toBe(format);
-    expect(found.examples).toEqual([{ id: expect.stringMatching(/^[0-9a-f]{16}$/), line: 1, ...expected }]);
+    expect(found.examples).toEqual([{ id: expect.stringMatching(/^[0-9a-f]{16}$/), file, line: 1, ...expected }]);
   });
 
   it('takes the columns that the user names, before all others', async () => {
@@ -55,6 +87,61 @@ describe('formats', () => {
     const found = await readExamples(file, { columns: { prompt: 'q', response: 'a' } });
     expect(found.format).toBe('q/a');
     expect(found.examples[0]).toMatchObject(round);
+  });
+
+  it('takes texts with columns in braces', async () => {
+    const file = await dataFile(
+      lines({ city: 'Rome', year: 5, a: 'hello' }, ...Array(30).fill({ city: 'Oslo', year: 1, a: 'x' }), {
+        city: null,
+        year: 2,
+        a: 'y',
+      }),
+    );
+    const columns = { prompt: 'In {year}: {city}?', response: '{a}!' };
+    const found = await readExamples(file, { columns });
+    expect(found.format).toBe('In {year}: {city}?/{a}!');
+    expect(found.examples[0]).toMatchObject({ prompt: [{ content: 'In 5: Rome?' }], response: 'hello!' });
+    expect(found.skipped).toMatchObject([{ line: 32, reason: 'no "In {year}: {city}?"' }]);
+    const missing = await readingError(lines({ city: 'Rome' }), columns);
+    expect(missing.what).toMatch(/"city": not both/);
+  });
+
+  it('of a chat with several answers plays on the first, the last or each, and says how many it does not play on', async () => {
+    const turn = (role: string, content: string) => ({ role, content });
+    const chat = [
+      turn('system', 's'),
+      turn('user', 'u1'),
+      turn('assistant', 'a1'),
+      turn('user', 'u2'),
+      turn('assistant', 'a2'),
+    ];
+    const file = await dataFile(lines({ messages: chat }, { messages: chat.slice(0, 3) }));
+    const found = async (turns: 'first' | 'last' | 'each') => {
+      const { examples, unused } = await readExamples(file, { turns });
+      return [examples.map(({ line, prompt, response }) => [line, prompt.length, response]), unused];
+    };
+    expect(await found('first')).toEqual([
+      [
+        [1, 2, 'a1'],
+        [2, 2, 'a1'],
+      ],
+      { answers: 1, rows: 1 },
+    ]);
+    expect(await found('last')).toEqual([
+      [
+        [1, 4, 'a2'],
+        [2, 2, 'a1'],
+      ],
+      { answers: 1, rows: 1 },
+    ]);
+    expect(await found('each')).toEqual([
+      [
+        [1, 2, 'a1'],
+        [1, 4, 'a2'],
+        [2, 2, 'a1'],
+      ],
+      { answers: 0, rows: 0 },
+    ]);
   });
 
   it('reads a JSON array with the line of each row, strings with brackets and quotes included', async () => {
@@ -92,6 +179,21 @@ describe('formats', () => {
     );
     expect(found.examples.map(({ line }) => line)).toEqual([1, 3, 5]);
     expect(found).toMatchObject({ rows: 3, skipped: [] });
+  });
+
+  it('takes several files as one, each row with its own place', async () => {
+    const [one, two] = [await dataFile(lines(...good(2))), await dataFile(lines(good(1)[0], 'text', ...good(40)), 'b')];
+    const found = await readExamples([one, two]);
+    expect(found.rows).toBe(44);
+    expect(found.examples.slice(1, 4).map(({ file, line }) => [file, line])).toEqual([
+      [one, 2],
+      [two, 1],
+      [two, 3],
+    ]);
+    expect(found.examples[2]!.id).toBe(`${found.examples[0]!.id}-2`);
+    expect(found.skipped).toEqual([{ file: two, line: 2, reason: 'the row is not a JSON object' }]);
+    const error: unknown = await readExamples([one, await dataFile('{"x":')]).catch((thrown: unknown) => thrown);
+    expect((error as SelfplayError).where).toMatch(/rows\.jsonl:1$/);
   });
 
   it('gives the hash of the file', async () => {
@@ -165,7 +267,7 @@ describe('rows that cannot be used', () => {
     const found = await readExamples(await dataFile(lines(...chats, row)));
     expect(found.examples).toHaveLength(40);
     expect(found.rows).toBe(41);
-    expect(found.skipped).toEqual([{ line: 41, reason: expect.stringMatching(reason) }]);
+    expect(found.skipped).toMatchObject([{ line: 41, reason: expect.stringMatching(reason) }]);
   });
 
   it.each<[unknown, RegExp]>([
@@ -179,10 +281,10 @@ describe('rows that cannot be used', () => {
   ])('%j among prompt/completion rows, even as the first', async (row, reason) => {
     const rows = Array.from({ length: 40 }, (_, i) => ({ prompt: `q${i}`, completion: 'a' }));
     const last = await readExamples(await dataFile(lines(...rows, row)));
-    expect(last.skipped).toEqual([{ line: 41, reason: expect.stringMatching(reason) }]);
+    expect(last.skipped).toMatchObject([{ line: 41, reason: expect.stringMatching(reason) }]);
     if (!('question' in (row as object))) {
       const first = await readExamples(await dataFile(lines(row, ...rows)));
-      expect(first.skipped).toEqual([{ line: 1, reason: expect.stringMatching(reason) }]);
+      expect(first.skipped).toMatchObject([{ line: 1, reason: expect.stringMatching(reason) }]);
     }
   });
 
@@ -217,7 +319,7 @@ describe('files that cannot be used', () => {
     ['missing row in an array', '[{"question":"x","answer":"y"},\n]', /is missing/, /:2$/],
     ['text after an array', '[{"question":"x","answer":"y"}]\nmore', /after the end/, /:2$/],
     ['array closed by a brace', '[{"question":"x","answer":"y"}}', /not valid JSON|does not end|missing/, /:1$/],
-    ['not text at all', new Uint8Array([0x50, 0x41, 0x52, 0x31, 0, 1, 2, 255]), /UTF-8/, /:1$/],
+    ['not text at all', new Uint8Array([0x51, 0x41, 0x52, 0x31, 0, 1, 2, 255]), /UTF-8/, /:1$/],
   ])('%s', async (_, content, what, where) => {
     const error = await readingError(content);
     expect(error.what).toMatch(what);
@@ -225,9 +327,9 @@ describe('files that cannot be used', () => {
   });
 
   it('unknown columns: lists those seen and names the flags', async () => {
-    const error = await readingError(lines({ instruction: 'q', output: 'a' }, { instruction: 'q', input: 'i' }));
+    const error = await readingError(lines({ task: 'q', output: 'a' }, { task: 'q', input: 'i' }));
     expect(exitCode(error)).toBe(2);
-    expect(error.what).toMatch(/"instruction", "output", "input"/);
+    expect(error.what).toMatch(/"task", "output", "input"/);
     expect(error.fix).toMatch(/--prompt-column and --response-column/);
     const named = await readingError(lines({ question: 'q', answer: 'a' }), { prompt: 'q', response: 'answer' });
     expect(named.what).toMatch(/"question", "answer": not both "q" and "answer"/);

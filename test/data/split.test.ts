@@ -6,6 +6,7 @@ import { type Example, splitExamples, take } from '../../src/data/index.ts';
 
 const example = (prompt: string, index: number): Example => ({
   id: `${prompt}-${index}`,
+  file: 'f',
   line: index + 1,
   prompt: [{ role: 'user', content: prompt }],
   response: `answer ${index}`,

@@ -43,7 +43,7 @@ describe('seconds', () => {
   });
 
   it('of a game that has its first pairs, and that begins later', () => {
-    const [first, second] = secondsOf({ ...settings, pairs: 'p', start_iteration: 1 }, work, pace).iterations;
+    const [first, second] = secondsOf({ ...settings, pairs: ['p'], start_iteration: 1 }, work, pace).iterations;
     expect([first!.generate, second!.generate]).toEqual([0, expect.closeTo(12, 10)]);
     expect(first!.reference).toBeCloseTo(8.8, 10);
   });

@@ -281,6 +281,7 @@ describe('what is broken on purpose', () => {
   it('ids that the tokenizer does not give', () => {
     const row = {
       id: 'a',
+      file: 'f',
       line: 1,
       prompt: [{ role: 'user' as const, content: 'x' }],
       response: 'y',

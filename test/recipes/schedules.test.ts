@@ -67,6 +67,7 @@ describe('a replay window', () => {
 describe('a sample of rows', () => {
   const rows = ['a', 'a', 'b', 'c', 'c', 'd'].map((id, i) => ({
     id,
+    file: 'f',
     line: i + 1,
     prompt: [{ role: 'user' as const, content: id }],
     response: id,

@@ -2,27 +2,31 @@
 // Members of a wheel are fetched one by one; only from servers that do not serve parts of files, the whole wheel is. What
 // arrived stays in a folder beside the target until all is there, so that another call goes on with it; every file's
 // SHA-256 is in pins.ts; the target appears at once, complete.
-import { mkdir, open, rename, rm, statfs } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  demandRoom,
   diskIo,
   exists,
   failure,
   hashFile,
   lockDirectory,
+  megabytes,
   publishDirectory,
   readManifest,
   SelfplayError,
+  type StartBar,
   saveError,
   usageError,
+  type Web,
+  type WebOptions,
+  withByteBar,
 } from '../../../util/index.ts';
-import { type Web, type WebOptions, webClient } from './http.ts';
 import { type Env, installFolder, PLATFORMS, type Platform, platformOf } from './locations.ts';
-import { indexUrl, wheelUrl } from './packageIndex.ts';
+import { indexClient, indexUrl, wheelUrl } from './packageIndex.ts';
 import { PINS, type PinnedFile, type PinnedWheel, TORCH_VERSION } from './pins.ts';
 import { dataOffset, type ReadAt, unpackMember, type ZipMember, zipMembers } from './zip.ts';
 
-const MB = 1e6;
 const OURS_FIX = 'use a torch that is there: `selfplay engine use DIR`';
 const LICENCES: Readonly<Record<string, string>> = {
   torch:
@@ -36,7 +40,7 @@ export interface InstallOptions extends WebOptions {
   readonly pins?: readonly PinnedWheel[];
   readonly say?: (sentence: string) => void;
   /** Starts a bar. */
-  readonly progress?: (label: string, total: number, unit: string) => { advance(count: number): void; done(): void };
+  readonly progress?: StartBar | undefined;
 }
 
 /**
@@ -61,8 +65,8 @@ export async function installTorch(options: InstallOptions = {}): Promise<{ dire
     if (await isComplete(directory)) return { directory, fetched: false };
     const index = indexUrl(env);
     announce(say, pins, directory, index);
-    await demandRoom(pins, partial);
-    const web = webClient(options);
+    await demandRoomFor(pins, partial);
+    const web = indexClient(options);
     for (const wheel of pins) await fetchWheel({ ...options, web, index, partial }, wheel);
     await publishDirectory(directory, async (temporary) => {
       for (const { name } of pins.flatMap(({ files }) => files))
@@ -142,22 +146,15 @@ function announce(
 
 const total = (files: readonly PinnedFile[], key: 'packed' | 'size'): number =>
   files.reduce((sum, file) => sum + file[key], 0);
-const megabytes = (bytes: number): string => Math.ceil(bytes / MB).toLocaleString('en-US');
 
 /** Room for what is not yet there: packed, and unpacked beside it. */
-async function demandRoom(pins: readonly PinnedWheel[], partial: string): Promise<void> {
+async function demandRoomFor(pins: readonly PinnedWheel[], partial: string): Promise<void> {
   let needed = 0;
   for (const { name, size, packed } of pins.flatMap(({ files }) => files)) {
     if (await exists(join(partial, name))) continue;
     needed += size + packed - ((await diskIo.stat(join(partial, `${name}.part`)))?.size ?? 0);
   }
-  const { bavail, bsize } = await statfs(partial);
-  if (bavail * bsize >= needed) return;
-  throw failure({
-    what: `the disk is too full: ${megabytes(needed)} MB are needed, ${megabytes(bavail * bsize)} MB are free`,
-    where: partial,
-    fix: 'free disk space, or let SELFPLAY_CACHE name a folder on another disk',
-  });
+  await demandRoom(needed, partial, 'free disk space, or let SELFPLAY_CACHE name a folder on another disk');
 }
 
 interface Job extends InstallOptions {
@@ -176,7 +173,9 @@ async function fetchWheel(job: Job, wheel: PinnedWheel): Promise<void> {
   if (await fetchMembers(job, wheel, missing, url)) return;
   job.say?.(`This server does not serve parts of files: the whole of ${wheel.filename} is fetched.`);
   const whole = join(job.partial, wheel.filename);
-  await withBar(job, wheel.project, wheel.size, (count) => job.web.downloadWhole(url, wheel.size, whole, count));
+  await withByteBar(job.progress, `Fetching ${wheel.project}`, wheel.size, (count) =>
+    job.web.downloadWhole(url, wheel.size, whole, count),
+  );
   const read: ReadAt = (from, length) => readFrom(whole, from, length);
   const members = await zipMembers(read, wheel.size, url);
   for (const file of missing) {
@@ -196,7 +195,7 @@ async function fetchMembers(job: Job, wheel: PinnedWheel, files: readonly Pinned
   };
   try {
     const members = await zipMembers(read, wheel.size, url);
-    await withBar(job, wheel.project, total(files, 'packed'), async (count) => {
+    await withByteBar(job.progress, `Fetching ${wheel.project}`, total(files, 'packed'), async (count) => {
       for (const file of files) {
         const member = memberOf(members, file, url);
         const part = join(partial, `${file.name}.part`);
@@ -254,28 +253,6 @@ function strange(what: string, where: string): SelfplayError {
 async function isGood(path: string, { size, sha256 }: PinnedFile): Promise<boolean> {
   if ((await diskIo.stat(path))?.size !== size) return false;
   return (await hashFile(path)).sha256 === sha256;
-}
-
-/** A bar in whole megabytes around `body`, which tells the bytes as they arrive. */
-async function withBar<T>(
-  { progress }: Job,
-  label: string,
-  bytes: number,
-  body: (onBytes: (count: number) => void) => Promise<T>,
-): Promise<T> {
-  const bar = progress?.(`Fetching ${label}`, Math.ceil(bytes / MB), 'MB');
-  let arrived = 0;
-  let shown = 0;
-  try {
-    return await body((count) => {
-      arrived += count;
-      const whole = arrived === bytes ? Math.ceil(bytes / MB) : Math.floor(arrived / MB);
-      if (whole !== shown) bar?.advance(whole - shown);
-      shown = whole;
-    });
-  } finally {
-    bar?.done();
-  }
 }
 
 async function readFrom(path: string, from: number, length: number): Promise<Uint8Array> {

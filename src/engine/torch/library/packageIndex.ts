@@ -1,6 +1,5 @@
 // The address of a wheel: asks a package index (PyPI or a mirror of it) in JSON (PEP 691), or HTML where it knows only that.
-import { failure } from '../../../util/index.ts';
-import type { Web } from './http.ts';
+import { failure, type SelfplayError, type Web, type WebOptions, webClient } from '../../../util/index.ts';
 import type { Env } from './locations.ts';
 
 const PYPI = 'https://pypi.org/simple';
@@ -13,10 +12,29 @@ export function indexUrl(env: Env): string {
   return (set === undefined || set === '' ? PYPI : set).replace(/\/+$/, '');
 }
 
+/** Asks package indexes. */
+export function indexClient(options: WebOptions): Web {
+  return webClient(options, {
+    refused,
+    unreachable:
+      'when the network is back run the same command again, it continues; without a network use a torch that is there: ' +
+      '`selfplay engine use DIR`',
+  });
+}
+
+function refused(where: string, status: number): SelfplayError {
+  const fix =
+    status === 401 || status === 403
+      ? 'PIP_INDEX_URL may carry the name and password: https://NAME:PASSWORD@HOST/simple'
+      : 'is PIP_INDEX_URL right? Or use a torch that is there: `selfplay engine use DIR`';
+  return failure({ what: `the server refuses the file with status ${status}`, where, fix });
+}
+
 /** The address of a file of a project, absolute. Throws a failure when the index does not list it. */
 export async function wheelUrl(web: Web, index: string, project: string, filename: string): Promise<string> {
   const page = `${index}/${project}/`;
-  const { text, type, url } = await web.text(page, ACCEPT);
+  const { text, headers, url } = await web.text(page, ACCEPT);
+  const type = headers.get('content-type') ?? '';
   const found = type.startsWith(JSON_TYPE) ? fromJson(text, filename) : fromHtml(text, filename);
   if (found !== undefined) return withCredentialsOf(new URL(found, url), page);
   throw failure({
