@@ -116,7 +116,7 @@ export function dataCommand({ dataSchema: schema, describeData, dataText }: Reci
       const checked = checkSettings({ command: 'data', schema, settings, commandsWith }, all);
       return async (context: RecipeContext): Promise<Outcome> => {
         const found = await describeData(checked, context);
-        return { json: found, text: dataText(found, paint), sentences: [] };
+        return { json: found, text: dataText(found, paint), sentences: [], status: found.isRefused ? 1 : 0 };
       };
     },
   };

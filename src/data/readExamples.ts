@@ -49,12 +49,13 @@ const SHOWN = 5;
  * {"instruction","input","output"} (Alpaca), the right one of {"real","generated"} or {"chosen","rejected"}, or the columns named; of chats
  * `turns` says which rounds count (rows.ts). Rows without a prompt or an
  * answer, with empty ones, wrong roles or invalid Unicode are skipped with line and reason.
+ * With `lenient` any share of them may be.
  * Usage errors: no such file, unknown columns (those seen are listed), no usable row, more than 5 % skipped (the first five are
  * shown). Invalid JSON is a failure with file:line.
  */
 export async function readExamples(
   given: string | readonly string[],
-  options: { columns?: Columns; turns?: Turns } = {},
+  options: { columns?: Columns; turns?: Turns; lenient?: boolean } = {},
 ): Promise<Dataset> {
   const files = typeof given === 'string' ? [given] : given;
   const name = filesInWords(files);
@@ -107,7 +108,7 @@ export async function readExamples(
   }
   if (rows === 0) throw usageError({ what: 'the data file has no rows', where: name, fix: 'name a file with data' });
   if (format === undefined && early.length > 0) throw unknownColumns(name, seenColumns, options.columns);
-  refuseIfTooMany(name, rows, skipped, examples.length);
+  if (!(options.lenient === true && examples.length > 0)) refuseIfTooMany(name, rows, skipped, examples.length);
   return { examples, format: (format as RowFormat).name, rows, skipped, unused, sha256: await hashOf(files) };
 }
 
@@ -141,8 +142,12 @@ function unknownColumns(file: string, seen: ReadonlySet<string>, wanted: Columns
   });
 }
 
+/** Whether so many rows are left out that a file is refused. */
+export const isTooMany = (skipped: readonly SkippedRow[], rows: number): boolean =>
+  skipped.length > rows * MAX_SKIPPED_SHARE;
+
 function refuseIfTooMany(file: string, rows: number, skipped: readonly SkippedRow[], usable: number): void {
-  if (usable > 0 && skipped.length <= rows * MAX_SKIPPED_SHARE) return;
+  if (usable > 0 && !isTooMany(skipped, rows)) return;
   const shown = skipped.slice(0, SHOWN).map((one) => `    ${one.file}:${one.line}: ${one.reason}`);
   const more = skipped.length > SHOWN ? [`    and ${skipped.length - SHOWN} more`] : [];
   throw usageError({

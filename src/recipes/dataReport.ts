@@ -1,7 +1,7 @@
 /** `selfplay data`: what a file of rows is taken for, which rows cannot be used, how long they are, and what is trained on. */
 import { z } from 'zod';
 import { companionDirectory } from '../checkpoint/index.ts';
-import { type Example, filesInWords, readExamples, type SkippedRow, take } from '../data/index.ts';
+import { type Example, filesInWords, isTooMany, readExamples, type SkippedRow, take } from '../data/index.ts';
 import { alignedText, formatCount } from '../report/index.ts';
 import { type ChatTokenizer, loadTokenizer, type MaskPiece } from '../tokens/index.ts';
 import { canonicalJson, linkedDirectory, SelfplayError } from '../util/index.ts';
@@ -45,6 +45,8 @@ export interface DataReport {
   readonly examples: number;
   readonly skipped: readonly SkippedRow[];
   readonly notes: readonly string[];
+  /** More than 5 % cannot be used: `selfplay run` does not take the file. */
+  readonly isRefused: boolean;
   /** Examples that say what an earlier one says; and those whose prompt an earlier one has, with another answer. */
   readonly duplicates: { readonly same: number; readonly prompt: number };
   /** Of prompt and answer together; in characters without a model. `of`: how many examples were measured. */
@@ -72,8 +74,8 @@ export async function describeData(given: DataSettings, context: RecipeContext):
   const { model } = settings;
   const tokenizer =
     model === undefined ? undefined : await loadTokenizer(await companionDirectory(await linkedDirectory(model)));
-  const dataset = await readExamples(settings.data, columnsOf(given));
-  const { examples } = dataset;
+  const dataset = await readExamples(settings.data, { ...columnsOf(given), lenient: true });
+  const { examples, rows: count, skipped } = dataset;
   const measured = take(examples, { seed: 0, sample: Math.min(MEASURED, examples.length) });
   const refused: SkippedRow[] = [];
   const lengths: (readonly [prompt: number, answer: number])[] = [];
@@ -91,10 +93,11 @@ export async function describeData(given: DataSettings, context: RecipeContext):
   return {
     files: settings.data,
     format: dataset.format,
-    rows: dataset.rows,
+    rows: count,
     examples: examples.length,
-    skipped: dataset.skipped,
+    skipped,
     notes: turnsNotes(dataset, filesInWords(settings.data)),
+    isRefused: isTooMany(skipped, count),
     duplicates: duplicatesOf(examples),
     lengths: {
       unit: tokenizer === undefined ? 'characters' : 'tokens',
@@ -177,6 +180,7 @@ export function dataText(report: DataReport, paint?: Paint): string {
     bad.length === 0 ? 'No row is left out.' : `${formatCount(bad.length)} cannot be used:`,
     ...bad.slice(0, SHOWN).map(({ file, line, reason }) => `  ${file}:${line}: ${reason}`),
     ...(more > 0 ? [`  and ${formatCount(more)} more`] : []),
+    ...(report.isRefused ? ['These are more than 5 %: `selfplay run` refuses such a file.'] : []),
     `Duplicates: ${formatCount(duplicates.same)} say what an earlier one says, ${formatCount(duplicates.prompt)} have another answer to an earlier prompt.`,
     '',
     ...(lengths.of < report.examples ? [`Lengths of ${formatCount(lengths.of)} of them, at random:`] : []),

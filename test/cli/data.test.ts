@@ -67,6 +67,17 @@ it('what is wrong is an error with a place', async () => {
   expect([status, stderr]).toEqual([2, expect.stringMatching(/no such data file\n {2}where: .*no\.jsonl/)]);
 });
 
+it('a file with many faults is described all the same, with status 1', async () => {
+  const file = join(home, 'faulty.csv');
+  await writeFile(file, 'instruction,input,output\nAdd,"1+2",3\nSay hi,,hi\nX,,\n');
+  const { status, stdout } = await run(file);
+  expect(status).toBe(1);
+  expect(stdout).toContain('3 rows, read as instruction/input/output; 2 can be used');
+  expect(stdout).toContain(
+    `  ${file}:4: the answer is empty\nThese are more than 5 %: \`selfplay run\` refuses such a file.\n`,
+  );
+});
+
 it('bins of whole numbers', () => {
   expect(lengthsOf([])).toMatchObject({ median: 0, longest: 0 });
   expect(lengthsOf([1, 1, 9, 16])).toEqual({
