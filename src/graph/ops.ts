@@ -29,7 +29,7 @@ export interface HeadAttributes {
 /** f of `glu`; gelu_tanh is x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))). */
 export type Activation = 'silu' | 'gelu_tanh';
 
-interface Capped {
+export interface Capped {
   /** Logits l become c·tanh(l/c) before the softmax. */
   readonly softcap?: number | undefined;
 }

@@ -1,10 +1,10 @@
 // Whether a model can be played, in a sentence: config, weights, tokenizer and chat template are looked at, nothing is computed.
-import { join } from 'node:path';
 import {
   asParameters,
   baseDirectory,
   checkWeights,
   companionDirectory,
+  configPlace,
   openWeights,
   readModelConfig,
 } from '../checkpoint/index.ts';
@@ -20,12 +20,12 @@ export interface Playable {
   readonly sentence: string;
 }
 
-/** @param dir directory of a model or an adapter */
+/** @param dir directory of a model or an adapter, or a GGUF file */
 export async function playable(dir: string): Promise<Playable> {
   try {
     const base = await baseDirectory(dir);
     const config = await readModelConfig(base);
-    const model = modelFromConfig(config, join(base, 'config.json'));
+    const model = modelFromConfig(config, await configPlace(base));
     checkWeights(asParameters(await openWeights(base, config), model.parameters), model.parameters);
     await loadTokenizer(await companionDirectory(dir));
     const millions = (parameterCount(model) / 1e6).toPrecision(3);

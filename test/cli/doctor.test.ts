@@ -51,7 +51,7 @@ describe('doctor', () => {
     const env = { SELFPLAY_CACHE: await tempDir(), SELFPLAY_TORCH: await tempDir() };
     const { status, stdout } = await cli(['doctor', '--model', '/nowhere'], { directory: tmpdir(), env });
     expect(status).toBe(1);
-    expect(stdout).toMatch(/^Model +\/nowhere: This model cannot be played: not a model directory: no config.json/m);
+    expect(stdout).toMatch(/^Model +\/nowhere: This model cannot be played: there is no such model \(\/nowhere\)/m);
     expect(stdout).toMatch(/^onnx cpu f32 +matrix product \d+ GFLOP/m);
     expect(stdout).toMatch(/^Problem +SELFPLAY_TORCH names a folder without torch 2.11 or newer/m);
     expect(stdout).not.toMatch(/^Chosen/m);
