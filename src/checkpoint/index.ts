@@ -6,6 +6,7 @@ export { asParameters } from './layout.ts';
 export { demandBase, LINEAGE_FILE, lineageOf, lineageSentence } from './lineage.ts';
 export { MERGE_TOLERANCE, type MergeFigures, mergeAdapter } from './merge.ts';
 export {
+  configPlace,
   hashModelDirectory,
   hashModelFiles,
   type ModelFiles,
