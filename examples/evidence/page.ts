@@ -63,8 +63,8 @@ iteration 1 (the table below).
 |---|---|---|
 ${[...steps, ...against].join('\n')}
 
-${table(family, figures)}
-`;
+${table(family, main)}
+${others(family, figures)}`;
 }
 
 const isControl = (label: string) => !/^iteration \d+$/.test(label);
@@ -94,41 +94,58 @@ const said = ({ difference, low, high }: MeanInterval) => `${points(difference)}
 /** The scorer's figure under the name of what is scored. */
 const columnNames: Readonly<Record<string, string>> = { score: 'greedy', 'score (T=1)': 'sampled at T=1' };
 
-/** A row for every model of the main game, and for the models of the other games. */
-function table(family: Family, figures: readonly Figures[]): string {
+const sameAt = (label: string) => label.replace(/ at T=.*/, ' at its best temperature');
+
+/** A row for every model of the main game. */
+function table(family: Family, games: readonly Figures[]): string {
   const columns = [...family.figures, ...family.columns.flatMap((name) => [name, `${name} (T=1)`])];
-  const rows: string[] = [];
-  for (const arm of [MAIN, ...Object.keys(family.arms)]) {
-    const games = figures.filter((one) => one.arm === arm);
-    const labels = [
-      ...new Set(
-        games.flatMap(({ models }) => models.map(({ label }) => label.replace(/ at T=.*/, ' at its best temperature'))),
-      ),
-    ];
-    for (const label of arm === MAIN ? labels : labels.slice(1)) {
-      const tests = games.flatMap(({ models }) =>
-        models.filter((one) => one.label.replace(/ at T=.*/, ' at its best temperature') === label),
-      );
-      const cells = columns.map((name) => {
-        const values = tests.flatMap(({ test }) => test[name] ?? []);
-        if (values.length === 0) return '–';
-        return values.length === 1
-          ? percent(values[0]!)
-          : `${percent(mean(values))} · ${values.map(percent).join(' ')}`;
-      });
-      const nats = tests.flatMap(({ test }) => test['nats/token'] ?? []);
-      const distinct = tests.flatMap(({ test }) => test['distinct'] ?? []);
-      const name = arm === MAIN ? label : `${arm}, ${label}`;
-      rows.push(
-        `| ${name} | ${cells.join(' | ')} | ${nats.length > 0 ? mean(nats).toFixed(3) : '–'} | ${percent(mean(distinct))} |`,
-      );
-    }
-  }
+  const labels = [...new Set(games.flatMap(({ models }) => models.map(({ label }) => sameAt(label))))];
+  const rows = labels.map((label) => {
+    const tests = games.flatMap(({ models }) => models.filter((one) => sameAt(one.label) === label));
+    const cells = columns.map((name) => {
+      const values = tests.flatMap(({ test }) => test[name] ?? []);
+      if (values.length === 0) return '–';
+      const all = values.map(percent).join(' ');
+      return values.length === 1 ? all : `${percent(mean(values))} · ${all}`;
+    });
+    const nats = tests.flatMap(({ test }) => test['nats/token'] ?? []);
+    const distinct = tests.flatMap(({ test }) => test['distinct'] ?? []);
+    return [label, ...cells, nats.length > 0 ? mean(nats).toFixed(3) : '–', percent(mean(distinct))];
+  });
   const head = ['model', ...columns.map((name) => columnNames[name] ?? name), 'nats/token', 'distinct'];
-  return `| ${head.join(' | ')} |
-|${head.map(() => '---').join('|')}|
-${rows.join('\n')}
+  return `${markdown(head, rows)}
 
 Per cent of the test prompts: the mean, then seed by seed. nats/token: of the human answers, lower is better; distinct: right sampled answers of different
 wording, per prompt.`;
+}
+
+/** The games that change one thing: each iteration against the SFT model of the same seeds. */
+function others(family: Family, figures: readonly Figures[]): string {
+  const rows = Object.keys(family.arms).flatMap((arm) => {
+    const games = figures.filter((one) => one.arm === arm);
+    const labels = [...new Set(games.flatMap(({ models }) => models.slice(1).map(({ label }) => label)))];
+    return labels.map((label) => {
+      const differences = (figure: string) =>
+        games.flatMap(({ models }) => {
+          const after = models.find((one) => one.label === label)?.test[figure];
+          return after === undefined ? [] : [after - models[0]!.test[figure]!];
+        });
+      const cells = family.figures.map((figure) => {
+        const values = differences(figure);
+        return values.length > 1 ? said(meanOverSeeds(values)) : points(values[0]!);
+      });
+      return [arm, label, games.map(({ seed }) => seed).join(' '), ...cells];
+    });
+  });
+  if (rows.length === 0) return '';
+  return `
+Other games, one change each (examples/evidence), from the same SFT models: points against the SFT model, 95 %.
+
+${markdown(['game', 'model', 'seeds', ...family.figures.map((figure) => columnNames[figure] ?? figure)], rows)}
+`;
+}
+
+function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [line(head), `|${head.map(() => '---').join('|')}|`, ...rows.map(line)].join('\n');
 }
