@@ -28,8 +28,8 @@ describe('the config of the paper’s run', () => {
   it('is the paper’s table, with a model, data and a machine', async () => {
     expect(await settingsFor()).toMatchObject({
       model: 'zephyr-7b-sft-full',
-      data: 'ultrachat-train.jsonl',
-      eval_data: 'ultrachat-test.jsonl',
+      data: ['ultrachat-train.jsonl'],
+      eval_data: ['ultrachat-test.jsonl'],
       engine: 'torch',
       dtype: 'bf16',
       iterations: 4,
