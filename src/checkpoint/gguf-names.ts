@@ -110,11 +110,7 @@ const LAYOUTS: Readonly<Record<string, TensorLayout>> = {
 };
 
 /** Tensors of factors on rotary frequencies, which config.json says in its own way. */
-export const ROPE_TENSORS: readonly string[] = [
-  'rope_freqs.weight',
-  'rope_factors_long.weight',
-  'rope_factors_short.weight',
-];
+const ROPE_TENSORS: readonly string[] = ['rope_freqs.weight', 'rope_factors_long.weight', 'rope_factors_short.weight'];
 
 /** How the tensors of a file are named and stored. Throws a usage error for an architecture that is not known. */
 export function tensorLayout(architecture: unknown, file: string): TensorLayout {

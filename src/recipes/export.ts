@@ -7,7 +7,7 @@ import type { RecipeContext } from './context.ts';
 import { BEST, iterationName } from './layout.ts';
 
 /** What can be made, and the dtypes of each. */
-export const EXPORTS = { gguf: WRITABLE_TYPES.map((type) => type.toLowerCase()) } as const;
+const EXPORTS = { gguf: WRITABLE_TYPES.map((type) => type.toLowerCase()) } as const;
 
 export interface ExportSettings {
   /** A model, or a run: its best model; or RUN@2: the model of its iteration 2. */

@@ -64,7 +64,7 @@ export function pieceText(
  * All ways to split a piece into two pieces, those of the highest score first; of one piece the shorter first half first.
  * @param bad makes the error for scores that leave the order open, and for pieces that are too long
  */
-export function mergesOf(
+function mergesOf(
   { tokens, types }: GgufTokens,
   scores: readonly number[],
   bad: (what: string) => Error,
