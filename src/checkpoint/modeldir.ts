@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ggufInPlaceOf, parseStrictJson, type TensorToWrite, writeSafetensors } from '../formats/index.ts';
+import { ggufInPlaceOf, isGgufFile, parseStrictJson, type TensorToWrite, writeSafetensors } from '../formats/index.ts';
 import { COMPANION_FILES } from '../hub/index.ts';
 import { ggufCompanions } from '../tokens/index.ts';
 import {
@@ -112,7 +112,7 @@ export type ModelFiles = Readonly<Record<string, string>>;
 
 /**
  * Identity of a model, in hex: it changes when a byte of config, generation settings, tokenizer or weights changes, and not with
- * the directory's place. That of an adapter covers its base. Weights listed in a files.json count by the hash there (after a
+ * the directory's place, nor with the name of a GGUF file that is the model. That of an adapter covers its base. Weights listed in a files.json count by the hash there (after a
  * check of their sizes), others are read.
  */
 export async function hashModelDirectory(dir: string): Promise<string> {
@@ -155,6 +155,7 @@ async function hashFiles(dir: string, weights: 'listed' | 'read'): Promise<Model
     hashes[name] = (await hashFile(join(dir, name))).sha256;
   }
   const { files, index } = await locateWeights(dir);
+  if (await isGgufFile(dir)) return { 'model.gguf': (await hashFile(dir)).sha256 };
   for (const path of index === undefined ? files : [index, ...files]) {
     hashes[basename(path)] = known.get(basename(path)) ?? (await hashFile(path)).sha256;
   }

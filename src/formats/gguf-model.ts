@@ -2,12 +2,18 @@
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { diskIo, usageError } from '../util/index.ts';
+import { diskIo, usageError, withFile } from '../util/index.ts';
 import { type GgufFile, readGguf } from './gguf.ts';
 
-/** Whether a model is given as a GGUF file, not as a directory. */
+const MAGIC = 'GGUF';
+
+/** Whether a model is given as a GGUF file, by its name or, under another name (a link), by its first bytes; not as a directory. */
 export async function isGgufFile(model: string): Promise<boolean> {
-  return model.endsWith('.gguf') && (await diskIo.stat(model))?.type === 'file';
+  if ((await diskIo.stat(model))?.type !== 'file') return false;
+  if (model.endsWith('.gguf')) return true;
+  const first = new Uint8Array(MAGIC.length);
+  const count = await withFile(diskIo, model, 'r', (file) => file.read(first)).catch(() => 0);
+  return count === MAGIC.length && Buffer.from(first).toString('latin1') === MAGIC;
 }
 
 /**

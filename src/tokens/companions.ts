@@ -3,6 +3,7 @@
 
 import { basename, join, resolve } from 'node:path';
 import { ggufInPlaceOf, readModelGguf } from '../formats/index.ts';
+import { exists, usageError } from '../util/index.ts';
 import { type Companions, readOptionalText } from './files.ts';
 import { tokenizerFiles } from './ggufTokenizer.ts';
 
@@ -11,6 +12,13 @@ export async function openCompanions(model: string): Promise<Companions> {
   const dir = resolve(model);
   const gguf = await ggufInPlaceOf('tokenizer.json', dir);
   if (gguf === undefined) {
+    if (!(await exists(dir))) {
+      throw usageError({
+        what: 'there is no such model',
+        where: dir,
+        fix: 'give a Hugging Face model directory, or a GGUF file',
+      });
+    }
     return {
       name: basename(dir),
       where: (name) => join(dir, name),

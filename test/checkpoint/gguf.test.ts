@@ -19,7 +19,7 @@ import {
 import { onnxEngine } from '../../src/engine/index.ts';
 import { type GgufTensorToWrite, type GgufValue, readGguf, writeGguf } from '../../src/formats/index.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
-import { SelfplayError } from '../../src/util/index.ts';
+import { linkDirectory, linkedDirectory, SelfplayError } from '../../src/util/index.ts';
 import { tempDir } from '../util/temp.ts';
 import { writeTinyLlama } from './tiny-llama.ts';
 
@@ -291,11 +291,17 @@ describe('a model written as a GGUF file', () => {
     for (const name of weights.names()) expect(await again.read(name)).toEqual(await weights.read(name));
   });
 
-  it('has the identity of its bytes, alone and in a directory of its own', async () => {
+  it('has the identity of its bytes, alone, in a directory of its own, and behind a link', async () => {
     const folder = await tempDir();
-    const file = join(folder, 'tiny.gguf');
+    const file = join(folder, 'model.gguf');
     await writeGgufModel(await writeTinyLlama(await tempDir()), file, 'F32');
-    expect(Object.keys(await hashModelFiles(file))).toEqual(['tiny.gguf']);
+    expect(Object.keys(await hashModelFiles(file))).toEqual(['model.gguf']);
+    const link = join(await tempDir(), 'best');
+    await linkDirectory(link, file);
+    const led = await linkedDirectory(link);
+    expect(await hashModelDirectory(led)).toBe(await hashModelDirectory(file));
+    expect(await readModelConfig(led)).toEqual(await readModelConfig(file));
+    expect((await loadTokenizer(led)).hash).toBe((await loadTokenizer(file)).hash);
     const identity = await hashModelDirectory(file);
     expect(await hashModelDirectory(folder)).toBe(identity);
     expect(await readModelConfig(folder)).toEqual(await readModelConfig(file));
