@@ -119,7 +119,7 @@ describe('tokenizer files', () => {
     const dir = await tokenizerDirectory();
     await rm(join(dir, 'tokenizer.json'));
     await expect(loadTokenizer(dir)).rejects.toThrowError(/no tokenizer.json[\s\S]*fix:/);
-    await expect(loadTokenizer(join(dir, 'nowhere'))).rejects.toThrowError(/no tokenizer.json/);
+    await expect(loadTokenizer(join(dir, 'nowhere'))).rejects.toThrowError(/there is no such model/);
   });
 
   it('a pattern that takes exponential time is interrupted', async () => {
