@@ -47,6 +47,8 @@ async function ours(): Promise<Measured> {
     test_size: 0,
     max_new_tokens: Number(values['new-tokens']),
     num_train_epochs: 1,
+    optimizer: 'rmsprop',
+    sft_weight: 0,
     batch_size: 8,
     threads: 2,
     preflight: false,

@@ -42,7 +42,7 @@ export const dpoSchema = z
     ...loss(positive.default(0.1)),
     // There is no earlier model that could be mixed in or compared with.
     ...{ label_smoothing, length_normalization, dpop_lambda, simpo_gamma },
-    sft_weight: mixIn.sft_weight.describe('Weight of cross-entropy on the chosen answers beside the loss'),
+    sft_weight: mixIn(0).describe('Weight of cross-entropy on the chosen answers beside the loss'),
     ...optimization({
       learning_rate: positive.default(5e-7),
       optimizer: 'rmsprop',

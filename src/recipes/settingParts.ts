@@ -152,9 +152,8 @@ export const loss = <Beta extends z.ZodType>(beta: Beta) => ({
   loss: z.enum(lossNames).default('logistic').describe('What is minimised; docs/losses.md has them all'),
   beta: beta.describe('β of the loss (λ in the paper)'),
 });
-export const mixIn = {
-  sft_weight: z.number().min(0).default(0).describe('Weight of cross-entropy on the human answers beside the loss'),
-};
+/** Weight of cross-entropy beside the loss. */
+export const mixIn = (weight: number) => z.number().min(0).default(weight);
 
 /** Parameters of losses. None has a default in the schema, so that one given with a loss that lacks it is noticed. */
 export const lossParameters = {

@@ -126,7 +126,9 @@ export const spinSchema = z
     ...sharding,
     ...loss(oneOrMore(positive).prefault(0.1)),
     ...lossParameters,
-    ...mixIn,
+    sft_weight: mixIn(1).describe(
+      'Weight of cross-entropy on the human answers beside the loss; the paper has none (0)',
+    ),
     checker: z
       .string()
       .regex(/^(none|exact-match|number|.+\.m?js)$/)
@@ -138,7 +140,7 @@ export const spinSchema = z
       }),
     ...dropping,
     replay: replayWindow
-      .prefault(1)
+      .prefault(0)
       .describe('Train on the pairs of so many earlier iterations as well; 1 as in the paper, 0 none'),
     replay_weights: oneOrMore(z.number().min(0))
       .optional()
@@ -157,8 +159,8 @@ export const spinSchema = z
       .describe('Controls for the same table, made behind the game; docs/baselines.md explains them'),
     ...optimization({
       learning_rate: oneOrMore(positive).prefault(5e-7),
-      optimizer: 'rmsprop',
-      num_train_epochs: oneOrMore(count).prefault(2),
+      optimizer: 'adamw',
+      num_train_epochs: oneOrMore(count).prefault(1),
     }),
     ...adapter,
     ...scoring,

@@ -137,7 +137,7 @@ describe('config file', () => {
         HELP,
     );
     const flags = ['--model', 'm', '--pairs', 'p', '--iterations', '2', '--start-iteration', '1', '--dev-size', '5'];
-    const odd = await run({}, ...flags, '--stop-after', 'generate');
+    const odd = await run({}, ...flags, '--stop-after', 'generate', '--replay', '1');
     expect(odd.stderr).toContain('4 settings need correction');
     expect(odd.stderr).toContain('--iterations: more than one iteration needs data');
     expect(odd.stderr).toContain('--dev-size: dev_size needs data');
@@ -431,7 +431,7 @@ describe('config print and schema', () => {
   it('as JSON, with the default file, refusing what is wrong', async () => {
     const directory = directoryWith({ 'selfplay.config.yaml': 'beta: 1\n' });
     const { stdout } = await cli(['config', 'print', '--json'], { directory });
-    expect(JSON.parse(stdout)).toMatchObject({ beta: 1, optimizer: 'rmsprop' });
+    expect(JSON.parse(stdout)).toMatchObject({ beta: 1, optimizer: 'adamw' });
     const wrong = await cli(['config', 'print', '--beta', '0'], { directory });
     expect(wrong.status).toBe(2);
     expect(wrong.stdout).toBe('');

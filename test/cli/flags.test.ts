@@ -59,7 +59,7 @@ describe('flags from the schemas', () => {
       flag: '--optimizer',
       kind: 'string',
       choices: ['adamw', 'rmsprop'],
-      default: 'rmsprop',
+      default: 'adamw',
       allowed: 'one of adamw, rmsprop',
     });
     expect(settings.get('model')).toMatchObject({ required: true, allowed: 'a text that is not empty' });
@@ -72,7 +72,7 @@ describe('flags from the schemas', () => {
       default: 1,
       allowed: 'a number of more than 0 and at most 1, or a list of such',
     });
-    expect(settings.get('replay')).toMatchObject({ kind: 'integer', list: true, off: true, default: 1 });
+    expect(settings.get('replay')).toMatchObject({ kind: 'integer', list: true, off: true, default: 0 });
     expect(settings.get('replay_pairs')).toMatchObject({ kind: 'array', list: false });
     expect(settings.get('governor')).toMatchObject({ kind: 'boolean', list: false, off: true, default: true });
   });
@@ -237,7 +237,7 @@ describe('help', () => {
     ]);
     const line = (flag: string) => stdout.split('\n').find((text) => text.trimStart().startsWith(flag));
     expect(line('--learning-rate <x,...>')).toMatch(/Peak learning rate \(default: 5e-7\)$/);
-    expect(line('--optimizer <choice>')).toContain('adamw, rmsprop; default: rmsprop');
+    expect(line('--optimizer <choice>')).toContain('adamw, rmsprop; default: adamw');
     expect(line('--[no-]replay <n,...>')).toBeDefined();
     expect(line('--no-replay')).toBeUndefined();
     expect(line('--json')).toBeDefined();

@@ -72,8 +72,8 @@ describe('settings', () => {
     expect(problems({ label_smoothing: 0.5 })).toHaveLength(1);
     expect(problems({ reference_alpha: 1.1 })).toHaveLength(1);
     expect(problems({ loss: 'dpop', dpop_lambda: -1 })).toHaveLength(1);
-    expect(problems({ loss: 'orpo' })).toEqual([expect.stringMatching(/^sft_weight: .*must not be 0/)]);
-    expect(problems({ loss: 'orpo', sft_weight: 1 })).toEqual([]);
+    expect(problems({ loss: 'orpo', sft_weight: 0 })).toEqual([expect.stringMatching(/^sft_weight: .*must not be 0/)]);
+    expect(problems({ loss: 'orpo' })).toEqual([]);
   });
 });
 
