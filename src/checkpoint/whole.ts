@@ -77,20 +77,29 @@ export interface Updates {
   readonly changed: number;
   /** Of these the ones that do not differ after the cast. */
   readonly swallowed: number;
+  /**
+   * Σ sign(δ)·δ' / Σ |δ| over the weights, with δ the update and δ' what the cast makes of it: about 1 where rounding is as often up
+   * as down; 0 where all are swallowed; more where weights lie near the middle between two steps. NaN without updates.
+   */
+  readonly kept: number;
 }
 
-/** How many of the weights that differ between two models a cast makes equal again; a tensor of each is in memory at a time. */
+/** What a cast makes of the updates that lie between two models; a tensor of each is in memory at a time. */
 export async function swallowedUpdates(start: WholeModel, end: WholeModel, cast: Cast): Promise<Updates> {
   const count = { weights: 0, changed: 0, swallowed: 0 };
+  let [moved, meant] = [0, 0];
   for (const parameter of end.model.parameters) {
     const [from, to] = [await start.weights.read(parameter.name), await end.weights.read(parameter.name)];
     const [castFrom, castTo] = [cast(parameter, from), cast(parameter, to)];
     count.weights += to.length;
     for (let i = 0; i < to.length; i++) {
-      if (from[i] === to[i]) continue;
+      const update = to[i]! - from[i]!;
+      if (update === 0) continue;
       count.changed++;
       if (castFrom[i] === castTo[i]) count.swallowed++;
+      moved += Math.sign(update) * (castTo[i]! - castFrom[i]!);
+      meant += Math.abs(update);
     }
   }
-  return count;
+  return { ...count, kept: moved / meant };
 }

@@ -5,6 +5,7 @@
 import { type Cast, swallowedUpdates, type Updates, type WholeModel, writeStates } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { openScorer } from '../training/index.ts';
+import { type RecipeContext, stopIfAsked } from './context.ts';
 import { asGroup, type Row } from './rows.ts';
 
 /** |Δ log p| of the tokens of held-out answers, in nats. */
@@ -23,28 +24,32 @@ export interface CastReport {
   readonly updates: Updates | null;
 }
 
-/** @param engine computes in f32; the weights are in it afterwards, cast */
-export async function logProbChange(
+/**
+ * @param engine computes in f32; the weights are in it afterwards, cast
+ * @param budget tokens computed at once
+ * @param onRows called with the number of rows done, each of which is done twice
+ */
+async function logProbChange(
   engine: Engine,
   whole: WholeModel,
   cast: Cast,
   rows: readonly Row[],
   budget: number,
+  onRows: (count: number) => void,
 ): Promise<LogProbChange> {
   await writeStates(engine, whole);
   const scorer = await openScorer(engine, whole.model);
   const groups = rows.map(asGroup);
-  const before = await scorer.score(groups, budget);
+  const before = await scorer.score(groups, budget, onRows);
   await writeStates(engine, whole, cast);
-  const after = await scorer.score(groups, budget);
+  const after = await scorer.score(groups, budget, onRows);
   await scorer.dispose();
   let [sum, largest, tokens] = [0, 0, 0];
   before.forEach(([was], row) => {
     was!.forEach((logProb, t) => {
       const change = Math.abs(after[row]![0]![t]! - logProb);
       sum += change;
-      // A weight that became infinite gives NaN: that is no small change.
-      largest = Number.isNaN(change) ? Number.NaN : Math.max(largest, change);
+      largest = Math.max(largest, change);
       tokens++;
     });
   });
@@ -54,35 +59,48 @@ export async function logProbChange(
 /** Where held-out log-probs can be measured; a reason where they cannot. */
 export type Measured = { readonly rows: readonly Row[]; readonly of: string } | { readonly problem: string };
 
+/** @param start what the run began with; undefined where there are no updates to lose: a model alone, or that very model */
 export async function castReport(
   dtype: string,
   cast: Cast,
   whole: WholeModel,
   measured: Measured,
-  // Undefined where there are no updates to lose: a model alone, or the one that the run began with.
   start: { readonly model: WholeModel; readonly label: string } | undefined,
-  { engine, budget }: { readonly engine: Engine | undefined; readonly budget: number },
+  // The engine is opened only where there are rows.
+  { engine, budget, context }: { engine: () => Promise<Engine>; budget: number; context: RecipeContext },
 ): Promise<CastReport> {
-  const logProbs =
-    'rows' in measured && engine !== undefined ? await logProbChange(engine, whole, cast, measured.rows, budget) : null;
-  const updates = start === undefined ? null : await swallowedUpdates(start.model, whole, cast);
   const sentences: string[] = [];
-  if (logProbs !== null && 'rows' in measured) {
-    const { mean, largest, rows, tokens } = logProbs;
+  let logProbs: LogProbChange | null = null;
+  if ('problem' in measured) {
+    sentences.push(`What ${dtype} does to held-out log-probs was not measured: ${measured.problem}.`);
+  } else {
+    const { rows, of } = measured;
+    const opened = await engine();
+    const progress = context.progress(`what ${dtype} changes`, 2 * rows.length, 'rows');
+    const onRows = (count: number) => {
+      stopIfAsked(context.signal);
+      progress.advance(count);
+    };
+    try {
+      logProbs = await logProbChange(opened, whole, cast, rows, budget, onRows);
+    } finally {
+      progress.done();
+    }
+    const { mean, largest, tokens } = logProbs;
     sentences.push(
       `In ${dtype} the log-probs of held-out answers change by ${nats(mean)} nats per token on average, and by ${nats(largest)} at most ` +
-        `(${rows} ${measured.of}, ${tokens.toLocaleString('en-US')} tokens).`,
+        `(${rows.length} ${of}, ${tokens.toLocaleString('en-US')} tokens).`,
     );
-  } else if ('problem' in measured) {
-    sentences.push(`What ${dtype} does to held-out log-probs was not measured: ${measured.problem}.`);
   }
+  const updates = start === undefined ? null : await swallowedUpdates(start.model, whole, cast);
   if (updates !== null && start !== undefined) {
-    const { weights, changed, swallowed } = updates;
+    const { weights, changed, swallowed, kept } = updates;
     sentences.push(
       changed === 0
         ? `All ${weights.toLocaleString('en-US')} weights are those of the ${start.label}.`
-        : `Of the ${changed.toLocaleString('en-US')} weights that differ from the ${start.label} ` +
-            `${percent(swallowed / changed)} are the same as its own in ${dtype}: their updates are swallowed.`,
+        : `Of the ${changed.toLocaleString('en-US')} weights that differ from the ${start.label}, ${percent(swallowed / changed)} are ` +
+            `equal to it again in ${dtype}: their updates are swallowed. The others move by whole steps: in sum the weights move ` +
+            `${kept.toFixed(2)} times as far in the direction of the updates as they did in f32.`,
     );
   }
   return { dtype, sentences, logProbs, updates };

@@ -275,7 +275,7 @@ async function measureCast(
     whole,
     measured,
     first && { model: first, label: target.run!.start.label },
-    { engine: 'rows' in measured ? await bench.engine() : undefined, budget },
+    { engine: bench.engine, budget, context },
   );
   for (const sentence of report.sentences) context.say(sentence);
   return report;

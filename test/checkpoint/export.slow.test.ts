@@ -57,7 +57,11 @@ describe.skipIf(!transformers)('transformers', () => {
     const model = await writeTinyLlama(await tempDir(), { tie_word_embeddings: dtype === 'f32' });
     const out = await exported({ model, to: 'hf', dtype });
     const storedDtype = { f32: 'float32', bf16: 'bfloat16', f16: 'float16' }[dtype];
-    expect(readByTransformers(out, ids, await scoresOf(out, ids))).toMatchObject({ storedDtype, missing: [], unexpected: [] });
+    expect(readByTransformers(out, ids, await scoresOf(out, ids))).toMatchObject({
+      storedDtype,
+      missing: [],
+      unexpected: [],
+    });
     const change = relativeError(await scoresOf(out, ids), await scoresOf(model, ids));
     expect(change === 0).toBe(dtype === 'f32');
   });
@@ -87,6 +91,8 @@ describe.skipIf(!peft)('PEFT', () => {
     expect(unused).toEqual([]);
     const theirs = Float32Array.from(logProbsOf(Float32Array.from(logits.flat()), ids.slice(1)));
     expect(relativeError(await scoresOf(out, ids), theirs)).toBeLessThan(1e-5);
-    expect(relativeError(await scoresOf(join(peftFixtures, '../llama/untied/model'), ids), theirs)).toBeGreaterThan(1e-3);
+    expect(relativeError(await scoresOf(join(peftFixtures, '../llama/untied/model'), ids), theirs)).toBeGreaterThan(
+      1e-3,
+    );
   });
 });

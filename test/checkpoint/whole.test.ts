@@ -1,7 +1,15 @@
 // Two models beside each other: mixed, and what a cast leaves of their difference.
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { castAll, castGguf, mixedModel, openWholeModel, swallowedUpdates, type WholeModel } from '../../src/checkpoint/index.ts';
+import {
+  castAll,
+  castGguf,
+  mixedModel,
+  openWholeModel,
+  swallowedUpdates,
+  type WholeModel,
+} from '../../src/checkpoint/index.ts';
+import { castTensor } from '../../src/formats/index.ts';
 import { uniforms } from '../../src/util/index.ts';
 import { tempDir } from '../util/temp.ts';
 import { writeTinyLlama } from './tiny-llama.ts';
@@ -27,10 +35,23 @@ describe('the updates of training', () => {
     expect(bf16.changed).toBe(bf16.weights);
     expect(bf16.swallowed / bf16.changed).toBeGreaterThan(0.88);
     expect(bf16.swallowed / bf16.changed).toBeLessThan(0.92);
+    // Rounded up as often as down: what is swallowed here is made up for there.
+    expect(Math.abs(bf16.kept - 1)).toBeLessThan(0.1);
     const f16 = await swallowedUpdates(start, end, castAll('F16'));
     expect(f16.swallowed / f16.changed).toBeLessThan(0.4);
     expect((await swallowedUpdates(start, end, castAll('F32'))).swallowed).toBe(0);
     expect(await swallowedUpdates(start, start, castAll('BF16'))).toMatchObject({ changed: 0, swallowed: 0 });
+  });
+
+  it('are lost altogether where the first model has weights of that type already', async () => {
+    const model = await openWholeModel(await writeTinyLlama(await tempDir()));
+    const start = withWeights(model, (values, name) =>
+      castTensor(values, 'BF16', name).map((x) => (Math.abs(x) < 0.1 ? 0.1015625 : x)),
+    );
+    const end = withWeights(start, (values) => values.map((x) => x + 5e-5));
+    const { changed, swallowed, kept } = await swallowedUpdates(start, end, castAll('BF16'));
+    expect([swallowed, kept]).toEqual([changed, 0]);
+    expect((await swallowedUpdates(start, end, castAll('F32'))).kept).toBe(1);
   });
 
   it('of norms stay in GGUF files, which hold them in f32', async () => {

@@ -2,7 +2,13 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { castTensor, readSafetensorsHeader, readTensorF32, WRITABLE_TYPES, writeShards } from '../../src/formats/index.ts';
+import {
+  castTensor,
+  readSafetensorsHeader,
+  readTensorF32,
+  WRITABLE_TYPES,
+  writeShards,
+} from '../../src/formats/index.ts';
 import { tempDir } from '../util/temp.ts';
 
 const tensor = (name: string, count: number, dtype: 'F32' | 'F16' | 'BF16' = 'F32') => ({

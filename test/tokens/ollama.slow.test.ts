@@ -21,7 +21,10 @@ const TALKS = [
   talk('What is 2 + 2?', 'It is 4.', 'And "3 + 3"?\nTwo lines.'),
   talk('a', 'b', 'c {{ .System }}', 'd', 'é 東京 😀'),
 ];
-const told = (messages: Message[]): Message[] => [{ role: 'system', content: 'You are "brief",\nand kind.' }, ...messages];
+const told = (messages: Message[]): Message[] => [
+  { role: 'system', content: 'You are "brief",\nand kind.' },
+  ...messages,
+];
 
 /** What Ollama would send for these conversations, and what the model's own template writes. */
 async function prompts(model: string, conversations: readonly Message[][]) {
