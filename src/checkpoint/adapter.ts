@@ -115,8 +115,7 @@ export async function saveAdapterDirectory(
 }
 
 /**
- * Copies an adapter as PEFT has it, all at once, under another name of its base and without the tokenizer, by which PEFT would
- * change the size of the base's embedding.
+ * Copies an adapter as PEFT has it, all at once, under another name of its base. Its lineage keeps hashes and names, not places.
  * @param base what PEFT is told: a directory, or the id of the Hub with its revision
  * @param files more files by name, with their text
  */

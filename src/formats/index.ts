@@ -21,5 +21,5 @@ export {
   type TensorToWrite,
   writeSafetensors,
 } from './safetensors.ts';
-export { SHARD_BYTES, writeShards } from './shards.ts';
+export { writeShards } from './shards.ts';
 export { parseStrictJson, type StrictJson } from './strict-json.ts';

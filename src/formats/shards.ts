@@ -6,7 +6,7 @@ import { diskIo, type Io, writeFileAtomic } from '../util/index.ts';
 import { type TensorToWrite, tensorBytes, writeSafetensors } from './safetensors.ts';
 
 /** Largest file, in bytes: below what the Hub and many file systems ask for. */
-export const SHARD_BYTES = 5_000_000_000;
+const SHARD_BYTES = 5_000_000_000;
 /** What a tensor takes in a header beside its name, at most. */
 const HEADER_BYTES = 160;
 

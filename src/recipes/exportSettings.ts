@@ -7,7 +7,7 @@ const { data, prompt_column, response_column, turns, limit, seed, engine, device
   evalSchema.shape;
 
 /** What can be made, and in which dtypes its weights can be. */
-export const EXPORTS = {
+const EXPORTS = {
   hf: ['f32', 'bf16', 'f16'],
   gguf: WRITABLE_TYPES.map((type) => type.toLowerCase()),
   peft: ['f32'],

@@ -1,5 +1,5 @@
-// Modelfiles as Ollama reads them: Go's own text/template writes the prompts that the Jinja templates write. Needs Go (`go` on the PATH);
-// without it they are skipped, loudly. The real model's template is that of SELFPLAY_DATA.
+// Modelfiles as Ollama reads them: Go's own text/template writes the prompts that the Jinja templates write. Needs Go: SELFPLAY_GO, else
+// `go`; without it they are skipped, loudly. The real model's template is that of SELFPLAY_DATA.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,8 +9,9 @@ import { loadTokenizer, modelfile, ollamaChat } from '../../src/tokens/index.ts'
 import { SHAPES } from './ollama-templates.ts';
 import { realData, tokenizerDirectory } from './support.ts';
 
-const hasGo = spawnSync('go', ['version']).status === 0;
-if (!hasGo) console.warn('SKIPPED: no Go, whose templates Ollama uses');
+const go = process.env['SELFPLAY_GO'] ?? 'go';
+const hasGo = spawnSync(go, ['version']).status === 0;
+if (!hasGo) console.warn('SKIPPED: no Go, whose templates Ollama uses; set SELFPLAY_GO');
 const real = realData();
 const script = fileURLToPath(new URL('../../scripts/ollama-template.go', import.meta.url));
 
@@ -29,7 +30,7 @@ const told = (messages: Message[]): Message[] => [
 /** What Ollama would send for these conversations, and what the model's own template writes. */
 async function prompts(model: string, conversations: readonly Message[][]) {
   const input = JSON.stringify({ modelfile: modelfile('m.gguf', await ollamaChat(model)), conversations });
-  const { stdout, stderr, status } = spawnSync('go', ['run', script], { input, encoding: 'utf8' });
+  const { stdout, stderr, status } = spawnSync(go, ['run', script], { input, encoding: 'utf8' });
   expect(status, stderr).toBe(0);
   const { render } = await loadTokenizer(model);
   return { ollama: JSON.parse(stdout) as string[], own: conversations.map((messages) => render(messages, true)) };

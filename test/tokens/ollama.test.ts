@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Message } from '../../src/data/index.ts';
 import { type ChatTurns, renderTurns, turnsOf } from '../../src/tokens/chatTurns.ts';
-import { modelfile, ollamaChat } from '../../src/tokens/index.ts';
+import { ggufTokenizer, modelfile, ollamaChat } from '../../src/tokens/index.ts';
 import { goTemplate } from '../../src/tokens/ollama.ts';
 import { compileTemplate } from '../../src/tokens/template.ts';
 import { SHAPES } from './ollama-templates.ts';
@@ -74,6 +74,26 @@ describe('what Ollama is told', () => {
         '<|im_start|>assistant\n{{ $m.Content }}{{ if not $last }}<|im_end|>\n{{ end }}{{ end }}{{ end }}"""\n' +
         'PARAMETER stop "<|im_end|>"\n',
     );
+  });
+
+  it('has the file add no BOS, though the tokenizer would', async () => {
+    const bos = { SpecialToken: { id: '<s>', type_id: 0 } };
+    const text = { Sequence: { id: 'A', type_id: 0 } };
+    const model = await tokenizerDirectory({
+      change: (json) => {
+        const special_tokens = { '<s>': { id: '<s>', ids: [3], tokens: ['<s>'] } };
+        json['post_processor'] = {
+          type: 'TemplateProcessing',
+          single: [bos, text],
+          pair: [bos, text, text],
+          special_tokens,
+        };
+      },
+    });
+    const adds = async (addBos?: boolean) =>
+      (await ggufTokenizer(model, 320, addBos)).get('tokenizer.ggml.add_bos_token');
+    expect([await adds(), await adds(false)]).toEqual([true, false].map((value) => ({ type: 'bool', value })));
+    expect((await ollamaChat(model)).addBos).toBe(false);
   });
 
   it('says what gets lost, and refuses what cannot be said', async () => {
