@@ -7,6 +7,7 @@ import { z } from 'zod';
 import {
   dpoSchema,
   evalSchema,
+  exportSchema,
   generateSchema,
   playSchema,
   resumeSchema,
@@ -94,6 +95,12 @@ ${table(generateSchema)}
 ## selfplay eval
 
 ${table(evalSchema)}
+
+## selfplay export
+
+Flags only; \`model\` stands without a flag (docs/export.md).
+
+${table(exportSchema)}
 
 ## selfplay chat
 

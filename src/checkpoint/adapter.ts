@@ -1,10 +1,21 @@
 // Adapter directories in the layout of PEFT: their weights, read and written under PEFT's names.
 
-import { join, resolve } from 'node:path';
+import { copyFile, readFile } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
 import type { Engine } from '../engine/index.ts';
 import { readSafetensorsHeader, readTensorF32, writeSafetensors } from '../formats/index.ts';
 import { type AdaptedModule, type LanguageModel, type LoraConfig, trainable } from '../models/index.ts';
-import { diskIo, exists, failure, type Io, publishDirectory, usageError, withFile, writeAll } from '../util/index.ts';
+import {
+  diskIo,
+  exists,
+  failure,
+  type Io,
+  publishDirectory,
+  usageError,
+  withFile,
+  writeAll,
+  writeFileAtomic,
+} from '../util/index.ts';
 import { LINEAGE_FILE, lineageOf } from './lineage.ts';
 import { ADAPTER_CONFIG, ADAPTER_FILE, peftConfig, readAdapterConfig } from './peft.ts';
 import type { WeightSource } from './weights.ts';
@@ -101,4 +112,31 @@ export async function saveAdapterDirectory(
     },
     io,
   );
+}
+
+/**
+ * Copies an adapter as PEFT has it, all at once, under another name of its base. Its lineage keeps hashes and names, not places.
+ * @param base what PEFT is told: a directory, or the id of the Hub with its revision
+ * @param files more files by name, with their text
+ */
+export async function copyAdapterDirectory(
+  from: string,
+  to: string,
+  { base, revision, files }: { base: string; revision?: string | undefined; files: ReadonlyMap<string, string> },
+): Promise<void> {
+  await readAdapterConfig(from);
+  const config = JSON.parse(await readFile(join(from, ADAPTER_CONFIG), 'utf8')) as Record<string, unknown>;
+  const named = { ...config, base_model_name_or_path: base, ...(revision === undefined ? {} : { revision }) };
+  const ancestors = (await lineageOf(from)).slice(0, -1);
+  const lineage = ancestors.map(({ path, ...one }) => ({ ...one, path: basename(path) }));
+  await publishDirectory(to, async (temporary) => {
+    for (const [name, text] of [
+      [ADAPTER_CONFIG, JSON.stringify(named, null, 2)],
+      [LINEAGE_FILE, JSON.stringify({ v: 1, lineage }, null, 2)],
+      ...files,
+    ] as const) {
+      await writeFileAtomic(join(temporary, name), `${text.trimEnd()}\n`);
+    }
+    await copyFile(join(from, ADAPTER_FILE), join(temporary, ADAPTER_FILE));
+  });
 }

@@ -12,10 +12,11 @@ import {
 } from '../models/index.ts';
 import { normals, uniforms, usageError } from '../util/index.ts';
 import { openAdapter, saveAdapterDirectory } from './adapter.ts';
-import { asParameters, parameterTensor } from './layout.ts';
-import { configPlace, readModelConfig, saveModelDirectory } from './modeldir.ts';
+import { parameterTensor } from './layout.ts';
+import { saveModelDirectory } from './modeldir.ts';
 import { ADAPTER_CONFIG, baseDirectory, isAdapterDirectory } from './peft.ts';
-import { checkWeights, openWeights } from './weights.ts';
+import { checkWeights } from './weights.ts';
+import { openWholeModel } from './whole.ts';
 
 /** A model whose weights are states of an engine, under their Hugging Face names. */
 export interface LoadedModel {
@@ -40,10 +41,7 @@ export interface NewAdapter {
  */
 export async function loadModel(engine: Engine, dir: string, fresh?: NewAdapter): Promise<LoadedModel> {
   const base = await baseDirectory(dir);
-  const config = await readModelConfig(base);
-  const plain = modelFromConfig(config, await configPlace(base));
-  const source = asParameters(await openWeights(base, config), plain.parameters);
-  checkWeights(source, plain.parameters);
+  const { config, model: plain, weights: source } = await openWholeModel(base);
   const opened = (await isAdapterDirectory(dir)) ? await openAdapter(dir) : undefined;
   if (opened && fresh) {
     throw usageError({

@@ -1,18 +1,20 @@
 // A model as one GGUF file for llama.cpp and what is built on it: weights in the type that is asked for, sizes, tokenizer, template.
 // Norms and biases stay F32, as llama.cpp wants them, and so do matrices whose rows are not whole blocks of the type.
 
-import { basename } from 'node:path';
-import { blockType, type GgufTensorToWrite, type GgufValue, type WritableType, writeGguf } from '../formats/index.ts';
-import { modelFromConfig } from '../models/index.ts';
+import {
+  blockType,
+  castTensor,
+  type GgufTensorToWrite,
+  type GgufValue,
+  type WritableType,
+  writeGguf,
+} from '../formats/index.ts';
 import { ggufTokenizer } from '../tokens/index.ts';
-import { diskIo, type Io, usageError } from '../util/index.ts';
+import { diskIo, type Io } from '../util/index.ts';
 import { metadataOfConfig } from './gguf-config.ts';
 import { changedShape, changeOf, ggufName, tensorLayout, toGguf } from './gguf-names.ts';
 import { ROPE_FREQS } from './gguf-rope.ts';
-import { asParameters } from './layout.ts';
-import { configPlace, readModelConfig } from './modeldir.ts';
-import { companionDirectory, isAdapterDirectory } from './peft.ts';
-import { checkWeights, openWeights } from './weights.ts';
+import type { Cast, WholeModel } from './whole.ts';
 
 /** general.file_type: what most tensors are. */
 const FILE_TYPES: Readonly<Record<WritableType, number>> = { F32: 0, F16: 1, Q4_0: 2, Q8_0: 7, BF16: 32 };
@@ -24,28 +26,36 @@ export interface GgufFigures {
   readonly unblocked: number;
 }
 
+export interface GgufOptions {
+  /** What the file says that the model is called. */
+  readonly name: string;
+  /** Whether programs put a BOS before every text; default: whether the tokenizer does. */
+  readonly addBos?: boolean;
+}
+
+/** The type in which a tensor is stored: norms and biases in F32, and so matrices whose rows are not whole blocks. */
+const storedType = (shape: readonly number[], type: WritableType): WritableType =>
+  shape.length > 1 && shape.at(-1)! % blockType(type).elements === 0 ? type : 'F32';
+
+/** The weights as a GGUF file of this type holds them. */
+export const castGguf =
+  (type: WritableType): Cast =>
+  ({ name, shape }, values) =>
+    castTensor(values, storedType(shape, type), name);
+
 /**
- * Writes a whole model (a directory or a GGUF file) to `file`, atomically.
- * @throws usage error for an adapter, and for a model or tokenizer that llama.cpp could not run as it is; failure as `writeGguf`
+ * Writes a whole model to `file`, atomically.
+ * @throws usage error for a model or tokenizer that llama.cpp could not run as it is; failure as `writeGguf`
  */
 export async function writeGgufModel(
-  model: string,
+  { dir, config, model, weights }: WholeModel,
   file: string,
   type: WritableType,
+  { name: title, addBos }: GgufOptions,
   io: Io = diskIo,
 ): Promise<GgufFigures> {
-  if (await isAdapterDirectory(model)) {
-    throw usageError({
-      what: 'an adapter alone cannot be written to a GGUF file',
-      where: model,
-      fix: `merge it first: selfplay merge ${model}`,
-    });
-  }
-  const config = await readModelConfig(model);
-  const { parameters, headDim, contextLength, vocabSize } = modelFromConfig(config, await configPlace(model));
+  const { parameters, headDim, contextLength, vocabSize } = model;
   const { architecture, metadata: sizes, rope } = metadataOfConfig(config, { headDim, contextLength });
-  const source = asParameters(await openWeights(model, config), parameters);
-  checkWeights(source, parameters);
   const query = Number(config['num_attention_heads'] ?? config['n_head']);
   const heads = { query, keyValue: Number(config['num_key_value_heads'] ?? query) };
   const layout = tensorLayout(architecture, file);
@@ -54,13 +64,13 @@ export async function writeGgufModel(
     // A parameter that Hugging Face's files hold the other way round is here as GGUF has it.
     const change = transposed ? undefined : changeOf(layout, name, heads);
     const stored = changedShape(shape, change);
-    const blocked = stored.length > 1 && stored.at(-1)! % blockType(type).elements === 0;
-    if (stored.length > 1 && !blocked) unblocked++;
+    const own = storedType(stored, type);
+    if (stored.length > 1 && own !== type) unblocked++;
     return {
       name: ggufName(layout, name),
-      type: blocked ? type : 'F32',
+      type: own,
       shape: stored,
-      data: async () => toGguf(await source.read(name), shape, change),
+      data: async () => toGguf(await weights.read(name), shape, change),
     };
   });
   const { divisors } = rope;
@@ -72,13 +82,13 @@ export async function writeGgufModel(
   const metadata = new Map<string, GgufValue>([
     ['general.architecture', text(architecture)],
     ['general.type', text('model')],
-    ['general.name', text(basename(model).replace(/\.gguf$/, ''))],
+    ['general.name', text(title)],
     ['general.file_type', number(FILE_TYPES[type])],
     ['general.quantization_version', number(QUANTIZATION_VERSION)],
     ...sizes,
     [`${architecture}.vocab_size`, number(vocabSize)],
     ...rope.metadata,
-    ...(await ggufTokenizer(await companionDirectory(model), vocabSize)),
+    ...(await ggufTokenizer(dir, vocabSize, addBos)),
   ]);
   await writeGguf(file, metadata, tensors, io);
   return { tensors: tensors.length, unblocked };

@@ -34,9 +34,10 @@ export function asParameters(source: WeightSource, parameters: readonly Paramete
 export function parameterTensor(
   { name, shape, transposed }: Parameter,
   data: () => Promise<Float32Array>,
+  dtype: 'F32' | 'F16' | 'BF16' = 'F32',
 ): TensorToWrite {
-  if (!transposed) return { name, dtype: 'F32', shape: [...shape], data };
-  return { name, dtype: 'F32', shape: shape.toReversed(), data: async () => transpose(await data(), shape) };
+  if (!transposed) return { name, dtype, shape: [...shape], data };
+  return { name, dtype, shape: shape.toReversed(), data: async () => transpose(await data(), shape) };
 }
 
 function transpose(values: Float32Array, shape: readonly number[]): Float32Array {

@@ -8,7 +8,7 @@ import { isGgufFile, parseStrictJson, type StrictJson } from '../formats/index.t
 import { failure, usageError } from '../util/index.ts';
 import { readText } from './text.ts';
 
-export const SINGLE_FILE = 'model.safetensors';
+const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
 
 /** The weight files of a model; `map` (tensor -> file) only for a sharded one. Paths begin with the model directory. */

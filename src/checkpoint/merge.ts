@@ -3,15 +3,15 @@
 
 import { type Engine, floats, ints } from '../engine/index.ts';
 import { graphBuilder } from '../graph/index.ts';
-import { type AdaptedModule, adapterNames, type LanguageModel, logitsOf, modelFromConfig } from '../models/index.ts';
+import { type AdaptedModule, adapterNames, type LanguageModel, logitsOf } from '../models/index.ts';
 import { failure, shuffled, usageError } from '../util/index.ts';
 import { openAdapter } from './adapter.ts';
 import { loadModel } from './engine.ts';
-import { asParameters, parameterTensor } from './layout.ts';
+import { parameterTensor } from './layout.ts';
 import { demandBase } from './lineage.ts';
-import { configPlace, readModelConfig, saveModelDirectory } from './modeldir.ts';
+import { saveModelDirectory } from './modeldir.ts';
 import { companionDirectory, isAdapterDirectory } from './peft.ts';
-import { openWeights } from './weights.ts';
+import { openWholeModel } from './whole.ts';
 
 /** Largest difference of a logit, as a share of the largest logit: in f32 the order of sums makes about 1e-5 of it. */
 export const MERGE_TOLERANCE = 1e-3;
@@ -44,8 +44,7 @@ export async function mergeAdapter(engine: Engine, dir: string, out: string): Pr
   const { base, modules } = adapter!;
   const { source } = await openAdapter(dir);
   const byWeight = new Map(modules.map((module) => [`${module.name}.weight`, module]));
-  const plain = modelFromConfig(await readModelConfig(base), await configPlace(base));
-  const weights = asParameters(await openWeights(base, config), plain.parameters);
+  const { model: plain, weights } = await openWholeModel(base);
   let compared = { difference: 0, largest: 0 };
   await saveModelDirectory(out, {
     sourceDir: await companionDirectory(dir),

@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ggufInPlaceOf, isGgufFile, parseStrictJson, type TensorToWrite, writeSafetensors } from '../formats/index.ts';
+import { ggufInPlaceOf, isGgufFile, parseStrictJson, type TensorToWrite, writeShards } from '../formats/index.ts';
 import { COMPANION_FILES } from '../hub/index.ts';
 import { ggufCompanions } from '../tokens/index.ts';
 import {
@@ -21,7 +21,7 @@ import {
   writeAll,
 } from '../util/index.ts';
 import { configOfGguf } from './gguf-config.ts';
-import { locateWeights, SINGLE_FILE } from './locate.ts';
+import { locateWeights } from './locate.ts';
 import { ADAPTER_CONFIG, ADAPTER_FILE, baseDirectory, isAdapterDirectory, readAdapterConfig } from './peft.ts';
 import { readText } from './text.ts';
 
@@ -64,16 +64,24 @@ export interface ModelToSave {
   readonly sourceDir: string;
   readonly config: Readonly<Record<string, unknown>>;
   readonly tensors: readonly TensorToWrite[];
+  /** More files by name, with their text. */
+  readonly files?: ReadonlyMap<string, string>;
+  /** Largest file of weights, in bytes; default: 5 GB. */
+  readonly shardBytes?: number;
   /** Looks at the directory before it gets its name; what it throws keeps that from happening. */
   readonly check?: (temporary: string) => Promise<void>;
 }
 
+/** What config.json calls the dtypes of tensors. */
+const DTYPE_NAMES: Readonly<Record<string, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
+
 /**
- * Saves a model directory in fp32, all at once (see publishDirectory): config.json, model.safetensors, the source's tokenizer
+ * Saves a model directory, all at once (see publishDirectory): config.json, the weights (one file or shards), the source's tokenizer
  * and generation files as they are, and files.json with sizes and hashes. Replaces an existing directory.
  */
 export async function saveModelDirectory(dir: string, model: ModelToSave, io: Io = diskIo): Promise<void> {
-  const config = { ...model.config, dtype: 'float32', torch_dtype: 'float32' };
+  const dtype = DTYPE_NAMES[model.tensors[0]!.dtype];
+  const config = { ...model.config, dtype, torch_dtype: dtype };
   await publishDirectory(
     dir,
     async (temporary) => {
@@ -89,7 +97,10 @@ export async function saveModelDirectory(dir: string, model: ModelToSave, io: Io
       for (const name of ofGguf === undefined ? await companionsIn(model.sourceDir) : []) {
         await writeNew(io, join(temporary, name), await readFile(join(model.sourceDir, name)));
       }
-      await writeSafetensors(join(temporary, SINGLE_FILE), model.tensors, { format: 'pt' }, io);
+      await writeShards(temporary, model.tensors, model.shardBytes, io);
+      for (const [name, text] of model.files ?? []) {
+        await writeNew(io, join(temporary, name), new TextEncoder().encode(text));
+      }
       await model.check?.(temporary);
     },
     io,

@@ -106,6 +106,26 @@ export function mergeCommand({ mergeSchema: schema, mergeModel }: Recipes) {
   };
 }
 
+/** `selfplay export`: its settings besides the model, and the work on that. */
+export function exportCommand({ exportSchema: schema, exportModel }: Recipes) {
+  const settings = settingsOf(schema);
+  return {
+    settings: new Map([...settings].filter(([key]) => key !== 'model')),
+    prepare(target: string, given: ReadonlyMap<string, Given>, commandsWith: (key: string) => readonly string[]) {
+      const all = new Map([...given, ['model', { value: target, where: '<model>' }]]);
+      const checked = checkSettings({ command: 'export', schema, settings, commandsWith }, all);
+      return async (context: RecipeContext): Promise<Outcome> => {
+        const exported = await exportModel(checked, context);
+        const { model, out, to, size } = exported;
+        const done = `${model} is in ${out} as ${checked.dtype}, ${(size / 1e6).toFixed(1)} MB.`;
+        const next =
+          to === 'ollama' ? [`Make it known to Ollama: ollama create NAME -f ${quoted(`${out}/Modelfile`)}`] : [];
+        return { json: exported, text: '', sentences: [done, ...next] };
+      };
+    },
+  };
+}
+
 /** `selfplay data`: its settings besides the file, and what it finds. */
 export function dataCommand({ dataSchema: schema, describeData, dataText }: Recipes, paint?: Paint) {
   const settings = settingsOf(schema);

@@ -6,7 +6,7 @@ import type { Setting } from './settings.ts';
 
 /** Headings in the order of `--help`, with their settings in the order in which they are listed. */
 const GROUPS: readonly (readonly [heading: string, keys: readonly string[]])[] = [
-  ['What to give', ['model', 'data', 'out', 'lock', 'only', 'iteration', 'system']],
+  ['What to give', ['model', 'to', 'mix', 'data', 'out', 'lock', 'only', 'iteration', 'system']],
   ['What to try', ['rates', 'betas', 'losses', 'rows', 'minutes']],
   [
     'Rows',
@@ -103,6 +103,7 @@ const OTHER_HEADINGS: Readonly<Record<string, Readonly<Record<string, string>>>>
   eval: { 'The game': 'Answers' },
   chat: { Rows: 'Answers', 'The game': 'Answers' },
   play: { Rows: 'Pairs' },
+  export: { Machine: 'Weights and machine' },
 };
 
 /** The keys of all groups: every setting must be in one (a test compares). */

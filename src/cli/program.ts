@@ -7,6 +7,7 @@ import type { Given } from './check.ts';
 import {
   baselinesCommand,
   dataCommand,
+  exportCommand,
   mergeCommand,
   preflightCommand,
   type RecipeCommand,
@@ -17,7 +18,6 @@ import {
 import { configSchema, printedConfig } from './configCommands.ts';
 import { defaultConfig, readConfig } from './configFile.ts';
 import { addEngineCommands } from './engineCommands.ts';
-import { addExportCommand } from './exportCommand.ts';
 import { flagsOf, givenFlags, optionTerm } from './flags.ts';
 import type { CliIo } from './io.ts';
 import { performWork, type Work } from './perform.ts';
@@ -31,6 +31,7 @@ import {
   CONFIG_WORDS,
   DATA_WORDS,
   DOCTOR_WORDS,
+  EXPORT_WORDS,
   MERGE_WORDS,
   PREFLIGHT_WORDS,
   RECIPE_WORDS,
@@ -116,6 +117,7 @@ export async function runCli(
     [RESUME_WORDS, '<run>', 'directory of the run', resumeCommand],
     [BASELINES_WORDS, '<run>', 'directory of a run of `selfplay run`', baselinesCommand],
     [MERGE_WORDS, '<adapter>', 'directory of the adapter', mergeCommand],
+    [EXPORT_WORDS, '<model>', 'a model, RUN or RUN@ITERATION', exportCommand],
     [
       DATA_WORDS,
       '<data>',
@@ -204,7 +206,6 @@ export async function runCli(
     });
   });
 
-  addExportCommand(program, { declare, addOutput, perform });
   addTalkCommands(program, { io, declare, addOutput, perform, recipes, commandsWith });
   addEngineCommands(program, { io, declare, addOutput, perform });
 

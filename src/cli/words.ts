@@ -143,6 +143,18 @@ export const MERGE_WORDS = {
   saves: false,
 } as const satisfies Words;
 
+export const EXPORT_WORDS = {
+  name: 'export',
+  summary: 'write a model for other programs: transformers, llama.cpp, PEFT, Ollama',
+  description:
+    'Writes a model, or a model of a run (RUN: the best one; RUN@2: that of iteration 2; RUN@sft), as a model directory with a card, one ' +
+    'GGUF file, an adapter of PEFT, or a directory from which Ollama makes a model. Weights stay in f32 unless --dtype says otherwise; ' +
+    'then what that does to held-out log-probs is measured and said before anything is written.',
+  usage: 'MODEL|RUN --to hf|gguf|peft|ollama --out PATH [options]',
+  example: 'selfplay export runs/spin --to hf --out my-model',
+  saves: false,
+} as const satisfies Words;
+
 export const DATA_WORDS = {
   name: 'data',
   summary: 'what a file of rows is taken for: format, faults, lengths, duplicates, what is trained on',

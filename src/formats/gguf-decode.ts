@@ -53,6 +53,14 @@ export async function readGgufTensorF32(file: string, info: GgufTensorInfo): Pro
   return out;
 }
 
+/** What is read of values that were written as a tensor of a type: each rounded to one that the type has. */
+export function decodeTensor(bytes: Uint8Array, type: string, count: number): Float32Array {
+  if (type === 'F32') return new Float32Array(bytes.buffer, bytes.byteOffset, count);
+  const out = new Float32Array(count);
+  DECODERS[type]!(bytes, out, 0);
+  return out;
+}
+
 /** The fp16 at `at`. */
 function half(table: Float32Array, bytes: Uint8Array, at: number): number {
   return table[bytes[at]! | (bytes[at + 1]! << 8)]!;

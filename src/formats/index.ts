@@ -1,5 +1,6 @@
 // formats: bytes <-> objects. Files of weights (safetensors, GGUF) and of rows (JSON lines, CSV, TSV, parquet).
 export { fileBytes, firstBytes } from './bytes.ts';
+export { castTensor } from './cast.ts';
 export { readSeparated } from './csv.ts';
 export { type GgufFile, type GgufTensorInfo, readGguf } from './gguf.ts';
 export { READABLE_TYPES, readGgufTensorF32 } from './gguf-decode.ts';
@@ -20,4 +21,5 @@ export {
   type TensorToWrite,
   writeSafetensors,
 } from './safetensors.ts';
+export { writeShards } from './shards.ts';
 export { parseStrictJson, type StrictJson } from './strict-json.ts';

@@ -4,6 +4,7 @@
 // duplicate keys; the writer holds one tensor at a time and keeps the order given. Numbers are little-endian, as the machine's.
 
 import { diskIo, failure, type Io, writeAll, writeFileAtomic } from '../util/index.ts';
+import { encodeTensor } from './gguf-encode.ts';
 import { decodeBf16, decodeF16 } from './half.ts';
 import { readFully, readPieces, withHandle } from './ranges.ts';
 import { parseStrictJson, type StrictJson } from './strict-json.ts';
@@ -189,17 +190,26 @@ function wrongDtype(info: TensorInfo, wanted: string): Error {
   return failure({ what: `tensor ${info.name} has dtype ${info.dtype}, expected ${wanted}`, where: info.file });
 }
 
-/** A tensor to write; `data` may be a function that makes it when its turn comes. Its length must be the shape's product. */
+/**
+ * A tensor to write; `data` may be a function that makes it when its turn comes. Its length must be the shape's product. F16 and BF16
+ * are given as fp32, and rounded when they are written.
+ */
 export interface TensorToWrite {
   readonly name: string;
-  readonly dtype: 'F32' | 'I32';
+  readonly dtype: 'F32' | 'F16' | 'BF16' | 'I32';
   readonly shape: readonly number[];
   readonly data: Float32Array | Int32Array | (() => Promise<Float32Array | Int32Array>);
 }
 
+/** Bytes of a tensor's data in a file. */
+export function tensorBytes({ dtype, shape }: Pick<TensorToWrite, 'dtype' | 'shape'>): number {
+  return (DTYPE_BITS[dtype] / 8) * elementCount(shape);
+}
+
 /**
  * Writes a safetensors file atomically (temporary, fsync, rename), tensors in the order given, the header padded with spaces
- * to a multiple of 8 bytes. Replaces an existing file. Throws a failure if a tensor's data do not fit its shape and dtype.
+ * to a multiple of 8 bytes. Replaces an existing file. Throws a failure if a tensor's data do not fit its shape and dtype, or a
+ * weight is beyond F16.
  */
 export async function writeSafetensors(
   file: string,
@@ -213,7 +223,7 @@ export async function writeSafetensors(
   let offset = 0;
   for (const { name, dtype, shape } of tensors) {
     if (name === '__metadata__' || header.has(name)) throw bad(name, 'the name is taken');
-    const end = offset + 4 * elementCount(shape);
+    const end = offset + tensorBytes({ dtype, shape });
     if (!Number.isSafeInteger(end) || shape.some((n) => !Number.isInteger(n) || n < 0)) {
       throw bad(name, `impossible shape [${shape.join(', ')}]`);
     }
@@ -231,15 +241,24 @@ export async function writeSafetensors(
       await writeAll(out, prefix);
       for (const { name, dtype, shape, data } of tensors) {
         const values = typeof data === 'function' ? await data() : data;
-        if (!(dtype === 'F32' ? values instanceof Float32Array : values instanceof Int32Array)) {
-          throw bad(name, `its data are not ${dtype}`);
-        }
         if (values.length !== elementCount(shape)) {
           throw bad(name, `${values.length} numbers do not fit shape [${shape.join(', ')}]`);
         }
-        await writeAll(out, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+        const bytes = bytesOf(values, dtype, name);
+        if (bytes === undefined) throw bad(name, `its data are not ${dtype}`);
+        await writeAll(out, bytes);
       }
     },
     io,
   );
+}
+
+/** The bytes of a tensor; undefined for numbers of another kind. */
+function bytesOf(
+  values: Float32Array | Int32Array,
+  dtype: TensorToWrite['dtype'],
+  name: string,
+): Uint8Array | undefined {
+  if (dtype !== 'I32') return values instanceof Float32Array ? encodeTensor(values, dtype, name) : undefined;
+  return values instanceof Int32Array ? new Uint8Array(values.buffer, values.byteOffset, values.byteLength) : undefined;
 }

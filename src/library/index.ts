@@ -4,4 +4,4 @@ export { baselines, dpo, type Game, probe, resume, sft, spin } from './game.ts';
 export type { Options } from './options.ts';
 export type { Reply } from './reply.ts';
 export { chat, type ModelChat, play } from './talk.ts';
-export { doctor, evaluate, generate, inspectData, merge, preflight, verifyResume } from './tasks.ts';
+export { doctor, evaluate, exportModel, generate, inspectData, merge, preflight, verifyResume } from './tasks.ts';

@@ -11,8 +11,12 @@ import {
   diagnose,
   dpoSchema,
   type EvalInput,
+  type ExportInput,
+  type ExportOutcome,
   evalSchema,
   evaluateModel,
+  exportSchema,
+  exportModel as exportTo,
   type GenerateInput,
   generateAnswers,
   generateSchema,
@@ -49,6 +53,11 @@ export async function evaluate(
 /** A whole model from an adapter and its base, as `selfplay merge`. Throws where their logits differ; nothing is left then. */
 export async function merge(settings: MergeInput, options: Options = {}): Promise<MergeOutcome> {
   return mergeModel(checked(mergeSchema, settings), contextOf(options));
+}
+
+/** A model for other programs, as `selfplay export`. Throws where it cannot be written so; nothing is left then. */
+export async function exportModel(settings: ExportInput, options: Options = {}): Promise<ExportOutcome> {
+  return exportTo(checked(exportSchema, settings), contextOf(options));
 }
 
 /** What files of rows are taken for, as `selfplay data`. */

@@ -16,7 +16,8 @@ export { type Diagnosis, diagnose, diagnosisText, type EngineFinding } from './d
 export { trainOnPairs } from './dpo.ts';
 export { type DpoInput, type DpoSettings, dpoSchema } from './dpoSettings.ts';
 export type { OpenEngine, OpenedEngine } from './engines.ts';
-export { type ExportOutcome, type ExportSettings, exportModel } from './export.ts';
+export { type ExportOutcome, exportModel } from './export.ts';
+export { type ExportInput, type ExportSettings, exportSchema } from './exportSettings.ts';
 export { type Lineup, type Partner, partnerNamed } from './lineup.ts';
 export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
 export { type MergeOutcome, mergeModel } from './merge.ts';

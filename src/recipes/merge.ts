@@ -30,11 +30,15 @@ export async function mergeModel(
     context.say(engineSentence(frozen(opened)));
     const figures = await mergeAdapter(opened.engine, model, out);
     context.say(`Lineage: ${lineageSentence(await lineageOf(model))}`);
-    const { difference, largest, positions, layers } = figures;
-    context.say(
-      `Merged ${layers} layers. At ${positions} positions no logit differs by more than ${difference.toPrecision(2)} from base ` +
-        `and adapter; ${(MERGE_TOLERANCE * largest).toPrecision(2)} is allowed.`,
-    );
+    context.say(mergedSentence(figures));
     return { ...figures, out };
   });
+}
+
+/** How well the merged model computes what base and adapter do. */
+export function mergedSentence({ difference, largest, positions, layers }: MergeFigures): string {
+  return (
+    `Merged ${layers} layers. At ${positions} positions no logit differs by more than ${difference.toPrecision(2)} from base ` +
+    `and adapter; ${(MERGE_TOLERANCE * largest).toPrecision(2)} is allowed.`
+  );
 }

@@ -1,14 +1,5 @@
 // Whether a model can be played, in a sentence: config, weights, tokenizer and chat template are looked at, nothing is computed.
-import {
-  asParameters,
-  baseDirectory,
-  checkWeights,
-  companionDirectory,
-  configPlace,
-  openWeights,
-  readModelConfig,
-} from '../checkpoint/index.ts';
-import { modelFromConfig } from '../models/index.ts';
+import { baseDirectory, companionDirectory, openWholeModel } from '../checkpoint/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { parameterCount } from '../training/index.ts';
 import { describeError, SelfplayError } from '../util/index.ts';
@@ -24,9 +15,7 @@ export interface Playable {
 export async function playable(dir: string): Promise<Playable> {
   try {
     const base = await baseDirectory(dir);
-    const config = await readModelConfig(base);
-    const model = modelFromConfig(config, await configPlace(base));
-    checkWeights(asParameters(await openWeights(base, config), model.parameters), model.parameters);
+    const { model } = await openWholeModel(base);
     await loadTokenizer(await companionDirectory(dir));
     const millions = (parameterCount(model) / 1e6).toPrecision(3);
     const what = `${model.modelType}, ${millions} million parameters, texts of up to ${model.contextLength} tokens`;

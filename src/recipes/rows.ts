@@ -118,22 +118,31 @@ export async function prepareRows(
     : rowsOf({ ...settings, data }, tokenizer, model);
 }
 
-async function rowsOf(
-  settings: RowSettings & { readonly data: readonly string[] },
-  tokenizer: ChatTokenizer,
-  model: LanguageModel,
-): Promise<Rows> {
-  const { seed } = settings;
-  const file = filesInWords(settings.data);
-  const testFile = filesInWords(settings.eval_data ?? settings.data);
+type WithData = RowSettings & { readonly data: readonly string[] };
+
+/** The data in its splits; `outside` are rows for the table from a file of their own. */
+async function readSplits(settings: WithData) {
   const dataset = await readExamples(settings.data, columnsOf(settings));
   const tenth = Math.min(HELD_OUT, Math.floor(dataset.examples.length / 10));
   const outside = settings.eval_data === undefined ? null : await readExamples(settings.eval_data, columnsOf(settings));
   const splits = splitExamples(dataset.examples, {
-    seed,
+    seed: settings.seed,
     dev: settings.dev_size ?? tenth,
     test: outside ? 0 : (settings.test_size ?? tenth),
   });
+  return { dataset, outside, splits };
+}
+
+/** The dev split of a run, read again. */
+export async function readDevRows(settings: WithData, tokenizer: ChatTokenizer, model: LanguageModel): Promise<Row[]> {
+  return encodeRows((await readSplits(settings)).splits.dev, tokenizer, model, settings).rows;
+}
+
+async function rowsOf(settings: WithData, tokenizer: ChatTokenizer, model: LanguageModel): Promise<Rows> {
+  const { seed } = settings;
+  const file = filesInWords(settings.data);
+  const testFile = filesInWords(settings.eval_data ?? settings.data);
+  const { dataset, outside, splits } = await readSplits(settings);
   const test = outside ? forTable(outside.examples, settings) : splits.test;
   const heldOut: HeldOut[] = [
     { name: 'dev', examples: splits.dev },

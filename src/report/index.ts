@@ -12,5 +12,5 @@ export {
   writeResults,
 } from './results.ts';
 export { openRunLog, type RunLog, type RunLogOptions, readRunLog, tailRunLog } from './runlog.ts';
-export { comparisonSentence, figureOf, markdownTable, signedFigure, textTable } from './table.ts';
+export { comparisonSentence, differenceText, figureOf, markdownTable, signedFigure, textTable } from './table.ts';
 export { formatCount, formatDuration, formatRate } from './text.ts';

@@ -18,8 +18,13 @@ const FIX = 'export to Hugging Face format, which keeps the tokenizer as it is';
 /**
  * Metadata by key. Throws a usage error for a tokenizer that llama.cpp could not imitate, besides those of `loadTokenizer`.
  * @param rows of the embedding; ids without a token get one that is never used
+ * @param addBos whether programs put a BOS before every text; default: whether the tokenizer does
  */
-export async function ggufTokenizer(model: string, rows: number): Promise<ReadonlyMap<string, GgufValue>> {
+export async function ggufTokenizer(
+  model: string,
+  rows: number,
+  addBos?: boolean,
+): Promise<ReadonlyMap<string, GgufValue>> {
   const companions = await openCompanions(model);
   const where = companions.where('tokenizer.json');
   const settings = await readSettings(companions, (await readTokenizerJson(companions)).definition);
@@ -50,7 +55,7 @@ export async function ggufTokenizer(model: string, rows: number): Promise<Readon
   put('tokens', { type: 'strings', value: listed.tokens });
   put('token_type', { type: 'i32s', value: listed.types });
   for (const [key, id] of controlIds(settings)) metadata.set(key, { type: 'u32', value: id });
-  put('add_bos_token', { type: 'bool', value: buildEncoder(definition, where).prefix.length > 0 });
+  put('add_bos_token', { type: 'bool', value: addBos ?? buildEncoder(definition, where).prefix.length > 0 });
   if (settings.template !== undefined) {
     metadata.set('tokenizer.chat_template', { type: 'string', value: settings.template.source });
   }

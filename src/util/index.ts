@@ -1,5 +1,6 @@
 // util: errors, seeded random numbers, atomic saving, locking, identities of values, HTTP. Imports nothing of the project.
 export {
+  besides,
   checkWritable,
   hashFile,
   MANIFEST_NAME,

@@ -12,6 +12,7 @@ import {
   loadModel,
   modelRevision,
   openWeights,
+  openWholeModel,
   readModelConfig,
   saveModel,
   writeGgufModel,
@@ -261,7 +262,10 @@ describe('a model written as a GGUF file', () => {
     const model = await writeTinyLlama(await tempDir());
     const folder = await tempDir();
     const file = join(folder, 'tiny.gguf');
-    expect(await writeGgufModel(model, file, 'F32')).toEqual({ tensors: 12 + 9, unblocked: 0 });
+    expect(await writeGgufModel(await openWholeModel(model), file, 'F32', { name: 'x' })).toEqual({
+      tensors: 12 + 9,
+      unblocked: 0,
+    });
 
     const config = await readModelConfig(file);
     const { dtype, torch_dtype, ...original } = await readModelConfig(model);
@@ -294,7 +298,7 @@ describe('a model written as a GGUF file', () => {
   it('has the identity of its bytes, alone, in a directory of its own, and behind a link', async () => {
     const folder = await tempDir();
     const file = join(folder, 'model.gguf');
-    await writeGgufModel(await writeTinyLlama(await tempDir()), file, 'F32');
+    await writeGgufModel(await openWholeModel(await writeTinyLlama(await tempDir())), file, 'F32', { name: 'x' });
     expect(Object.keys(await hashModelFiles(file))).toEqual(['model.gguf']);
     const link = join(await tempDir(), 'best');
     await linkDirectory(link, file);
@@ -315,7 +319,10 @@ describe('a model written as a GGUF file', () => {
   it('keeps norms F32, and says how many matrices are not whole blocks', async () => {
     const file = join(await tempDir(), 'tiny.gguf');
     const model = await writeTinyLlama(await tempDir(), { intermediate_size: 24 });
-    expect(await writeGgufModel(model, file, 'Q8_0')).toEqual({ tensors: 21, unblocked: 2 });
+    expect(await writeGgufModel(await openWholeModel(model), file, 'Q8_0', { name: 'x' })).toEqual({
+      tensors: 21,
+      unblocked: 2,
+    });
     const { tensors, metadata } = await readGguf(file);
     expect(tensors.get('blk.0.attn_norm.weight')?.type).toBe('F32');
     expect(tensors.get('blk.0.ffn_up.weight')?.type).toBe('Q8_0');
@@ -325,7 +332,7 @@ describe('a model written as a GGUF file', () => {
 
   it('cut at any length gives one clear error', async () => {
     const file = join(await tempDir(), 'tiny.gguf');
-    await writeGgufModel(await writeTinyLlama(await tempDir()), file, 'Q4_0');
+    await writeGgufModel(await openWholeModel(await writeTinyLlama(await tempDir())), file, 'Q4_0', { name: 'x' });
     const { size } = { size: (await readFile(file)).length };
     // Every 61st byte: header, texts of the tokenizer, table and data are all cut in the middle.
     for (let length = size - 33; length >= 0; length -= 61) {

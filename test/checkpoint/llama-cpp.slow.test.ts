@@ -8,7 +8,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { loadModel, writeGgufModel } from '../../src/checkpoint/index.ts';
+import { loadModel, openWholeModel, writeGgufModel } from '../../src/checkpoint/index.ts';
 import { type Engine, onnxEngine } from '../../src/engine/index.ts';
 import { readGguf, readGgufTensorF32, WRITABLE_TYPES } from '../../src/formats/index.ts';
 import { generate, greedySampling } from '../../src/generation/index.ts';
@@ -63,7 +63,7 @@ describe.skipIf(!hasLlama)('llama.cpp', () => {
   // With other types llama.cpp rounds what it multiplies the weights with too, so that a near tie may turn out otherwise.
   it.each(WRITABLE_TYPES)('answers as our engine does with a random model in %s', async (type) => {
     const file = join(await tempDir(), 'tiny.gguf');
-    await writeGgufModel(await writeTinyLlama(await tempDir()), file, type);
+    await writeGgufModel(await openWholeModel(await writeTinyLlama(await tempDir())), file, type, { name: 'x' });
     const prompts = [
       [5, 6, 7, 8, 9, 10, 11],
       [100, 20, 30, 40],
@@ -76,7 +76,7 @@ describe.skipIf(!hasLlama)('llama.cpp', () => {
 
   it.skipIf(!present)('answers as our engine does with SmolLM2', async () => {
     const file = join(await tempDir(), 'real.gguf');
-    await writeGgufModel(real, file, 'F32');
+    await writeGgufModel(await openWholeModel(real), file, 'F32', { name: 'x' });
     const tokenizer = await loadTokenizer(file);
     const questions = ['What is the capital of France?', 'Write one sentence about rain.', 'What is 12 + 30?'];
     const prompts = questions.map((content) => [...tokenizer.encodePrompt([{ role: 'user', content }])]);
@@ -91,7 +91,7 @@ describe.skipIf(!hasLlama)('llama.cpp', () => {
   // the file is ours or the original; so this one is short.
   it.skipIf(!present)('answers as our engine does with SmolLM2 in Q8_0', async () => {
     const file = join(await tempDir(), 'real.gguf');
-    await writeGgufModel(real, file, 'Q8_0');
+    await writeGgufModel(await openWholeModel(real), file, 'Q8_0', { name: 'x' });
     const tokenizer = await loadTokenizer(file);
     const question = '<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n';
     const prompts = [[...tokenizer.encode(question)]];
@@ -120,7 +120,7 @@ it('the Python package gguf reads what is written', async () => {
   const model = await writeTinyLlama(await tempDir());
   for (const type of WRITABLE_TYPES) {
     const file = join(await tempDir(), 'tiny.gguf');
-    await writeGgufModel(model, file, type);
+    await writeGgufModel(await openWholeModel(model), file, type, { name: 'x' });
     const script = join(root, 'scripts/check-gguf.py');
     const { status, stdout, stderr } = spawnSync(process.env['SELFPLAY_PYTHON'] ?? 'python3', [script, file], {
       encoding: 'utf8',
