@@ -1,8 +1,7 @@
 // A model's name -> a directory: the one that lies there, or one in Hugging Face's cache with the files that are needed.
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists, failure, usageError } from '../util/index.ts';
-import type { Env } from './environment.ts';
+import { type Env, exists, failure, usageError } from '../util/index.ts';
 import { hubName } from './names.ts';
 import { type HubOptions, openRepository, type Repository } from './repository.ts';
 

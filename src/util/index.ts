@@ -11,6 +11,7 @@ export {
   verifyDirectory,
   writeFileAtomic,
 } from './atomic.ts';
+export { cacheFolder, type Env } from './cache.ts';
 export {
   describeError,
   type ErrorCode,

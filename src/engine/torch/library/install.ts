@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import {
   demandRoom,
   diskIo,
+  type Env,
   exists,
   failure,
   hashFile,
@@ -22,7 +23,7 @@ import {
   type WebOptions,
   withByteBar,
 } from '../../../util/index.ts';
-import { type Env, installFolder, PLATFORMS, type Platform, platformOf } from './locations.ts';
+import { installFolder, PLATFORMS, type Platform, platformOf } from './locations.ts';
 import { indexClient, indexUrl, wheelUrl } from './packageIndex.ts';
 import { PINS, type PinnedFile, type PinnedWheel, TORCH_VERSION } from './pins.ts';
 import { dataOffset, type ReadAt, unpackMember, type ZipMember, zipMembers } from './zip.ts';
