@@ -203,7 +203,11 @@ async function lockWhenFree(
     }
     // Two that start together may both have given way.
     await pause(LOOK_AGAIN_MS * (1 + Math.random())).catch(() => {
-      throw failure({ what: 'stopped while waiting for another process', fix: 'run the command again' });
+      throw failure({
+        what: 'stopped while waiting for another process',
+        fix: 'run the command again',
+        code: 'stopped',
+      });
     });
   }
 }

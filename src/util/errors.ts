@@ -4,7 +4,7 @@
 export type ErrorKind = 'usage' | 'failure';
 
 /** A failure that a caller can do something about. */
-export type ErrorCode = 'out-of-memory' | 'unreachable';
+export type ErrorCode = 'out-of-memory' | 'unreachable' | 'stopped';
 
 /** What an error is made of. `where` is file:line:key as far as known; `fix` is the next step for the reader. */
 export interface ErrorParts {
@@ -55,6 +55,11 @@ export function isOutOfMemory(error: unknown): error is SelfplayError {
 /** Whether a server did not answer, though it was asked several times. */
 export function isUnreachable(error: unknown): error is SelfplayError {
   return error instanceof SelfplayError && error.code === 'unreachable';
+}
+
+/** Whether work ended because it was asked to, and left nothing half done. */
+export function isStopped(error: unknown): error is SelfplayError {
+  return error instanceof SelfplayError && error.code === 'stopped';
 }
 
 /** Process exit status for an error: 2 for usage errors, 1 for everything else. */

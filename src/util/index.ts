@@ -20,6 +20,7 @@ export {
   exitCode,
   failure,
   isOutOfMemory,
+  isStopped,
   isUnreachable,
   SelfplayError,
   usageError,

@@ -236,7 +236,9 @@ async function unpack(
   try {
     sha256 = await unpackMember(from, start, member, unpacked, signal);
   } catch (error) {
-    if (signal?.aborted) throw failure({ what: 'stopped; what was fetched is kept', cause: error });
+    if (signal?.aborted) {
+      throw failure({ what: 'stopped; what was fetched is kept', code: 'stopped', cause: error });
+    }
     throw saveError(error, unpacked);
   }
   if (sha256 !== file.sha256) {
