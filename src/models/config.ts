@@ -5,8 +5,8 @@
 import { usageError } from '../util/index.ts';
 
 export interface ConfigReader {
-  /** A whole number from 1 to 2³¹ − 1. */
-  size(key: string, fallback?: number): number;
+  /** A whole number from 1 to `most`, which is 2³¹ − 1 if not said. */
+  size(key: string, fallback?: number, most?: number): number;
   positive(key: string, fallback?: number): number;
   /** A whole number as above, or undefined where it is null; absent it is `fallback`, or undefined. */
   sizeOrNone(key: string, fallback?: number): number | undefined;
@@ -55,7 +55,10 @@ export function readConfig(
   }
 
   return {
-    size: (key: string, fallback?: number) => number(key, fallback, 'a positive whole number', isSize),
+    size: (key: string, fallback?: number, most?: number) =>
+      most === undefined
+        ? number(key, fallback, 'a positive whole number', isSize)
+        : number(key, fallback, `a whole number from 1 to ${most}`, (n) => isSize(n) && n <= most),
     positive: (key: string, fallback?: number) => number(key, fallback, 'a positive number', isPositive),
     sizeOrNone: (key: string, fallback?: number) => orNone(key, fallback, 'a positive whole number', isSize),
     positiveOrNone: (key: string, fallback?: number) => orNone(key, fallback, 'a positive number', isPositive),
