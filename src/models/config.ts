@@ -2,7 +2,7 @@
  * Reads fields of a config.json with checks, and reports all problems in one error: a model is built exactly as its
  * config says, or not at all.
  */
-import { usageError } from '../util/index.ts';
+import { problemLines, usageError } from '../util/index.ts';
 
 export interface ConfigReader {
   /** A whole number from 1 to `most`, which is 2³¹ − 1 if not said. */
@@ -102,7 +102,7 @@ export function readConfig(
     finish: () => {
       if (problems.length === 0) return;
       throw usageError({
-        what: `cannot build the model that ${file} describes:\n  ${problems.join('\n  ')}`,
+        what: `cannot build the model that ${file} describes:${problemLines(problems)}`,
         where: file,
         fix: 'use a model whose config.json has supported values for these fields',
       });

@@ -67,6 +67,13 @@ export function exitCode(error: unknown): number {
   return error instanceof SelfplayError && error.kind === 'usage' ? 2 : 1;
 }
 
+/** Problems as lines: the first of them, and how many more there are. */
+export function problemLines(problems: readonly string[], indent = '  ', most = 40): string {
+  const more = problems.length - most;
+  const shown = more > 0 ? [...problems.slice(0, most), `and ${more} more`] : problems;
+  return shown.map((problem) => `\n${indent}${problem}`).join('');
+}
+
 /** The text to print for an error: what, where, fix and the cause's own message, one per line; never a stack. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

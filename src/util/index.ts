@@ -22,6 +22,7 @@ export {
   isOutOfMemory,
   isStopped,
   isUnreachable,
+  problemLines,
   SelfplayError,
   usageError,
 } from './errors.ts';

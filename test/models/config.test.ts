@@ -222,6 +222,18 @@ describe('what is refused', () => {
     expect(() => modelOf(type, changes)).toThrow(message);
   });
 
+  it('of very many problems the first ones are told, and how many more there are', () => {
+    const all = { num_hidden_layers: 10_000, layer_types: Array(10_000).fill('sliding_attention') };
+    let message = '';
+    try {
+      modelOf('qwen2', all);
+    } catch (error) {
+      message = (error as Error).message;
+    }
+    expect(message).toMatch(/sliding_window: layer 39 has a window of no width\n {2}and 9960 more\n/);
+    expect(message.length).toBeLessThan(4000);
+  });
+
   it('code that a config names is never run, and changes nothing', () => {
     const named = modelOf('llama', { auto_map: { AutoModelForCausalLM: 'modeling_evil.EvilForCausalLM' } });
     expect(named.parameters).toEqual(modelOf('llama').parameters);
