@@ -1,13 +1,15 @@
 // npm run bench: every figure as a ratio to something measured in the same run. Nothing else should be running.
-//   npm run bench [-- --engine onnx|torch] [--dtype f32|bf16] [--threads 2] [--only training|decoding|memory|gguf] [--lora 16 --dropout 0.05]
+//   npm run bench [-- --engine onnx|torch] [--dtype f32|bf16] [--threads 2] [--only training|decoding|memory|gguf|loading|tokenising] [--lora 16 --dropout 0.05]
 // With SELFPLAY_PYTHON (a Python with torch and transformers) plain torch is measured beside the torch engine.
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { gemmPeak, openEngine, readBandwidth } from '../src/engine/index.ts';
 import { benchDecoding, NEW_TOKENS } from './decoding.ts';
 import { benchGguf } from './gguf.ts';
+import { benchLoading } from './loading.ts';
 import { benchMemory } from './memory.ts';
 import { measurePeer } from './peers.ts';
+import { benchTokenising } from './tokenising.ts';
 import { measureTraining, printTraining } from './training.ts';
 
 const { values } = parseArgs({
@@ -36,8 +38,13 @@ if (values.only === 'memory') {
   });
   process.exit(0);
 }
-if (values.only === undefined || values.only === 'gguf') await benchGguf();
-if (values.only === 'gguf') process.exit(0);
+const files = {
+  gguf: benchGguf,
+  loading: () => benchLoading(values.engine as 'onnx' | 'torch', threads),
+  tokenising: benchTokenising,
+};
+for (const [name, bench] of Object.entries(files)) if (values.only === undefined || values.only === name) await bench();
+if (values.only !== undefined && values.only in files) process.exit(0);
 const asked = { engine: values.engine as 'onnx' | 'torch', device: 'cpu', threads } as const;
 const { engine, choice } = await openEngine({ ...asked, dtype });
 console.log(

@@ -37,7 +37,7 @@ export async function locateWeights(modelDir: string): Promise<WeightFiles> {
     throw usageError({
       what: `${ggufs.length} GGUF files (${ggufs.join(', ')}), and nothing says which one is meant`,
       where: modelDir,
-      fix: 'leave exactly one in the directory',
+      fix: 'give the one that is meant in place of the directory',
     });
   }
   const pickles = names.filter((name) => /^pytorch_model.*\.bin$/.test(name));

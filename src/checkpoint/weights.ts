@@ -8,7 +8,7 @@ import {
   readTensorF32,
   type TensorInfo,
 } from '../formats/index.ts';
-import { failure } from '../util/index.ts';
+import { failure, problemLines } from '../util/index.ts';
 import { changedShape, changeOf, type HeadCounts, huggingFaceName, tensorLayout, toHuggingFace } from './gguf-names.ts';
 import { locateWeights, type WeightFiles } from './locate.ts';
 
@@ -138,7 +138,7 @@ export function checkWeights(
   }
   if (problems.length === 0) return;
   throw failure({
-    what: `the weights do not fit ${config}:\n${problems.map((problem) => `    ${problem}`).join('\n')}`,
+    what: `the weights do not fit ${config}:${problemLines(problems, '    ')}`,
     where: source.files.join(', '),
     fix: `use the weights and the ${config} of the same model`,
   });

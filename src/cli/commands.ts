@@ -1,5 +1,6 @@
 // The commands that work on models: what each does in words, and what it says when it is done.
 import type { z } from 'zod';
+import { shownPath } from '../hub/index.ts';
 import type { Paint, RecipeContext, RunOutcome, ToVerify, VerifyOptions } from '../recipes/index.ts';
 import { formatDuration, textTable } from '../report/index.ts';
 import { checkSettings, type Given } from './check.ts';
@@ -206,7 +207,7 @@ function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText
       : [];
     return { json: report, text: probeText(report), sentences: [...use, ...rest, where] };
   }
-  const model = quoted(best.model);
+  const model = quoted(shownPath(best.model));
   const played = results.rows.some(({ iteration }) => iteration !== null);
   const next = played
     ? [
@@ -222,7 +223,7 @@ function runOutcome(outcome: RunOutcome, { probeText }: Pick<Recipes, 'probeText
       ...(waiting
         ? [`Iteration ${waiting.iteration} waits to be trained; its pairs are in ${waiting.pairs}`]
         : [
-            `Best model: ${best.label}, in ${best.model}${best.link === undefined ? '' : `; ${best.link} leads there`}`,
+            `Best model: ${best.label}, in ${shownPath(best.model)}${best.link === undefined ? '' : `; ${best.link} leads there`}`,
             played ? 'Use it:' : 'Play SPIN with it:',
             ...next,
           ]),

@@ -1,6 +1,6 @@
 // One command from its preparation to its exit status: errors, signals, and what is printed at the end.
 import type { RecipeContext } from '../recipes/index.ts';
-import { describeError, exitCode } from '../util/index.ts';
+import { describeError, exitCode, isStopped } from '../util/index.ts';
 import type { Outcome } from './commands.ts';
 import type { CliIo } from './io.ts';
 import type { Recipes } from './recipes.ts';
@@ -23,13 +23,11 @@ interface Command {
   readonly io: CliIo;
   readonly words: Words;
   readonly output: OutputOptions;
-  /** Undefined where no recipe can be called. */
-  readonly recipes: Pick<Recipes, 'Interrupted'> | undefined;
 }
 
 /** Prepares and does the work, and prints what came of it. Never throws. @returns exit status */
 export async function performWork(
-  { io, words, output, recipes }: Command,
+  { io, words, output }: Command,
   prepare: (terminal: Terminal) => Promise<Work>,
 ): Promise<number> {
   const terminal = terminalOf(io, output);
@@ -45,8 +43,8 @@ export async function performWork(
     return outcome.status ?? 0;
   } catch (error) {
     const stopped = stop?.status();
-    // Where there is something to save, only Interrupted says that it was saved.
-    if (stopped !== undefined && (!words.saves || (recipes !== undefined && error instanceof recipes.Interrupted))) {
+    // Where there is something to save, not every error says that it was saved.
+    if (stopped !== undefined && (!words.saves || isStopped(error))) {
       terminal.insist(describeError(error));
       return stopped;
     }

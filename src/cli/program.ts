@@ -96,7 +96,7 @@ export async function runCli(
   };
 
   const perform = async (words: Words, output: OutputOptions, prepare: (terminal: Terminal) => Promise<Work>) => {
-    status = await performWork({ io, words, output, recipes }, prepare);
+    status = await performWork({ io, words, output }, prepare);
   };
 
   for (const words of RECIPE_WORDS) {
@@ -193,13 +193,17 @@ export async function runCli(
 
   const doctor = declare(program, DOCTOR_WORDS);
   doctor.addOption(
-    new Option('--model <dir>', 'say of this model whether it can be played, and why not').helpGroup(GIVE),
+    new Option(
+      '--model <model>',
+      'say of this model (directory, GGUF file or name of the Hub) whether it can be played, and why not',
+    ).helpGroup(GIVE),
   );
   addOutput(doctor);
   doctor.action(() => {
     const options: Record<string, unknown> = doctor.opts();
-    return perform(DOCTOR_WORDS, options, async () => async () => {
-      const found = await recipes!.diagnose(io.directory, io.env, options['model'] as string | undefined);
+    return perform(DOCTOR_WORDS, options, async () => async (context) => {
+      const model = options['model'] as string | undefined;
+      const found = await recipes!.diagnose(io.directory, io.env, model === undefined ? undefined : { model, context });
       const text = recipes!.diagnosisText(found);
       const isWell = found.problem === null && found.model?.playable !== false;
       return { json: found, text, sentences: [], status: isWell ? 0 : 1 };

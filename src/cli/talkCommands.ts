@@ -35,7 +35,7 @@ export function addTalkCommands(program: Command, tools: TalkTools): void {
     words: CHAT_WORDS,
     key: 'model',
     argument: 'model|run',
-    about: 'directory of a model, or of a run',
+    about: 'directory of a model or of a run, a GGUF file, or org/name of the Hub',
     schemaOf: ({ talkSchema }) => talkSchema,
     act: chatWith,
   });

@@ -1,6 +1,7 @@
 // A dataset file (JSON lines or one JSON array) -> examples. Rows that cannot be used are left out and reported; a file in which
 // they are more than a few is refused, because then the format is probably not what the user thinks.
 
+import { shownPath } from '../hub/index.ts';
 import { canonicalJson, hashFile, sha256Hex, usageError } from '../util/index.ts';
 import { readRows } from './readRows.ts';
 import { type Columns, type Message, type RowFormat, recogniseFormat, type Turns } from './rows.ts';
@@ -119,7 +120,8 @@ export function contentId(prompt: readonly Message[], response: string): string 
 
 /** A name for several files: the first one, and how many more there are. */
 export function filesInWords(files: readonly string[]): string {
-  return files.length === 1 ? files[0]! : `${files[0]} and ${files.length - 1} more`;
+  const first = shownPath(files[0]!);
+  return files.length === 1 ? first : `${first} and ${files.length - 1} more`;
 }
 
 /** SHA-256 of a file, or of the hashes of several, a line each; in hex. */

@@ -1,11 +1,11 @@
 // Settings -> an open engine: looks at the machine, finds the library, chooses, opens.
+import type { Env } from '../util/index.ts';
 import { chooseEngine, type EngineAsked, type EngineChoice, type EngineFacts } from './choose.ts';
 import type { Engine } from './contract.ts';
 import { bf16Instructions, hasGpu, isAppleSilicon } from './facts.ts';
 import { onnxEngine } from './onnx/engine.ts';
 import { torchEngine } from './torch/engine.ts';
 import { findTorch, type TorchLibrary } from './torch/library/find.ts';
-import type { Env } from './torch/library/locations.ts';
 
 /** What is asked for; `threads` absent: as many as the machine offers. */
 export interface OpenOptions extends EngineAsked {

@@ -11,6 +11,12 @@ export type ParquetAnswer =
 
 const say = (answer: ParquetAnswer) => process.send!(answer);
 
+/** What JavaScript says of a value that is not there says nothing about the file. */
+function problemOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error instanceof TypeError ? `its parts contradict each other (${error.message})` : error.message;
+}
+
 const handle = await open(process.argv[2]!, 'r');
 const { size } = await handle.stat();
 const groups = parquetRows(
@@ -27,7 +33,7 @@ const groups = parquetRows(
 process.on('message', () => {
   groups.next().then(
     ({ done, value }) => say(done === true ? { end: true } : { rows: value! }),
-    (error: unknown) => say({ problem: error instanceof Error ? error.message : String(error) }),
+    (error: unknown) => say({ problem: problemOf(error) }),
   );
 });
 process.on('disconnect', () => process.exit());

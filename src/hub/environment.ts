@@ -2,10 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { usageError } from '../util/index.ts';
-
-/** Environment variables. */
-export type Env = Readonly<Record<string, string | undefined>>;
+import { type Env, usageError } from '../util/index.ts';
 
 export interface HubEnvironment {
   /** HF_ENDPOINT, without a slash at its end. */

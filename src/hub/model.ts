@@ -1,8 +1,7 @@
 // A model's name -> a directory: the one that lies there, or one in Hugging Face's cache with the files that are needed.
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists, failure, usageError } from '../util/index.ts';
-import type { Env } from './environment.ts';
+import { type Env, exists, failure, usageError } from '../util/index.ts';
 import { hubName } from './names.ts';
 import { type HubOptions, openRepository, type Repository } from './repository.ts';
 
@@ -28,8 +27,9 @@ const MAX_INDEX_BYTES = 64 * 1024 * 1024;
 
 /** Where a thing is, and what it is called when it came from the Hub. */
 export interface LocalModel {
+  /** Or a GGUF file. */
   readonly directory: string;
-  /** org/name@COMMIT; null for what lay here already. */
+  /** org/name@COMMIT, of a file that was named with :FILE; null for what lay here already. */
   readonly source: string | null;
 }
 
@@ -57,6 +57,8 @@ async function fetched(given: string, options: HubOptions): Promise<LocalModel> 
   const name = (await exists(given)) ? undefined : hubName('model', given);
   if (name === undefined) return { directory: given, source: null };
   const repository = await openRepository(name, given, options);
+  const [wanted] = name.parts;
+  if (wanted !== undefined) return fetchedFile(repository, wanted);
   const paths = new Set(repository.paths);
   const small = [CONFIG, ...COMPANION_FILES, INDEX, ADAPTER[0]!].filter((path) => paths.has(path));
   if (!paths.has(CONFIG) && !paths.has(ADAPTER[0]!) && ggufs(paths).length === 0) {
@@ -71,6 +73,27 @@ async function fetched(given: string, options: HubOptions): Promise<LocalModel> 
   await repository.keep();
   return { directory, source: `${name.id}@${repository.commit}` };
 }
+
+/** One GGUF file, which is a model by itself: by its name, or by a part of the name that no other has. */
+async function fetchedFile(repository: Repository, wanted: string): Promise<LocalModel> {
+  const { name, commit, paths } = repository;
+  const all = ggufs(new Set(paths));
+  const meant = all.filter((path) => path.toLowerCase().includes(wanted.toLowerCase()));
+  const file = all.find((path) => path === wanted) ?? (meant.length === 1 ? meant[0] : undefined);
+  if (file === undefined) {
+    throw usageError({
+      what: `${meant.length === 0 ? 'no' : `${meant.length}`} GGUF files of ${name.id} are called "${wanted}"; it has ${listed(all)}`,
+      where: `${name.id}@${commit}`,
+      fix: 'name one, or a part of its name that no other has: org/name:FILE',
+    });
+  }
+  const directory = await repository.fetch([file]);
+  await repository.keep();
+  return { directory: join(directory, file), source: `${name.id}@${commit}:${file}` };
+}
+
+const listed = (files: readonly string[]): string =>
+  files.length === 0 ? 'none' : `${files.slice(0, 12).join(', ')}${files.length > 12 ? ', …' : ''}`;
 
 /** The directory of a model of the Hub that is in the cache; undefined where it is not. Nobody is asked. */
 export async function cachedModel(given: string, env: Env = process.env): Promise<string | undefined> {
@@ -104,8 +127,8 @@ async function weightsOf(
   if (found.length === 1) return found;
   if (found.length > 1) {
     throw lacks(
-      `has ${found.length} GGUF files (${found.slice(0, 4).join(', ')}${found.length > 4 ? ', …' : ''}), and nothing says which one is meant`,
-      'fetch the one you want into a directory of its own, and give that as --model',
+      `has ${found.length} GGUF files (${listed(found)}), and nothing says which one is meant`,
+      `name one, or a part of its name that no other has: ${name.id}:${found[0]}`,
     );
   }
   const pickle = [...paths].find((path) => /\.(bin|pt|pth)$/.test(path));

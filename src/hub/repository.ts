@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   demandRoom,
+  type Env,
   failure,
   isUnreachable,
   lockDirectory,
@@ -29,7 +30,7 @@ import {
   repoCache,
   snapshotFiles,
 } from './cache.ts';
-import { type Env, type HubEnvironment, hubEnvironment } from './environment.ts';
+import { type HubEnvironment, hubEnvironment } from './environment.ts';
 import { COMMIT, type HubName, isInnerPath } from './names.ts';
 
 /** What the caller gives besides a name. */
@@ -202,7 +203,11 @@ async function lockWhenFree(
     }
     // Two that start together may both have given way.
     await pause(LOOK_AGAIN_MS * (1 + Math.random())).catch(() => {
-      throw failure({ what: 'stopped while waiting for another process', fix: 'run the command again' });
+      throw failure({
+        what: 'stopped while waiting for another process',
+        fix: 'run the command again',
+        code: 'stopped',
+      });
     });
   }
 }

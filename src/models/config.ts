@@ -2,11 +2,11 @@
  * Reads fields of a config.json with checks, and reports all problems in one error: a model is built exactly as its
  * config says, or not at all.
  */
-import { usageError } from '../util/index.ts';
+import { problemLines, usageError } from '../util/index.ts';
 
 export interface ConfigReader {
-  /** A whole number from 1 to 2³¹ − 1. */
-  size(key: string, fallback?: number): number;
+  /** A whole number from 1 to `most`, which is 2³¹ − 1 if not said. */
+  size(key: string, fallback?: number, most?: number): number;
   positive(key: string, fallback?: number): number;
   /** A whole number as above, or undefined where it is null; absent it is `fallback`, or undefined. */
   sizeOrNone(key: string, fallback?: number): number | undefined;
@@ -55,7 +55,10 @@ export function readConfig(
   }
 
   return {
-    size: (key: string, fallback?: number) => number(key, fallback, 'a positive whole number', isSize),
+    size: (key: string, fallback?: number, most?: number) =>
+      most === undefined
+        ? number(key, fallback, 'a positive whole number', isSize)
+        : number(key, fallback, `a whole number from 1 to ${most}`, (n) => isSize(n) && n <= most),
     positive: (key: string, fallback?: number) => number(key, fallback, 'a positive number', isPositive),
     sizeOrNone: (key: string, fallback?: number) => orNone(key, fallback, 'a positive whole number', isSize),
     positiveOrNone: (key: string, fallback?: number) => orNone(key, fallback, 'a positive number', isPositive),
@@ -99,7 +102,7 @@ export function readConfig(
     finish: () => {
       if (problems.length === 0) return;
       throw usageError({
-        what: `cannot build the model that ${file} describes:\n  ${problems.join('\n  ')}`,
+        what: `cannot build the model that ${file} describes:${problemLines(problems)}`,
         where: file,
         fix: 'use a model whose config.json has supported values for these fields',
       });

@@ -6,14 +6,23 @@
 import type { GraphBuilder } from '../graph/index.ts';
 import { readConfig } from './config.ts';
 import type { LanguageModel, Parameter } from './model.ts';
-import { attendIn, layerNorm, linearShapes, project, readQuantization, type Shapes, weightsOf } from './parts.ts';
+import {
+  attendIn,
+  layerNorm,
+  linearShapes,
+  MOST_LAYERS,
+  project,
+  readQuantization,
+  type Shapes,
+  weightsOf,
+} from './parts.ts';
 
 export function gpt2(config: Readonly<Record<string, unknown>>, file: string): LanguageModel {
   const c = readConfig(config, file);
   const [D, V, L, H] = [
     c.size('n_embd', 768),
     c.size('vocab_size', 50_257),
-    c.size('n_layer', 12),
+    c.size('n_layer', 12, MOST_LAYERS),
     c.size('n_head', 12),
   ];
   const F = c.size('n_inner', 4 * D);

@@ -21,10 +21,14 @@ export interface Sizes {
   readonly d: number;
 }
 
+/** Far above every model that there is; what is made for each layer, or each column of a head, is bounded by these. */
+export const MOST_LAYERS = 10_000;
+const MOST_HEAD_COLUMNS = 65_536;
+
 /** Fields that all models of this kind have. @param headDim where the config has no head_dim; else D/H */
 export function readSizes(c: ConfigReader, headDim?: number): Sizes {
   const [D, F, V] = [c.size('hidden_size'), c.size('intermediate_size'), c.size('vocab_size')];
-  const [L, H] = [c.size('num_hidden_layers'), c.size('num_attention_heads')];
+  const [L, H] = [c.size('num_hidden_layers', undefined, MOST_LAYERS), c.size('num_attention_heads')];
   const G = c.size('num_key_value_heads', H);
   if (H % G !== 0) c.reject('num_attention_heads', `${H} is not a multiple of num_key_value_heads ${G}`);
   const isDerived = headDim === undefined && c.given('head_dim') === undefined;
@@ -32,7 +36,7 @@ export function readSizes(c: ConfigReader, headDim?: number): Sizes {
   // It would make log-probs random.
   c.only('attention_dropout', 0);
   readQuantization(c);
-  return { D, F, V, L, H, G, d: c.size('head_dim', headDim ?? Math.floor(D / H)) };
+  return { D, F, V, L, H, G, d: c.size('head_dim', headDim ?? Math.floor(D / H), MOST_HEAD_COLUMNS) };
 }
 
 /** Gradients of quantised weights are not those of the model. */

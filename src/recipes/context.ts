@@ -22,11 +22,14 @@ export interface RecipeContext {
 /** Thrown when a signal stopped a recipe; everything done so far is on disk. */
 export class Interrupted extends SelfplayError {
   constructor(runDirectory: string) {
-    super('failure', { what: 'stopped as asked; nothing is lost', fix: `selfplay resume ${runDirectory}` });
+    const fix = `selfplay resume ${runDirectory}`;
+    super('failure', { what: 'stopped as asked; nothing is lost', fix, code: 'stopped' });
   }
 }
 
 /** For work that leaves nothing to go on with. Throws when the user has asked for the end. */
 export function stopIfAsked(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw failure({ what: 'stopped as asked', fix: 'run the command again' });
+  if (signal?.aborted) {
+    throw failure({ what: 'stopped as asked', fix: 'run the command again', code: 'stopped' });
+  }
 }

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { companionDirectory } from '../checkpoint/index.ts';
 import { type Example, filesInWords, isTooMany, readExamples, type SkippedRow, take } from '../data/index.ts';
 import { alignedText, formatCount } from '../report/index.ts';
-import { type ChatTokenizer, loadTokenizer, type MaskPiece } from '../tokens/index.ts';
-import { canonicalJson, linkedDirectory, SelfplayError } from '../util/index.ts';
+import { encodeExamples, loadTokenizer, type MaskPiece } from '../tokens/index.ts';
+import { canonicalJson, linkedDirectory } from '../util/index.ts';
 import { maskedRows, type Paint } from './beforehand.ts';
 import type { RecipeContext } from './context.ts';
 import { localInputs } from './inputs.ts';
@@ -80,15 +80,17 @@ export async function describeData(given: DataSettings, context: RecipeContext):
   const refused: SkippedRow[] = [];
   const lengths: (readonly [prompt: number, answer: number])[] = [];
   const masks: DataReport['masks'][number][] = [];
-  for (const example of measured) {
-    try {
-      const { sizes, pieces } = piecesOf(example, tokenizer, masks.length < MASKS);
-      lengths.push(sizes);
-      if (pieces !== undefined) masks.push({ id: example.id, pieces });
-    } catch (error) {
-      if (!(error instanceof SelfplayError)) throw error;
-      refused.push({ file: example.file, line: example.line, reason: error.what });
+  const encoded = tokenizer === undefined ? undefined : await encodeExamples(measured, tokenizer);
+  for (const [i, example] of measured.entries()) {
+    const ids = encoded?.[i];
+    if (ids !== undefined && 'refused' in ids) {
+      refused.push({ file: example.file, line: example.line, reason: ids.refused });
+      continue;
     }
+    lengths.push(ids === undefined ? charactersOf(example) : [ids.promptIds.length, ids.responseIds.length]);
+    if (masks.length === MASKS) continue;
+    const pieces = ids === undefined ? textsOf(example) : tokenizer!.describeMask(ids);
+    masks.push({ id: example.id, pieces });
   }
   return {
     files: settings.data,
@@ -110,23 +112,17 @@ export async function describeData(given: DataSettings, context: RecipeContext):
   };
 }
 
-function piecesOf(
-  example: Example,
-  tokenizer: ChatTokenizer | undefined,
-  shown: boolean,
-): { sizes: readonly [number, number]; pieces: MaskPiece[] | undefined } {
-  if (tokenizer !== undefined) {
-    const ids = tokenizer.encodePair(example);
-    const sizes = [ids.promptIds.length, ids.responseIds.length] as const;
-    return { sizes, pieces: shown ? tokenizer.describeMask(ids) : undefined };
-  }
-  const prompt = example.prompt.map(({ role, content }) => `${role}: ${content}\n`).join('');
-  const pieces: MaskPiece[] = [
-    { text: `${prompt}assistant: `, part: 'prompt' },
-    { text: example.response, part: 'response' },
+const charactersOf = ({ prompt, response }: Example): [number, number] => [
+  prompt.reduce((sum, { content }) => sum + content.length, 0),
+  response.length,
+];
+
+function textsOf({ prompt, response }: Example): MaskPiece[] {
+  const before = prompt.map(({ role, content }) => `${role}: ${content}\n`).join('');
+  return [
+    { text: `${before}assistant: `, part: 'prompt' },
+    { text: response, part: 'response' },
   ];
-  const characters = example.prompt.reduce((sum, { content }) => sum + content.length, 0);
-  return { sizes: [characters, example.response.length], pieces: shown ? pieces : undefined };
 }
 
 function duplicatesOf(examples: readonly Example[]): DataReport['duplicates'] {

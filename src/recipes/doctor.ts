@@ -15,6 +15,7 @@ import {
   type TorchLibrary,
 } from '../engine/index.ts';
 import { describeError } from '../util/index.ts';
+import type { RecipeContext } from './context.ts';
 import { type Playable, playable } from './playable.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -64,9 +65,13 @@ export interface Diagnosis {
 /**
  * Looks and measures. A broken engine is a finding, not an error.
  * @param directory where runs would be written
- * @param model directory of a model to look at, if any
+ * @param asked a model to look at, if any: a directory, a GGUF file or a name of the Hub
  */
-export async function diagnose(directory: string, env: Env, model?: string): Promise<Diagnosis> {
+export async function diagnose(
+  directory: string,
+  env: Env,
+  asked?: { readonly model: string; readonly context: RecipeContext },
+): Promise<Diagnosis> {
   const { bavail, bsize } = await statfs(directory);
   const limit = process.constrainedMemory();
   const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
@@ -85,7 +90,7 @@ export async function diagnose(directory: string, env: Env, model?: string): Pro
     torch: library ?? null,
     engines,
     choice: problem === null ? chooseEngine({ engine: 'auto', device: 'auto', dtype: 'auto' }, facts) : null,
-    model: model === undefined ? null : await playable(model),
+    model: asked === undefined ? null : await playable(asked.model, asked.context),
     problem: problem ?? broken?.problem ?? null,
   };
   return { ...found, hints: hintsOn(found) };
@@ -185,7 +190,7 @@ export function diagnosisText(found: Diagnosis): string {
     const reasons = choice.reasons.length > 0 ? ` (${choice.reasons.join('; ')})` : '';
     rows.push(['Chosen', `${choice.engine} on the ${choice.device} in ${choice.dtype}${reasons}`]);
   }
-  if (found.model) rows.push(['Model', `${found.model.directory}: ${found.model.sentence}`]);
+  if (found.model) rows.push(['Model', `${found.model.model}: ${found.model.sentence}`]);
   if (found.problem !== null) rows.push(['Problem', found.problem]);
   return [...rows.map(([name, value]) => `${name.padEnd(15)} ${value}`), '', ...found.hints].join('\n');
 }

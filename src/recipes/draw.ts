@@ -67,7 +67,7 @@ function sampledDraw(tools: DrawTools, player: Player, order: readonly Row[], ch
       for (const [i, answer] of answers.entries()) {
         const row = more[i]!;
         const record = pairRecord(row, answer, first);
-        sampled.push({ line: row.line, record, logProbs: answer.logProbs });
+        sampled.push({ file: row.file, line: row.line, record, logProbs: answer.logProbs });
       }
       for (const name of ['promptTokens', 'prefillSeconds', 'generatedTokens', 'decodeSeconds'] as const) {
         stats[name] += generator.stats[name];

@@ -129,7 +129,7 @@ export function entriesOf(rows: readonly FileRow[], t: number, player: Player): 
   for (const row of rows) {
     const where = `${row.file}:${row.line}`;
     try {
-      entries.push({ line: row.line, record: recordOf(row, where, t, player) });
+      entries.push({ file: row.file, line: row.line, record: recordOf(row, where, t, player) });
     } catch (error) {
       // What is wrong with a text has no place of its own.
       if (!(error instanceof SelfplayError) || error.where !== undefined) throw error;

@@ -291,7 +291,11 @@ async function heldOut(
   const tokenizer = await loadTokenizer(dir, target.templateTime);
   if (data !== undefined) {
     const { examples } = await readExamples(data, columnsOf(settings));
-    const encoded = encodeRows(take(examples, { seed, ...(limit === undefined ? {} : { limit }) }), tokenizer, model);
+    const encoded = await encodeRows(
+      take(examples, { seed, ...(limit === undefined ? {} : { limit }) }),
+      tokenizer,
+      model,
+    );
     refuseUnusable([encoded], filesInWords(data));
     return { rows: encoded.rows, of: `rows of ${data.map((file) => basename(file)).join(', ')}` };
   }

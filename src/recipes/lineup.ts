@@ -6,7 +6,7 @@ import { linkedDirectory, usageError } from '../util/index.ts';
 import { MANIFEST, readManifest } from './manifest.ts';
 
 export interface Partner {
-  /** As the table has it: "SFT model", "iteration 0" …; of a model alone its directory. */
+  /** As the table has it: "SFT model", "iteration 0" …; of a model alone its name. */
   readonly label: string;
   readonly iteration: number | null;
   readonly dir: string;
@@ -23,15 +23,19 @@ export interface Lineup {
   readonly templateTime: string | undefined;
 }
 
-/** @param target a model directory, a link to one, or a run directory. Throws an error that names a damaged file of a run. */
-export async function lineupOf(target: string): Promise<Lineup> {
+/**
+ * @param target a model directory, a link to one, or a run directory
+ * @param name what a model alone is called
+ * @throws an error that names a damaged file of a run
+ */
+export async function lineupOf(target: string, name = target): Promise<Lineup> {
   const directory = resolve(target);
   if (!existsSync(join(directory, MANIFEST))) {
     const dir = await linkedDirectory(directory);
     if (!existsSync(dir)) {
       throw usageError({ what: 'there is no such directory', where: dir, fix: 'give that of a model or of a run' });
     }
-    const alone = { label: target, iteration: null, dir };
+    const alone = { label: name, iteration: null, dir };
     return { run: null, partners: [alone], best: alone, templateTime: undefined };
   }
   const { settings, template_time } = await readManifest(directory);

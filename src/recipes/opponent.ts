@@ -123,7 +123,11 @@ export async function samplePairs(
       progress.done();
       await generator?.dispose();
     }
-    const records = asked.map(({ row }, i) => ({ line: row.line, record: pairRecord(row, samples[i]!, t) }));
+    const records = asked.map(({ row }, i) => ({
+      file: row.file,
+      line: row.line,
+      record: pairRecord(row, samples[i]!, t),
+    }));
     const entries = await judgeEntries(settings, loaded.model, checker, records);
     const tokens = samples.reduce((n, { ids }) => n + ids.length, 0);
     const cut = samples.filter(({ finish }) => finish === 'length').length;

@@ -2,26 +2,34 @@
 import { baseDirectory, companionDirectory, openWholeModel } from '../checkpoint/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { parameterCount } from '../training/index.ts';
-import { describeError, SelfplayError } from '../util/index.ts';
+import { describeError, isStopped, SelfplayError } from '../util/index.ts';
+import type { RecipeContext } from './context.ts';
+import { localInputs } from './inputs.ts';
 
 export interface Playable {
-  readonly directory: string;
+  /** As it was named. */
+  readonly model: string;
   readonly playable: boolean;
   /** One sentence, with the reason where it cannot be played. */
   readonly sentence: string;
 }
 
-/** @param dir directory of a model or an adapter, or a GGUF file */
-export async function playable(dir: string): Promise<Playable> {
+/**
+ * @param given directory of a model or an adapter, a GGUF file, or a name of the Hub: then it is fetched
+ * @throws only when it was stopped
+ */
+export async function playable(given: string, context: RecipeContext): Promise<Playable> {
   try {
+    const { model: dir } = (await localInputs({ model: given }, context)).settings;
     const base = await baseDirectory(dir);
     const { model } = await openWholeModel(base);
     await loadTokenizer(await companionDirectory(dir));
     const millions = (parameterCount(model) / 1e6).toPrecision(3);
     const what = `${model.modelType}, ${millions} million parameters, texts of up to ${model.contextLength} tokens`;
-    return { directory: dir, playable: true, sentence: `This model can be played: ${what}.` };
+    return { model: given, playable: true, sentence: `This model can be played: ${what}.` };
   } catch (error) {
-    return { directory: dir, playable: false, sentence: `This model cannot be played: ${reasonOf(error)}.` };
+    if (isStopped(error)) throw error;
+    return { model: given, playable: false, sentence: `This model cannot be played: ${reasonOf(error)}.` };
   }
 }
 

@@ -118,7 +118,8 @@ export interface FlaggedRecord {
   readonly id: string;
   /** Number of the generated answer among those to this row, from 0. */
   readonly sample: number;
-  /** Line of the file that the pair's row is from, from 1. */
+  /** The file that the pair's row is from, and its line there, from 1. */
+  readonly file: string;
   readonly line: number;
   readonly prompt: readonly Message[];
   readonly reasons: Verdict['reasons'];

@@ -15,8 +15,8 @@ import {
 } from '../data/index.ts';
 import type { LanguageModel } from '../models/index.ts';
 import type { Group } from '../pairs/index.ts';
-import type { ChatTokenizer } from '../tokens/index.ts';
-import { SelfplayError, usageError } from '../util/index.ts';
+import { type ChatTokenizer, encodeExamples } from '../tokens/index.ts';
+import { usageError } from '../util/index.ts';
 import { at, valuesOf } from './schedules.ts';
 import type { SpinSettings } from './settings.ts';
 
@@ -135,7 +135,8 @@ async function readSplits(settings: WithData) {
 
 /** The dev split of a run, read again. */
 export async function readDevRows(settings: WithData, tokenizer: ChatTokenizer, model: LanguageModel): Promise<Row[]> {
-  return encodeRows((await readSplits(settings)).splits.dev, tokenizer, model, settings).rows;
+  const { dev } = (await readSplits(settings)).splits;
+  return (await encodeRows(dev, tokenizer, model, settings)).rows;
 }
 
 async function rowsOf(settings: WithData, tokenizer: ChatTokenizer, model: LanguageModel): Promise<Rows> {
@@ -152,7 +153,7 @@ async function rowsOf(settings: WithData, tokenizer: ChatTokenizer, model: Langu
   const { chosen: train, ofSample, ...comparison } = chooseRows(splits.train, heldOut, settings);
 
   const encode = (examples: readonly Example[]) => encodeRows(examples, tokenizer, model, settings);
-  const encoded = { train: encode(train), dev: encode(splits.dev), test: encode(test) };
+  const encoded = { train: await encode(train), dev: await encode(splits.dev), test: await encode(test) };
   const skipped = [...encoded.train.skipped, ...encoded.dev.skipped, ...encoded.test.skipped];
   const inside = [encoded.train, encoded.dev, ...(outside ? [] : [encoded.test])];
   refuseUnusable(inside, file);
@@ -250,7 +251,7 @@ async function rowsBesidePairs(settings: RowSettings, tokenizer: ChatTokenizer, 
   const file = filesInWords(files);
   const dataset = await readExamples(files, columnsOf(settings));
   const examples = forTable(dataset.examples, settings);
-  const encoded = encodeRows(examples, tokenizer, model, settings);
+  const encoded = await encodeRows(examples, tokenizer, model, settings);
   refuseUnusable([encoded], file);
   const notes = [
     `${file}: ${dataset.rows} rows (${dataset.format}); test ${encoded.rows.length}; seed ${seed}`,
@@ -274,7 +275,7 @@ function without<R extends Example>(examples: readonly R[], comparisons: readonl
 }
 
 /** Encodes examples; `skipped` says file, line and reason of those that cannot be used. */
-export function encodeRows(
+export async function encodeRows(
   examples: readonly Example[],
   tokenizer: ChatTokenizer,
   { contextLength: context }: LanguageModel,
@@ -282,22 +283,22 @@ export function encodeRows(
     max_length = context,
     max_prompt_length = context,
   }: Partial<Pick<RowSettings, 'max_length' | 'max_prompt_length'>> = {},
-): Required<Encoded> {
+): Promise<Required<Encoded>> {
   const rows: Row[] = [];
   const skipped: string[] = [];
   let long = 0;
-  for (const example of examples) {
-    try {
-      const ids = tokenizer.encodePair(example);
-      const length = ids.promptIds.length + ids.responseIds.length;
-      if (length > context)
-        skipped.push(`${example.file}:${example.line}: ${length} tokens, longer than the ${context} that fit`);
-      else if (length > max_length || ids.promptIds.length > max_prompt_length) long++;
-      else rows.push({ ...example, ...ids });
-    } catch (error) {
-      if (!(error instanceof SelfplayError)) throw error;
-      skipped.push(`${example.file}:${example.line}: ${error.what}`);
+  const encoded = await encodeExamples(examples, tokenizer);
+  for (const [i, example] of examples.entries()) {
+    const ids = encoded[i]!;
+    const where = `${example.file}:${example.line}`;
+    if ('refused' in ids) {
+      skipped.push(`${where}: ${ids.refused}`);
+      continue;
     }
+    const length = ids.promptIds.length + ids.responseIds.length;
+    if (length > context) skipped.push(`${where}: ${length} tokens, longer than the ${context} that fit`);
+    else if (length > max_length || ids.promptIds.length > max_prompt_length) long++;
+    else rows.push({ ...example, ...ids });
   }
   return { rows, skipped, long };
 }

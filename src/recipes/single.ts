@@ -32,7 +32,7 @@ async function withModel<T>(
     const { engine } = opened;
     context.say(engineSentence(frozen(opened)));
     const loaded = await loadModel(engine, model);
-    const encoded = encodeRows(examples, tokenizer, loaded.model);
+    const encoded = await encodeRows(examples, tokenizer, loaded.model);
     refuseUnusable([encoded], filesInWords(settings.data));
     const { rows, skipped } = encoded;
     for (const problem of skipped) context.say(`skipped ${problem}`);

@@ -6,6 +6,7 @@ import { loadTokenizer } from '../tokens/index.ts';
 import { type Answer, type Chat, type ChatRequest, openChat } from './chat.ts';
 import type { RecipeContext } from './context.ts';
 import { engineSentence, frozen, openRequested } from './engines.ts';
+import { localInputs } from './inputs.ts';
 import { type Lineup, lineupOf, type Partner, partnerNamed } from './lineup.ts';
 import { modelInWords } from './player.ts';
 import type { TalkSettings } from './talkSettings.ts';
@@ -37,7 +38,8 @@ interface Seated {
 
 /** Opens an engine with the first model in it. Throws usage errors and failures as `selfplay generate` does. */
 export async function openTalk(settings: TalkSettings, context: RecipeContext): Promise<Talk> {
-  const lineup = await lineupOf(settings.model);
+  const { model } = (await localInputs({ model: settings.model }, context)).settings;
+  const lineup = await lineupOf(model, settings.model);
   let current = settings.iteration === undefined ? lineup.best : partnerNamed(lineup, settings.iteration);
   const tokenizer = await loadTokenizer(await companionDirectory(current.dir), lineup.templateTime);
   const opened = await openRequested(context.openEngine ?? openEngine, settings);

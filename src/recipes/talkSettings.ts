@@ -6,7 +6,7 @@ const { engine, device, dtype, threads, deterministic, max_new_tokens, temperatu
   generateSchema.shape;
 
 export const talkSchema = z.strictObject({
-  model: z.string().min(1).describe('Directory of a model, or of a run'),
+  model: z.string().min(1).describe('Directory of a model or of a run, a GGUF file, or org/name of the Hub'),
   iteration: z
     .string()
     .min(1)

@@ -31,8 +31,9 @@ const LOOP_WINDOW = 8;
 /** The file of an iteration that lists every pair with a reason to leave it out, left out or not. */
 const FLAGGED = 'flagged.jsonl';
 
-/** A pair as it is to stand in pairs.jsonl, and the line of the file that its row is from. */
+/** A pair as it is to stand in pairs.jsonl, and the file and line that its row is from. */
 export interface Entry {
+  readonly file: string;
   readonly line: number;
   readonly record: PairRecord;
 }
@@ -77,9 +78,9 @@ export async function judgeEntries(
   const candidates = await Promise.all(entries.map(({ record }) => candidateOf(record, checker)));
   const { drop, max_length: maxLength = contextLength, max_prompt_length: maxPromptLength = contextLength } = settings;
   const verdicts = judgePairs(candidates, { maxLength, maxPromptLength, contextLength, drop });
-  return entries.map(({ line, record }, i) => {
+  return entries.map(({ record, ...place }, i) => {
     const { reasons, excluded } = verdicts[i]!;
-    return { line, record: { ...record, excluded }, reasons };
+    return { ...place, record: { ...record, excluded }, reasons };
   });
 }
 
@@ -142,9 +143,14 @@ export async function writeEntries(run: Run, t: number, entries: readonly Judged
   );
 }
 
-function flaggedRecord({ line, record: { id, prompt, responses, excluded }, reasons }: JudgedEntry): FlaggedRecord {
+function flaggedRecord({
+  file,
+  line,
+  record: { id, prompt, responses, excluded },
+  reasons,
+}: JudgedEntry): FlaggedRecord {
   const action = excluded === null ? 'kept' : 'dropped';
   const [humanTokens, generatedTokens] = responses.map(({ ids }) => ids.length) as [number, number];
   const { sample } = responses[1];
-  return { v: 1, id, sample, line, prompt, reasons, action, humanTokens, generatedTokens };
+  return { v: 1, id, sample, file, line, prompt, reasons, action, humanTokens, generatedTokens };
 }

@@ -16,7 +16,7 @@ import { controlTextCheck } from './control.ts';
 import { buildEncoder, type Encoder } from './encoder.ts';
 import { highestId, readSettings, type TokenizerSettings } from './settings.ts';
 import { createStreamDecoder, type StreamDecoder } from './streamDecoder.ts';
-import { compileTemplate, type RenderTemplate, readsClock } from './template.ts';
+import { compileTemplate, type RenderTemplate, readsClock, wallClock } from './template.ts';
 import { readTokenizerJson } from './tokenizerJson.ts';
 
 /** Token ids of one example; `responseIds` ends with the only end id in it. */
@@ -35,7 +35,7 @@ export interface MaskPiece {
 export interface ChatTokenizer {
   /** Name of the model directory or file. */
   readonly name: string;
-  /** SHA-256 (hex) of all that decides ids: tokenizer.json, chat template, control tokens. */
+  /** SHA-256 (hex) of all that decides ids: tokenizer.json, chat template, control tokens; the time where the template writes it. */
   readonly hash: string;
   /** One more than the largest id; a model's own vocabulary may be larger (padded), never smaller. */
   readonly vocabSize: number;
@@ -73,12 +73,18 @@ export async function loadTokenizer(model: string, time?: string): Promise<ChatT
   const settings = await readSettings(companions, definition);
   const encoder = buildEncoder(settings.definition, companions.where('tokenizer.json'));
   const template = settings.template;
-  const hash = sha256Hex(JSON.stringify([text, template?.source ?? null, settings.named, [...settings.endIds]]));
+  const clock = template !== undefined && readsClock(template.source) ? (time ?? wallClock()) : null;
+  const deciding = [text, template?.source ?? null, settings.named, [...settings.endIds], clock];
   const format =
     template === undefined
       ? plainFormat(encoder, settings)
-      : templateFormat(encoder, settings, compileTemplate(template.source, template.where, time), template.where);
-  return assemble(companions.name, hash, encoder, settings, format);
+      : templateFormat(
+          encoder,
+          settings,
+          compileTemplate(template.source, template.where, clock ?? time),
+          template.where,
+        );
+  return assemble(companions.name, sha256Hex(JSON.stringify(deciding)), encoder, settings, format);
 }
 
 /** What decides the ids of a conversation, besides its texts. */

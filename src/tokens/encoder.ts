@@ -1,7 +1,8 @@
 // Text <-> ids for one tokenizer.json, over @huggingface/tokenizers, with the same ids as the native tokenizers package.
 // Notable choices: (1) the library reads \d and \s as JavaScript does; its Digits and ByteLevel cutters are replaced by
-// equivalent Split patterns with Unicode properties. (2) For byte-level BPE (most models) each word's ids are remembered, and
-// only new words go through the library: several times faster. Every other tokenizer goes through the library as a whole.
+// equivalent Split patterns with Unicode properties. (2) For byte-level BPE (most models) the ids of words are remembered, and
+// only new words go through the library: several times faster. So are the ids of the last stretches between control tokens,
+// because a prompt is encoded alone and with its answer. Every other tokenizer goes through the library as a whole.
 // (3) A tokenizer.json can hold patterns that take exponential time; the first use runs under a deadline.
 
 import { createContext, runInContext } from 'node:vm';
@@ -13,10 +14,16 @@ import { type AddedToken, isObject, type JsonObject, type TokenizerDefinition } 
 /** What we use of the library's Tokenizer (its own declarations do not resolve under Node's module rules). */
 interface LibraryTokenizer {
   readonly normalizer: ((text: string) => string) | null;
-  readonly pre_tokenizer: ((text: string) => string[]) | null;
+  readonly pre_tokenizer: (((text: string) => string[]) & { readonly tokenizers?: readonly LibraryCutter[] }) | null;
   readonly model: (((words: string[]) => string[]) & { readonly tokens_to_ids: ReadonlyMap<string, number> }) | null;
   encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
   decode(ids: number[]): string;
+}
+
+/** One of the library's cutters in a row. */
+interface LibraryCutter {
+  readonly pattern?: RegExp | null;
+  readonly config: { readonly type?: string; readonly behavior?: string; readonly invert?: boolean };
 }
 
 /** Text <-> ids, without chat templates. */
@@ -32,7 +39,8 @@ export interface Encoder {
 }
 
 const DEADLINE_MS = 5_000;
-const MAX_REMEMBERED_WORDS = 100_000;
+/** Of words, and of stretches between control tokens, whose ids are remembered. */
+const MAX_REMEMBERED_CHARACTERS = 2_000_000;
 const LONE_SURROGATE = /\p{Surrogate}/gu;
 
 /** Builds the encoder; `where` names tokenizer.json in errors. Throws a usage error for unsupported or hanging definitions. */
@@ -130,37 +138,76 @@ function wordsOfByteLevelBpe(definition: TokenizerDefinition, preTokenizer: Json
 }
 
 function byteLevelEncoder(library: LibraryTokenizer, added: readonly AddedToken[]): (text: string) => number[] {
-  const { model, normalizer, pre_tokenizer: cut } = library;
+  const { model, normalizer } = library;
+  const cut = cutterOf(library);
   if (model === null || cut === null) throw new Error('the library built no model');
   const addedIds = new Map(added.map((token) => [token.content, token.id]));
   // Longest first: the native package takes the leftmost longest match.
   const contents = [...addedIds.keys()].sort((a, b) => b.length - a.length).map(escapeRegExp);
   const addedPattern = contents.length === 0 ? undefined : new RegExp(`(${contents.join('|')})`, 'u');
-  let remembered = new Map<string, number[]>();
-  const wordIds = (word: string): number[] => {
-    let ids = remembered.get(word);
-    if (ids === undefined) {
-      ids = model([toByteChars(word)]).map((token) => model.tokens_to_ids.get(token) as number);
-      if (remembered.size >= MAX_REMEMBERED_WORDS) remembered = new Map();
-      remembered.set(word, ids);
+  const wordIds = remember((word) =>
+    model([toByteChars(word)]).map((token) => model.tokens_to_ids.get(token) as number),
+  );
+  const stretchIds = remember((stretch) => {
+    const ids: number[] = [];
+    for (const word of cut(normalizer === null ? stretch : normalizer(stretch))) {
+      for (const id of wordIds(word)) ids.push(id);
     }
     return ids;
-  };
+  });
   return (text) => {
     const result: number[] = [];
-    for (const section of addedPattern === undefined ? [text] : text.split(addedPattern)) {
-      if (section === '') continue;
-      const id = addedIds.get(section);
-      if (id !== undefined) {
-        result.push(id);
-        continue;
-      }
-      for (const word of cut(normalizer === null ? section : normalizer(section))) {
-        for (const wordId of wordIds(word)) result.push(wordId);
-      }
+    for (const stretch of addedPattern === undefined ? [text] : text.split(addedPattern)) {
+      if (stretch === '') continue;
+      const id = addedIds.get(stretch);
+      if (id !== undefined) result.push(id);
+      else for (const each of stretchIds(stretch)) result.push(each);
     }
     return result;
   };
+}
+
+/** Remembers values by their texts; when these are as long as may be, all are forgotten. */
+function remember<V>(make: (text: string) => V): (text: string) => V {
+  const known = new Map<string, V>();
+  let characters = 0;
+  return (text) => {
+    let value = known.get(text);
+    if (value === undefined) {
+      value = make(text);
+      characters += text.length;
+      if (characters > MAX_REMEMBERED_CHARACTERS) {
+        known.clear();
+        characters = text.length;
+      }
+      known.set(text, value);
+    }
+    return value;
+  };
+}
+
+/** The library's cutter; where all that it does is to set apart what patterns match, the same without its detours. */
+function cutterOf({ pre_tokenizer: cut }: LibraryTokenizer): ((text: string) => string[]) | null {
+  const patterns = (cut?.tokenizers ?? []).flatMap(({ pattern, config: { type, behavior, invert } }) =>
+    type === 'Split' && pattern != null && invert !== true && behavior?.toLowerCase() !== 'removed' ? [pattern] : [],
+  );
+  if (cut === null || patterns.length !== cut.tokenizers?.length) return cut;
+  return (text) => patterns.reduce((pieces, pattern) => pieces.flatMap((piece) => setApart(piece, pattern)), [text]);
+}
+
+/** Cuts a text before and after each match of a global pattern. */
+function setApart(text: string, pattern: RegExp): string[] {
+  const matches = text.match(pattern);
+  if (matches === null) return [text];
+  // Most patterns match everything.
+  if (matches.reduce((sum, { length }) => sum + length, 0) === text.length) return matches.filter((one) => one !== '');
+  const pieces: string[] = [];
+  let end = 0;
+  for (const { 0: match, index } of text.matchAll(pattern)) {
+    pieces.push(text.slice(end, index), match);
+    end = index + match.length;
+  }
+  return [...pieces, text.slice(end)].filter((one) => one !== '');
 }
 
 function rememberBytes(tokenOf: ReadonlyMap<number, string>, added: ReadonlySet<number>): (id: number) => Uint8Array {

@@ -4,7 +4,7 @@
 export type ErrorKind = 'usage' | 'failure';
 
 /** A failure that a caller can do something about. */
-export type ErrorCode = 'out-of-memory' | 'unreachable';
+export type ErrorCode = 'out-of-memory' | 'unreachable' | 'stopped';
 
 /** What an error is made of. `where` is file:line:key as far as known; `fix` is the next step for the reader. */
 export interface ErrorParts {
@@ -57,9 +57,21 @@ export function isUnreachable(error: unknown): error is SelfplayError {
   return error instanceof SelfplayError && error.code === 'unreachable';
 }
 
+/** Whether work ended because it was asked to, and left nothing half done. */
+export function isStopped(error: unknown): error is SelfplayError {
+  return error instanceof SelfplayError && error.code === 'stopped';
+}
+
 /** Process exit status for an error: 2 for usage errors, 1 for everything else. */
 export function exitCode(error: unknown): number {
   return error instanceof SelfplayError && error.kind === 'usage' ? 2 : 1;
+}
+
+/** Problems as lines: the first of them, and how many more there are. */
+export function problemLines(problems: readonly string[], indent = '  ', most = 40): string {
+  const more = problems.length - most;
+  const shown = more > 0 ? [...problems.slice(0, most), `and ${more} more`] : problems;
+  return shown.map((problem) => `\n${indent}${problem}`).join('');
 }
 
 /** The text to print for an error: what, where, fix and the cause's own message, one per line; never a stack. */

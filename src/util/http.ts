@@ -355,5 +355,6 @@ function untrusted(where: string, problem: string): SelfplayError {
 }
 
 function stopped(): SelfplayError {
-  return failure({ what: 'stopped; what was fetched is kept', fix: 'run the same command again: it continues' });
+  const fix = 'run the same command again: it continues';
+  return failure({ what: 'stopped; what was fetched is kept', fix, code: 'stopped' });
 }

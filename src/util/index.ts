@@ -12,6 +12,7 @@ export {
   verifyDirectory,
   writeFileAtomic,
 } from './atomic.ts';
+export { cacheFolder, type Env } from './cache.ts';
 export {
   describeError,
   type ErrorCode,
@@ -20,7 +21,9 @@ export {
   exitCode,
   failure,
   isOutOfMemory,
+  isStopped,
   isUnreachable,
+  problemLines,
   SelfplayError,
   usageError,
 } from './errors.ts';

@@ -375,6 +375,13 @@ describe('signals', () => {
     expect([status, exits, listeners]).toEqual([code, [], 0]);
   });
 
+  it('a stop before anything was saved is a stop: of a download', async () => {
+    const recipes = { playSpin: until(failure({ what: 'stopped; what was fetched is kept', code: 'stopped' })) };
+    const { status, stderr } = await signalled(['run', ...GIVEN], { recipes }, 'SIGINT');
+    expect(status).toBe(130);
+    expect(stderr).toMatch(/\nstopped; what was fetched is kept\n$/);
+  });
+
   it('the second signal ends the process at once', async () => {
     const recipes = { playSpin: until(new Interrupted('runs/one')) };
     const { exits } = await signalled(['run', ...GIVEN], { recipes }, 'SIGINT', 'SIGTERM');

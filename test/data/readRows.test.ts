@@ -193,6 +193,49 @@ describe('parquet', () => {
     expect((await refusal(await file('rows.parquet', new Uint8Array(bytes)))).kind).toBe('failure');
   });
 
+  // The first page begins at 4: type, sizes, then its header of version 2 from 12 on.
+  const whole = Buffer.from(parquetWriteBuffer({ columnData: columns(20) }));
+  const footer = whole.length - 8;
+  it.each<[string, (bytes: Buffer) => void, RegExp]>([
+    ['no magic at the end', (bytes) => bytes.fill(0, footer + 4), /file is damaged .*footer/],
+    ['a footer longer than the file', (bytes) => bytes.writeUInt32LE(2 ** 31, footer), /is damaged/],
+    ['a footer of no bytes', (bytes) => bytes.writeUInt32LE(0, footer), /is damaged/],
+    [
+      'a footer that begins too late',
+      (bytes) => bytes.writeUInt32LE(whole.readUInt32LE(footer) - 3, footer),
+      /is damaged/,
+    ],
+    ['a page of another kind', (bytes) => bytes.writeUInt8(0x02, 5), /unsupported page type: INDEX_PAGE/],
+    [
+      'a page of less than no bytes',
+      (bytes) => bytes.writeUInt8(bytes[7]! | 1, 7),
+      /a page is said to have -\d+ bytes/,
+    ],
+    ['a page that ends behind the file', (bytes) => bytes.writeUInt8(0x7f, 11), /Invalid typed array length/],
+    ['less than no values', (bytes) => bytes.writeUInt8(0x29, 14), /Invalid array length/],
+    ['more values than there are', (bytes) => bytes.writeUInt8(0x7e, 14), /is damaged/],
+    ['a page without a number of values', (bytes) => bytes.writeUInt8(0x05, 13), /takes more than 2 s, or is damaged/],
+  ])('with %s: one error that names it', async (_, damage, what) => {
+    const bytes = Buffer.from(whole);
+    damage(bytes);
+    const path = await file('rows.parquet', bytes);
+    const read = async () => {
+      for await (const _row of readParquet(path, { seconds: 2 })) expect.unreachable();
+    };
+    const error: unknown = await read().catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(SelfplayError);
+    expect((error as SelfplayError).what).toMatch(what);
+    expect((error as SelfplayError).where).toContain(path);
+  });
+
+  it('with columns that are not known', async () => {
+    const bytes = parquetWriteBuffer({ columnData: columns(20).slice(2) });
+    const error = await readExamples(await file('rows.parquet', new Uint8Array(bytes))).catch(
+      (thrown: unknown) => thrown,
+    );
+    expect((error as SelfplayError).what).toMatch(/the rows have the columns "n": none of the known/);
+  });
+
   it('a run of values that no memory holds takes its own process down, not this one', async () => {
     // One run of 2^21 booleans, whose length is then made 2^27: in fp64 slots a gigabyte.
     const data = Array<boolean>(2 ** 21).fill(true);
@@ -200,7 +243,7 @@ describe('parquet', () => {
     const bytes = parquetWriteBuffer({ columnData: [column], codec: 'UNCOMPRESSED', rowGroupSize: 2 ** 22 });
     const path = await file('rows.parquet', explode(new Uint8Array(bytes)));
     const read = async () => {
-      for await (const _ of readParquet(path, 128)) expect.unreachable();
+      for await (const _ of readParquet(path, { heap: 128 })) expect.unreachable();
     };
     await expect(read()).rejects.toThrow(
       /cannot be read: a row group takes more than 128 MB, or is damaged[\s\S]*rows\.parquet:1/,

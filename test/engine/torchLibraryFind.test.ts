@@ -4,9 +4,9 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { chooseTorch, findTorch, torchPlaces } from '../../src/engine/torch/library/find.ts';
 import { inspectTorch } from '../../src/engine/torch/library/inspect.ts';
-import { cacheFolder, installFolder, libraryNames, platformOf } from '../../src/engine/torch/library/locations.ts';
+import { installFolder, libraryNames, platformOf } from '../../src/engine/torch/library/locations.ts';
 import { TORCH_VERSION } from '../../src/engine/torch/library/pins.ts';
-import { publishDirectory } from '../../src/util/index.ts';
+import { cacheFolder, publishDirectory } from '../../src/util/index.ts';
 import { tempDir } from '../util/temp.ts';
 
 const names = libraryNames(process);

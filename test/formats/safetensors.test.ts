@@ -70,6 +70,7 @@ describe('reading safetensors', () => {
     [`{"a":${tensor('[0,9007199254740991]', 0, 0)}}`, 0],
     [`{"b":${tensor('[1]', 4, 8)},"a":${tensor('[1]', 0, 4)},"e":${tensor('[0]', 4, 4)}}`, 8],
     [`{"a":${tensor('[2]', 0, 1, 'F4')}}`, 1],
+    [`{"__proto__":${tensor('[1]', 0, 4)},"constructor":${tensor('[1]', 4, 8)}}`, 8],
   ])('accepts %s', async (header, dataBytes) => {
     expect(await fate(fileOf(header, dataBytes))).toBeInstanceOf(Array);
   });
@@ -160,6 +161,19 @@ describe('reading safetensors', () => {
         expect(info.offset + info.byteLength).toBeLessThanOrEqual(whole.length);
       }
     }
+  });
+
+  it('reads a header of 99 MB, and one that never ends within it is an error', async () => {
+    const length = 99_000_000;
+    const bytes = Buffer.alloc(8 + length, ' ');
+    bytes.writeBigUInt64LE(BigInt(length));
+    bytes.write('{}', 8);
+    const file = join(await tempDir(), 'x.safetensors');
+    await writeFile(file, bytes);
+    expect((await readSafetensorsHeader(file)).tensors.size).toBe(0);
+    bytes.write('{"', 8);
+    await writeFile(file, bytes);
+    await expect(readSafetensorsHeader(file)).rejects.toThrow('ends inside a string');
   });
 
   it('reads a header of 100,000 tensors', async () => {

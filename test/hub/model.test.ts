@@ -4,8 +4,8 @@ import { lstat, mkdir, readdir, readFile, readlink, rm, stat, truncate, writeFil
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { cachedModel, localModel } from '../../src/hub/index.ts';
-import { hubName } from '../../src/hub/names.ts';
-import { SelfplayError } from '../../src/util/index.ts';
+import { hubName, shownPath } from '../../src/hub/names.ts';
+import { isStopped, SelfplayError } from '../../src/util/index.ts';
 import { tempDir } from '../util/temp.ts';
 import {
   type Answer,
@@ -60,7 +60,11 @@ describe('names', () => {
     ['org/a..b', undefined],
     ['org/name@../../x', undefined],
     ['org/name@a/../b', undefined],
-    ['org/name:config', undefined],
+    ['org/name:a-Q8_0.gguf', { id: 'org/name', parts: ['a-Q8_0.gguf'] }],
+    ['org/name@v1:q8_0', { id: 'org/name', revision: 'v1', parts: ['q8_0'] }],
+    ['org/name:', undefined],
+    ['org/name:a:b', undefined],
+    ['org/name:../a.gguf', undefined],
     ['data/train.jsonl', undefined],
     ['models/tiny.gguf', undefined],
     ['C:\\org\\name', undefined],
@@ -78,6 +82,48 @@ describe('names', () => {
     ['org/name::test', 'main', ['', 'test']],
   ])('of data: %s', (given, revision, parts) => {
     expect(hubName('dataset', given)).toMatchObject({ id: 'org/name', revision, parts });
+  });
+});
+
+it.each<[string, string]>([
+  [`/home/me/hub/models--org--tiny/snapshots/${COMMIT}`, `org/tiny@${COMMIT}`],
+  [`hub/models--org--tiny/snapshots/${COMMIT}/a-Q8_0.gguf`, `org/tiny@${COMMIT}:a-Q8_0.gguf`],
+  [`C:\\hub\\datasets--org--sums\\snapshots\\${COMMIT}\\data\\train.jsonl`, 'org/sums/data/train.jsonl'],
+  ['runs/models--org--tiny/model', 'runs/models--org--tiny/model'],
+  ['train.jsonl', 'train.jsonl'],
+])('%s is shown as %s', (path, shown) => {
+  expect(shownPath(path)).toBe(shown);
+});
+
+describe('one of several GGUF files', () => {
+  const files = {
+    'a-Q4_K_M.gguf': noise(900),
+    'a-Q4_K_S.gguf': noise(901),
+    'a-Q8_0.gguf': noise(902),
+    'config.json': '{}',
+  };
+
+  it.each(['a-Q8_0.gguf', 'q8_0'])('called %s is fetched alone, and found again without a network', async (called) => {
+    const hub = await fakeHub({ 'models/org/ggufs': { files } });
+    const { cache, options } = await hubOptions(hub.url);
+    const found = await localModel(`org/ggufs:${called}`, options);
+    const snapshot = join(cache, 'models--org--ggufs', 'snapshots', COMMIT);
+    expect(found).toEqual({ directory: join(snapshot, 'a-Q8_0.gguf'), source: `org/ggufs@${COMMIT}:a-Q8_0.gguf` });
+    expect(await readFile(found.directory)).toEqual(files['a-Q8_0.gguf']);
+    expect(await readdir(snapshot)).toEqual(['a-Q8_0.gguf']);
+    const offline = { ...options, env: { ...options.env, HF_HUB_OFFLINE: '1' } };
+    expect(await localModel(found.source!, offline)).toEqual(found);
+  });
+
+  it.each<[string, RegExp]>([
+    ['q4_k', /^2 GGUF files of org\/ggufs are called "q4_k"; it has a-Q4_K_M\.gguf, a-Q4_K_S\.gguf, a-Q8_0\.gguf$/],
+    ['bf16', /^no GGUF files of org\/ggufs are called "bf16"; it has a-Q4/],
+  ])('must be the only one called %s', async (called, expected) => {
+    const hub = await fakeHub({ 'models/org/ggufs': { files } });
+    const { cache, options } = await hubOptions(hub.url);
+    const error = await refusal(localModel(`org/ggufs:${called}`, options));
+    expect([error.kind, error.what]).toEqual(['usage', expect.stringMatching(expected)]);
+    expect(await readdir(cache).catch(() => [])).not.toContain('blobs');
   });
 });
 
@@ -513,7 +559,9 @@ describe('two at once', () => {
     await expect.poll(() => hub.asked.some(isShard)).toBe(true);
     const second = refusal(localModel('org/tiny', { ...options, signal: controller.signal, pause: undefined }));
     setTimeout(() => controller.abort(), 100);
-    expect((await refusal(first)).what).toMatch(/stopped; what was fetched is kept/);
-    expect((await second).what).toMatch(/^stopped/);
+    const ends = [await refusal(first), await second];
+    expect(ends[0]!.what).toMatch(/stopped; what was fetched is kept/);
+    expect(ends[1]!.what).toMatch(/^stopped/);
+    expect(ends.every(isStopped)).toBe(true);
   });
 });

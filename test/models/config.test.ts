@@ -185,4 +185,60 @@ describe('what is refused', () => {
   ])('%s %j', (type, changes, message) => {
     expect(() => modelOf(type, changes)).toThrow(message);
   });
+
+  const dims = ['hidden_size', 'intermediate_size', 'num_hidden_layers', 'num_attention_heads', 'vocab_size'] as const;
+  it.each(dims)('%s that is no size', (key) => {
+    for (const value of [0, -16, 1.5, 1e308, 2 ** 31, '16', [16], true]) {
+      const shown = JSON.stringify(value).replace(/[[\]+]/g, '\\$&');
+      expect(() => modelOf('llama', { [key]: value })).toThrow(
+        new RegExp(`${key}: is ${shown}, expected a (positive )?whole number`),
+      );
+    }
+    expect(() => modelOf('llama', { [key]: null })).toThrow(`${key}: is missing`);
+  });
+
+  it('everything at once: sizes that do not divide, and rates that are none', () => {
+    const wrong = { num_attention_heads: 3, num_key_value_heads: 2, rms_norm_eps: 0, rope_theta: '1e4' };
+    for (const problem of [
+      'hidden_size: 16 is not a multiple of num_attention_heads 3',
+      'num_attention_heads: 3 is not a multiple of num_key_value_heads 2',
+      'rms_norm_eps: is 0, expected a positive number',
+      'rope_theta: is "1e4", expected a positive number',
+    ]) {
+      expect(() => modelOf('llama', wrong)).toThrow(problem);
+    }
+  });
+
+  it.each<[string, Record<string, unknown>, RegExp]>([
+    [
+      'llama',
+      { num_hidden_layers: 2 ** 31 - 1 },
+      /num_hidden_layers: is 2147483647, expected a whole number from 1 to/,
+    ],
+    ['llama', { hidden_size: 2 ** 31 - 4 }, /head_dim: is 536870911, expected a whole number from 1 to 65536/],
+    ['qwen3', { head_dim: 2 ** 30 }, /head_dim: is 1073741824/],
+    ['gpt2', { n_layer: 2 ** 30 }, /n_layer: is 1073741824/],
+  ])('%s %j: lists that no memory holds are never made', (type, changes, message) => {
+    expect(() => modelOf(type, changes)).toThrow(message);
+  });
+
+  it('of very many problems the first ones are told, and how many more there are', () => {
+    const all = { num_hidden_layers: 10_000, layer_types: Array(10_000).fill('sliding_attention') };
+    let message = '';
+    try {
+      modelOf('qwen2', all);
+    } catch (error) {
+      message = (error as Error).message;
+    }
+    expect(message).toMatch(/sliding_window: layer 39 has a window of no width\n {2}and 9960 more\n/);
+    expect(message.length).toBeLessThan(4000);
+  });
+
+  it('code that a config names is never run, and changes nothing', () => {
+    const named = modelOf('llama', { auto_map: { AutoModelForCausalLM: 'modeling_evil.EvilForCausalLM' } });
+    expect(named.parameters).toEqual(modelOf('llama').parameters);
+    expect(() => modelOf('evil', { auto_map: { AutoConfig: 'evil.Config' } })).toThrow(
+      /model_type "evil" is not supported/,
+    );
+  });
 });

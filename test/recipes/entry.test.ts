@@ -273,7 +273,9 @@ describe('--pairs', () => {
       { iteration: 0, stage: 'prepare', pairs: 48, dropped: { identical: 1, equivalent: 1, 'over-long': 1 }, kept: {} },
     ]);
     const flagged = await flaggedOf(out, 0);
-    expect(flagged.map(({ line, action }) => [line, action])).toEqual([45, 46, 47].map((line) => [line, 'dropped']));
+    expect(flagged.map(({ file, line, action }) => [file, line, action])).toEqual(
+      [45, 46, 47].map((line) => [pairs, line, 'dropped']),
+    );
     expect(flagged[2]).toMatchObject({ reasons: ['equivalent'], prompt: [user('8+2')] });
     // What does not fit the model cannot be kept; the prompt of the two last rows is the same row's.
     const all = await play({ ...alone, pairs, checker: 'number', drop: [] });
@@ -292,12 +294,12 @@ describe('--pairs', () => {
     expect(new Set(reasonsOf(made))).toEqual(new Set(['identical', 'equivalent', 'truncated', null]));
     const entered = async (changes: Partial<SpinInput>) => {
       const { out, said } = await play({ ...alone, pairs: pairsOf(asked.out, 0), ...changes });
-      const flagged = (await flaggedOf(out, 0)).map(({ line: _, ...others }) => others);
+      const flagged = (await flaggedOf(out, 0)).map(({ file: _, line: __, ...others }) => others);
       return { records: await recordsOf(pairsOf(out, 0)), flagged, said: said.join('\n') };
     };
     const same = await entered({ checker, drop: ['identical', 'equivalent', 'truncated'] });
     expect(same.records).toEqual(made);
-    expect(same.flagged).toEqual((await flaggedOf(asked.out, 0)).map(({ line: _, ...others }) => others));
+    expect(same.flagged).toEqual((await flaggedOf(asked.out, 0)).map(({ file: _, line: __, ...others }) => others));
     expect(same.said).not.toContain('take part here');
     const other = await entered({ drop: ['truncated'] });
     const cut = ({ responses }: PairRecord) => responses[1].finish === 'length';

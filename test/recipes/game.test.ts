@@ -152,6 +152,7 @@ describe('the run directory', () => {
           humanTokens: real.ids.length,
           generatedTokens: generated.ids.length,
         });
+        expect(flagged[i]!.file).toBe(game.data);
         expect(JSON.parse(lines[flagged[i]!.line - 1]!).question).toBe(flagged[i]!.prompt[0]!.content);
       }
       const found = events.flatMap((e) => (e.type === 'pairs' && e.iteration === t ? [e] : []));

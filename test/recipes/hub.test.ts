@@ -8,9 +8,12 @@ import {
   generateAnswers,
   generateSchema,
   Interrupted,
+  openTalk,
   readLock,
   resumeRun,
+  talkSchema,
 } from '../../src/recipes/index.ts';
+import { playable } from '../../src/recipes/playable.ts';
 import { COMMIT, fakeHub } from '../hub/fakeHub.ts';
 import { listener, makeTinyGame, type TinyGame, tinySft } from './tiny-game.ts';
 
@@ -59,7 +62,9 @@ it('of sft: fetched, recorded, resumed without a network, and brought back when 
   const again = listener();
   await resumeRun(out, again.context);
   expect(hub.asked.length).toBe(asked);
-  expect(again.said.join('\n')).toContain('48 rows (question/answer)');
+  expect(again.said.join('\n')).toContain(
+    'org/sums/data/train-00000-of-00002.jsonl and 1 more: 48 rows (question/answer)',
+  );
 
   vi.stubEnv('HF_ENDPOINT', hub.url);
   await rm(join(home, 'hf/hub'), { recursive: true });
@@ -78,4 +83,13 @@ it('of sft: fetched, recorded, resumed without a network, and brought back when 
     listener().context,
   );
   expect(answers.rows).toBe(2);
+
+  // Commands that look or talk take the name as well.
+  const { context, said } = listener();
+  expect(await playable('org/tiny', context)).toMatchObject({ model: 'org/tiny', playable: true });
+  expect((await playable('org/none', context)).sentence).toMatch(/cannot be played: there is no "org\/none" here/);
+  const talk = await openTalk(talkSchema.parse({ model: 'org/tiny', engine: 'onnx', threads: 1 }), context);
+  expect(talk.lineup.partners).toEqual([{ label: 'org/tiny', iteration: null, dir: snapshot }]);
+  expect(said.join('\n')).toContain('org/tiny answers');
+  await talk.close();
 });

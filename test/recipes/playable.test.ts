@@ -6,7 +6,7 @@ import { createModel, readModelConfig, saveModel } from '../../src/checkpoint/in
 import { onnxEngine } from '../../src/engine/index.ts';
 import { playable } from '../../src/recipes/playable.ts';
 import { tempDir } from '../util/temp.ts';
-import { writeTinyTokenizer } from './tiny-game.ts';
+import { listener, writeTinyTokenizer } from './tiny-game.ts';
 
 const fixtures = join(import.meta.dirname, '../fixtures/architectures');
 
@@ -30,8 +30,8 @@ describe('whether a model can be played', () => {
     const loaded = await createModel(engine, { ...config, vocab_size: 272 }, 1, join(home, 'tokenizer'));
     await saveModel(engine, loaded, dir);
     await engine.dispose();
-    expect(await playable(dir)).toEqual({
-      directory: dir,
+    expect(await playable(dir, listener().context)).toEqual({
+      model: dir,
       playable: true,
       // Original length of LongRoPE: 64 of 256.
       sentence: expect.stringMatching(
@@ -62,7 +62,7 @@ describe('whether a model can be played', () => {
     ['gemma2', { sliding_window: null }, /sliding_window: layer 0 has a window of no width\.$/],
     ['gpt2', { activation_function: 'relu', n_head: 3 }, /n_head 3; activation_function: is "relu"/],
   ])('%s %j: what keeps it from that is named', async (name, changes, reason) => {
-    const { playable: can, sentence } = await playable(await modelWith(name, changes));
+    const { playable: can, sentence } = await playable(await modelWith(name, changes), listener().context);
     expect(sentence).toMatch(reason);
     expect(sentence).not.toContain('\n');
     expect(can).toBe(false);
@@ -70,13 +70,13 @@ describe('whether a model can be played', () => {
 
   it('needs a tokenizer that it knows', async () => {
     const dir = await modelWith('mistral', {});
-    expect((await playable(dir)).sentence).toMatch(
+    expect((await playable(dir, listener().context)).sentence).toMatch(
       /cannot be played: the model knows 64 tokens, its tokenizer needs \d+/,
     );
   });
 
   it('needs a tokenizer', async () => {
-    const { sentence } = await playable(join(fixtures, 'mistral/model'));
+    const { sentence } = await playable(join(fixtures, 'mistral/model'), listener().context);
     expect(sentence).toMatch(/^This model cannot be played: .*tokenizer\.json/);
   });
 });

@@ -288,7 +288,7 @@ describe('what is broken on purpose', () => {
       promptIds: Int32Array.of(1, 2),
       responseIds: Int32Array.of(5, 9),
     };
-    const drawn = [{ line: 1, reasons: [], logProbs: null, record: { id: 'a', responses: [] } }] as never;
+    const drawn = [{ file: 'a', line: 1, reasons: [], logProbs: null, record: { id: 'a', responses: [] } }] as never;
     const tokenizer = (prompt: number[], answer: number[], generation = prompt) => ({
       encodePair: () => ({ promptIds: Int32Array.from(prompt), responseIds: Int32Array.from(answer) }),
       encodePrompt: () => Int32Array.from(generation),

@@ -2,9 +2,17 @@
 // active environment, in this order. What the user named is never passed over in silence.
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { readManifest, type SelfplayError, saveError, usageError, writeFileAtomic } from '../../../util/index.ts';
+import {
+  cacheFolder,
+  type Env,
+  readManifest,
+  type SelfplayError,
+  saveError,
+  usageError,
+  writeFileAtomic,
+} from '../../../util/index.ts';
 import { type Inspected, inspectTorch, NEEDED } from './inspect.ts';
-import { cacheFolder, type Env, installFolder, platformOf } from './locations.ts';
+import { installFolder, platformOf } from './locations.ts';
 import { TORCH_VERSION } from './pins.ts';
 
 /** SELFPLAY_TORCH: the variable; chosen: by `selfplay engine use`; installed: by us; environment: active venv or conda. */

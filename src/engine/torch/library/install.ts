@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import {
   demandRoom,
   diskIo,
+  type Env,
   exists,
   failure,
   hashFile,
@@ -22,7 +23,7 @@ import {
   type WebOptions,
   withByteBar,
 } from '../../../util/index.ts';
-import { type Env, installFolder, PLATFORMS, type Platform, platformOf } from './locations.ts';
+import { installFolder, PLATFORMS, type Platform, platformOf } from './locations.ts';
 import { indexClient, indexUrl, wheelUrl } from './packageIndex.ts';
 import { PINS, type PinnedFile, type PinnedWheel, TORCH_VERSION } from './pins.ts';
 import { dataOffset, type ReadAt, unpackMember, type ZipMember, zipMembers } from './zip.ts';
@@ -235,7 +236,9 @@ async function unpack(
   try {
     sha256 = await unpackMember(from, start, member, unpacked, signal);
   } catch (error) {
-    if (signal?.aborted) throw failure({ what: 'stopped; what was fetched is kept', cause: error });
+    if (signal?.aborted) {
+      throw failure({ what: 'stopped; what was fetched is kept', code: 'stopped', cause: error });
+    }
     throw saveError(error, unpacked);
   }
   if (sha256 !== file.sha256) {

@@ -1,9 +1,6 @@
 // Where things lie: the platform's name, the library's file, the folder in which installed libraries are kept.
-import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
-
-/** Environment variables. */
-export type Env = Readonly<Record<string, string | undefined>>;
+import { join } from 'node:path';
+import { cacheFolder, type Env } from '../../../util/index.ts';
 
 /** The platforms for which a library can be installed. */
 export const PLATFORMS = ['linux-x86_64', 'linux-aarch64', 'macos-arm64', 'windows-x86_64'] as const;
@@ -32,13 +29,6 @@ export function libraryNames({ platform }: Pick<Host, 'platform'>): { readonly c
   if (platform === 'win32') return { cpu: 'torch_cpu.dll', cuda: 'torch_cuda.dll' };
   const suffix = platform === 'darwin' ? 'dylib' : 'so';
   return { cpu: `libtorch_cpu.${suffix}`, cuda: `libtorch_cuda.${suffix}` };
-}
-
-/** The folder for everything that can be fetched again: $SELFPLAY_CACHE, $XDG_CACHE_HOME/selfplay or ~/.cache/selfplay. */
-export function cacheFolder(env: Env): string {
-  const set = (name: string) => (env[name] === undefined || env[name] === '' ? undefined : env[name]);
-  const own = set('SELFPLAY_CACHE');
-  return resolve(own ?? join(set('XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'selfplay'));
 }
 
 /** The folder of one installed version. */

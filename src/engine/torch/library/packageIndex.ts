@@ -1,6 +1,5 @@
 // The address of a wheel: asks a package index (PyPI or a mirror of it) in JSON (PEP 691), or HTML where it knows only that.
-import { failure, type SelfplayError, type Web, type WebOptions, webClient } from '../../../util/index.ts';
-import type { Env } from './locations.ts';
+import { type Env, failure, type SelfplayError, type Web, type WebOptions, webClient } from '../../../util/index.ts';
 
 const PYPI = 'https://pypi.org/simple';
 const JSON_TYPE = 'application/vnd.pypi.simple.v1+json';
