@@ -53,7 +53,7 @@ function reasonTable(): string {
 export function settingsDoc(): string {
   return `# Settings
 
-Written by scripts/write-settings-doc.ts from the schemas in src/recipes/settings.ts. In a config file
+Written by scripts/write-settings-doc.ts from the schemas in src/recipes/settings/settings.ts. In a config file
 (\`selfplay.config.yaml\` or \`--config FILE\`) keys are as below; as flags they are \`--with-dashes\`. Flags win over the file, the
 file over a preset, that over the defaults. \`selfplay config print\` shows what a run would use, \`selfplay config schema\` the JSON schema.
 

@@ -4,7 +4,7 @@
 import { dirname, join } from 'node:path';
 import { readExamples } from '../../src/data/index.ts';
 import { mean, pairedDifference, type ScorerName, scorers } from '../../src/evaluation/index.ts';
-import { type Judged, readJudgement, sampledName } from '../../src/recipes/judge.ts';
+import { type Judged, readJudgement, sampledName } from '../../src/recipes/game/judge.ts';
 import { readResults, readRunLog } from '../../src/report/index.ts';
 import type { Family, Start } from './family.ts';
 

@@ -5,11 +5,11 @@ import { type Example, filesInWords, isTooMany, readExamples, type SkippedRow, t
 import { alignedText, formatCount } from '../report/index.ts';
 import { encodeExamples, loadTokenizer, type MaskPiece } from '../tokens/index.ts';
 import { canonicalJson, linkedDirectory } from '../util/index.ts';
-import { maskedRows, type Paint } from './beforehand.ts';
-import type { RecipeContext } from './context.ts';
-import { localInputs } from './inputs.ts';
-import { columnsOf, turnsNotes } from './rows.ts';
-import { files, rows, where } from './settingParts.ts';
+import { maskedRows, type Paint } from './preflight/beforehand.ts';
+import type { RecipeContext } from './run/context.ts';
+import { localInputs } from './run/inputs.ts';
+import { columnsOf, turnsNotes } from './run/rows.ts';
+import { files, rows, where } from './settings/settingParts.ts';
 
 export const dataSchema = z.strictObject({
   data: files.describe('Files of rows, or org/name:config:split of the Hub'),

@@ -15,8 +15,8 @@ import {
   type TorchLibrary,
 } from '../engine/index.ts';
 import { describeError } from '../util/index.ts';
-import type { RecipeContext } from './context.ts';
 import { type Playable, playable } from './playable.ts';
+import type { RecipeContext } from './run/context.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 

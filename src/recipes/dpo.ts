@@ -19,21 +19,21 @@ import { type ResultRow, type Results, resultRow, writeResults } from '../report
 import { loadTokenizer } from '../tokens/index.ts';
 import { openScorer, startOf } from '../training/index.ts';
 import { exists, usageError, writeFileAtomic } from '../util/index.ts';
-import { reportContamination } from './contamination.ts';
-import type { RecipeContext } from './context.ts';
-import type { DpoSettings } from './dpoSettings.ts';
-import { entriesOf, type FileRow, readPairRows, rowOfTexts } from './entry.ts';
-import { CONTAMINATION, iterationName } from './layout.ts';
-import { dropCheckpoints, learn, stepsOf } from './learn.ts';
-import { planPairs } from './longest.ts';
-import { type Player, scoreUnderOpponent, stage } from './opponent.ts';
-import type { RunOutcome } from './outcome.ts';
-import { loadPlayer, modelInWords, sayLineage } from './player.ts';
-import { decodeFloats, encodeFloats, pairOf, readPairs } from './records.ts';
-import { chooseRows, HELD_OUT, type HeldOut, namedRows, type Rows, refuseUnusable, skippedNotes } from './rows.ts';
-import { type Run, startRun } from './run.ts';
-import { lossOf } from './settings.ts';
-import { type JudgedEntry, judgeEntries, reportPairs, writeEntries } from './verdicts.ts';
+import { entriesOf, type FileRow, readPairRows, rowOfTexts } from './game/entry.ts';
+import { dropCheckpoints, learn, stepsOf } from './game/learn.ts';
+import { planPairs } from './game/longest.ts';
+import { type Player, scoreUnderOpponent, stage } from './game/opponent.ts';
+import type { RunOutcome } from './game/outcome.ts';
+import { type JudgedEntry, judgeEntries, reportPairs, writeEntries } from './game/verdicts.ts';
+import { reportContamination } from './run/contamination.ts';
+import type { RecipeContext } from './run/context.ts';
+import { CONTAMINATION, iterationName } from './run/layout.ts';
+import { loadPlayer, modelInWords, sayLineage } from './run/player.ts';
+import { decodeFloats, encodeFloats, pairOf, readPairs } from './run/records.ts';
+import { chooseRows, HELD_OUT, type HeldOut, namedRows, type Rows, refuseUnusable, skippedNotes } from './run/rows.ts';
+import { type Run, startRun } from './run/run.ts';
+import type { DpoSettings } from './settings/dpoSettings.ts';
+import { lossOf } from './settings/settings.ts';
 
 /** The only iteration. */
 const T = 0;

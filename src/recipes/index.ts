@@ -1,9 +1,5 @@
 /** The recipes, each read from top to bottom: spin, sft, dpo, baselines, preflight, probe, generate, evaluate, chat, play. */
-export { type Paint, preflightGame, preflightText } from './beforehand.ts';
-export { type Answer, type Chat, type ChatRequest, openChat } from './chat.ts';
-export { compareRuns, comparisonText, type RunComparison } from './compare.ts';
-export { Interrupted, type RecipeContext } from './context.ts';
-export { type Conversing, converse, type Ear, type TalkEvent } from './converse.ts';
+
 export {
   type DataInput,
   type DataReport,
@@ -14,24 +10,27 @@ export {
 } from './dataReport.ts';
 export { type Diagnosis, diagnose, diagnosisText, type EngineFinding } from './doctor.ts';
 export { trainOnPairs } from './dpo.ts';
-export { type DpoInput, type DpoSettings, dpoSchema } from './dpoSettings.ts';
-export type { OpenEngine, OpenedEngine } from './engines.ts';
-export { type ExportOutcome, exportModel } from './export.ts';
-export { type ExportInput, type ExportSettings, exportSchema } from './exportSettings.ts';
-export { type Lineup, type Partner, partnerNamed } from './lineup.ts';
-export { type Difference, lockDifferences, type RunLock, readLock } from './lock.ts';
-export { type MergeOutcome, mergeModel } from './merge.ts';
-export type { RunOutcome } from './outcome.ts';
-export { openPlay, type Play, type PlayScore, playText, type Round, type Side } from './play.ts';
+export { type ExportOutcome, exportModel } from './export/export.ts';
+export { type MergeOutcome, mergeModel } from './export/merge.ts';
+export type { RunOutcome } from './game/outcome.ts';
+export { type ProbeReport, probeText } from './game/probeReport.ts';
 export { type Playable, playable } from './playable.ts';
-export type { PreflightReport } from './preflight.ts';
-export { presetBelow, presets } from './presets.ts';
+export { type Paint, preflightGame, preflightText } from './preflight/beforehand.ts';
+export type { PreflightReport } from './preflight/preflight.ts';
 export { probe } from './probe.ts';
-export { type ProbeReport, probeText } from './probeReport.ts';
-export { type ProbeInput, type ProbeSettings, probeSchema, trialSchema } from './probeSettings.ts';
-export type { Place, Seat } from './rest.ts';
+export { compareRuns, comparisonText, type RunComparison } from './proof/compare.ts';
+export { proofText, type ResumeProof, type ToVerify, type VerifyOptions, verifyResume } from './proof/verifyResume.ts';
 export { addBaselines, resumeRun } from './resume.ts';
-export { defaultDirectory } from './run.ts';
+export { Interrupted, type RecipeContext } from './run/context.ts';
+export type { OpenEngine, OpenedEngine } from './run/engines.ts';
+export { type Lineup, type Partner, partnerNamed } from './run/lineup.ts';
+export { type Difference, lockDifferences, type RunLock, readLock } from './run/lock.ts';
+export type { Place, Seat } from './run/rest.ts';
+export { defaultDirectory } from './run/run.ts';
+export { type DpoInput, type DpoSettings, dpoSchema } from './settings/dpoSettings.ts';
+export { type ExportInput, type ExportSettings, exportSchema } from './settings/exportSettings.ts';
+export { presetBelow, presets } from './settings/presets.ts';
+export { type ProbeInput, type ProbeSettings, probeSchema, trialSchema } from './settings/probeSettings.ts';
 export {
   type AddedBaselines,
   addedBaselinesSchema,
@@ -55,11 +54,7 @@ export {
   type SpinSettings,
   sftSchema,
   spinSchema,
-} from './settings.ts';
-export { fineTune } from './sft.ts';
-export { type AnsweredPrompt, answerLines, evaluateModel, generateAnswers } from './single.ts';
-export { playSpin } from './spin.ts';
-export { openTalk, type Talk } from './talk.ts';
+} from './settings/settings.ts';
 export {
   type PlayInput,
   type PlaySettings,
@@ -67,5 +62,11 @@ export {
   type TalkInput,
   type TalkSettings,
   talkSchema,
-} from './talkSettings.ts';
-export { proofText, type ResumeProof, type ToVerify, type VerifyOptions, verifyResume } from './verifyResume.ts';
+} from './settings/talkSettings.ts';
+export { fineTune } from './sft.ts';
+export { type AnsweredPrompt, answerLines, evaluateModel, generateAnswers } from './single.ts';
+export { playSpin } from './spin.ts';
+export { type Answer, type Chat, type ChatRequest, openChat } from './talk/chat.ts';
+export { type Conversing, converse, type Ear, type TalkEvent } from './talk/converse.ts';
+export { openPlay, type Play, type PlayScore, playText, type Round, type Side } from './talk/play.ts';
+export { openTalk, type Talk } from './talk/talk.ts';

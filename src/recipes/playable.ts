@@ -3,8 +3,8 @@ import { baseDirectory, companionDirectory, openWholeModel } from '../checkpoint
 import { loadTokenizer } from '../tokens/index.ts';
 import { parameterCount } from '../training/index.ts';
 import { describeError, isStopped, SelfplayError } from '../util/index.ts';
-import type { RecipeContext } from './context.ts';
-import { localInputs } from './inputs.ts';
+import type { RecipeContext } from './run/context.ts';
+import { localInputs } from './run/inputs.ts';
 
 export interface Playable {
   /** As it was named. */

@@ -12,22 +12,22 @@ import { decide, loadChecker, type Ranked, rankTrials } from '../evaluation/inde
 import type { Group } from '../pairs/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { exists, shuffled, usageError, writeFileAtomic } from '../util/index.ts';
-import type { RecipeContext } from './context.ts';
-import { canGovern, FEWEST_ROWS, readingsOf } from './governor.ts';
-import { groupsOf } from './groups.ts';
-import { figuresOf, type Judged, judge, readJudgement, scorersFor, writeJudgement } from './judge.ts';
-import { iterationName, trialName } from './layout.ts';
-import { dropCheckpoints, learn, stepsOf } from './learn.ts';
-import { planGame } from './longest.ts';
-import { type Player, samplePairs, scoreUnderOpponent, stage } from './opponent.ts';
-import { type RunOutcome, taskFigure } from './outcome.ts';
-import { loadPlayer, modelInWords } from './player.ts';
-import { configOf, type ProbeReport, type Setting, type TrialReport, wordsOf } from './probeReport.ts';
-import type { ProbeSettings } from './probeSettings.ts';
-import { prepareRows, type Row } from './rows.ts';
-import { type Run, startRun } from './run.ts';
-import { at } from './schedules.ts';
-import { lossOf } from './settings.ts';
+import { canGovern, FEWEST_ROWS, readingsOf } from './game/governor.ts';
+import { groupsOf } from './game/groups.ts';
+import { figuresOf, type Judged, judge, readJudgement, scorersFor, writeJudgement } from './game/judge.ts';
+import { dropCheckpoints, learn, stepsOf } from './game/learn.ts';
+import { planGame } from './game/longest.ts';
+import { type Player, samplePairs, scoreUnderOpponent, stage } from './game/opponent.ts';
+import { type RunOutcome, taskFigure } from './game/outcome.ts';
+import { configOf, type ProbeReport, type Setting, type TrialReport, wordsOf } from './game/probeReport.ts';
+import type { RecipeContext } from './run/context.ts';
+import { iterationName, trialName } from './run/layout.ts';
+import { loadPlayer, modelInWords } from './run/player.ts';
+import { prepareRows, type Row } from './run/rows.ts';
+import { type Run, startRun } from './run/run.ts';
+import type { ProbeSettings } from './settings/probeSettings.ts';
+import { at } from './settings/schedules.ts';
+import { lossOf } from './settings/settings.ts';
 
 const REPORT = 'probe.json';
 /** The lines to use. */

@@ -1,12 +1,12 @@
 /** Goes on with a run directory, whichever recipe wrote it. */
 import { usageError } from '../util/index.ts';
-import type { RecipeContext } from './context.ts';
 import { prefer } from './dpo.ts';
-import { readManifest } from './manifest.ts';
-import type { RunOutcome } from './outcome.ts';
+import type { RunOutcome } from './game/outcome.ts';
 import { tryAll } from './probe.ts';
-import { type Run, reopenRun } from './run.ts';
-import { type BaselineChoice, baselinesOf, type ResumeChanges } from './settings.ts';
+import type { RecipeContext } from './run/context.ts';
+import { readManifest } from './run/manifest.ts';
+import { type Run, reopenRun } from './run/run.ts';
+import { type BaselineChoice, baselinesOf, type ResumeChanges } from './settings/settings.ts';
 import { tune } from './sft.ts';
 import { play } from './spin.ts';
 

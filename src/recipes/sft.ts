@@ -9,17 +9,17 @@ import { type ResultRow, type Results, readResults, resultRow, writeResults } fr
 import { loadTokenizer } from '../tokens/index.ts';
 import { openScorer } from '../training/index.ts';
 import { exists, usageError } from '../util/index.ts';
-import { reportContamination } from './contamination.ts';
-import type { RecipeContext } from './context.ts';
-import { CONTAMINATION } from './layout.ts';
-import { dropCheckpoints, learn, stepsOf } from './learn.ts';
-import { stage } from './opponent.ts';
-import type { RunOutcome } from './outcome.ts';
-import { planMemory, planOf } from './plan.ts';
-import { loadPlayer, modelInWords, sayLineage } from './player.ts';
-import { asGroup, prepareRows, type Row } from './rows.ts';
-import { type Run, startRun } from './run.ts';
-import type { SftSettings } from './settings.ts';
+import { dropCheckpoints, learn, stepsOf } from './game/learn.ts';
+import { stage } from './game/opponent.ts';
+import type { RunOutcome } from './game/outcome.ts';
+import { reportContamination } from './run/contamination.ts';
+import type { RecipeContext } from './run/context.ts';
+import { CONTAMINATION } from './run/layout.ts';
+import { planMemory, planOf } from './run/plan.ts';
+import { loadPlayer, modelInWords, sayLineage } from './run/player.ts';
+import { asGroup, prepareRows, type Row } from './run/rows.ts';
+import { type Run, startRun } from './run/run.ts';
+import type { SftSettings } from './settings/settings.ts';
 
 /** Fine-tunes; the model is `model` in the run directory. Throws Interrupted when the signal stopped it. */
 export function fineTune(settings: SftSettings, context: RecipeContext): Promise<RunOutcome> {

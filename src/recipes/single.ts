@@ -6,13 +6,13 @@ import { openGenerator } from '../generation/index.ts';
 import { type ResultRow, resultRow } from '../report/index.ts';
 import { loadTokenizer } from '../tokens/index.ts';
 import { checkWritable, linkedDirectory, writeFileAtomic } from '../util/index.ts';
-import { type RecipeContext, stopIfAsked } from './context.ts';
-import { engineSentence, frozen, withEngine } from './engines.ts';
-import { localInputs } from './inputs.ts';
-import { itemsOf, judge, scorersFor } from './judge.ts';
-import { completions, type Player } from './opponent.ts';
-import { columnsOf, encodeRows, type Row, refuseUnusable } from './rows.ts';
-import type { EvalSettings, GenerateSettings } from './settings.ts';
+import { itemsOf, judge, scorersFor } from './game/judge.ts';
+import { completions, type Player } from './game/opponent.ts';
+import { type RecipeContext, stopIfAsked } from './run/context.ts';
+import { engineSentence, frozen, withEngine } from './run/engines.ts';
+import { localInputs } from './run/inputs.ts';
+import { columnsOf, encodeRows, type Row, refuseUnusable } from './run/rows.ts';
+import type { EvalSettings, GenerateSettings } from './settings/settings.ts';
 
 /** Model, tokenizer and encoded rows around a body. What would fail at the end fails at the start. */
 async function withModel<T>(

@@ -9,6 +9,7 @@ import { PassThrough, Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { chat, play } from '../../src/index.ts';
+import { readJudgement } from '../../src/recipes/game/judge.ts';
 import {
   generateAnswers,
   generateSchema,
@@ -18,7 +19,6 @@ import {
   type Talk,
   type TalkSettings,
 } from '../../src/recipes/index.ts';
-import { readJudgement } from '../../src/recipes/judge.ts';
 import { listener, makeTinyGame, type TinyGame, tinySettings } from '../recipes/tiny-game.ts';
 import { cli, type Options } from './fakes.ts';
 

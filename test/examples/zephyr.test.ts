@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { playSpin, type SpinSettings } from '../../src/recipes/index.ts';
-import type { PairRecord } from '../../src/recipes/records.ts';
+import type { PairRecord } from '../../src/recipes/run/records.ts';
 import { cli, outcome } from '../cli/fakes.ts';
 import { listener, makeTinyGame, type TinyGame } from '../recipes/tiny-game.ts';
 

@@ -10,6 +10,11 @@ const FOLDERS = [
   ...['generation', 'pairs', 'training', 'evaluation', 'report', 'recipes', 'library', 'dashboard', 'cli'],
 ];
 
+/** Folders within a folder, in their order; '' are its own files. Its index.ts may import all of them. */
+const INNER: Readonly<Record<string, readonly string[]>> = {
+  recipes: ['settings', 'run', 'game', 'preflight', 'baselines', 'export', '', 'proof', 'talk'],
+};
+
 /** The folder of a path below src/; '' for a file that lies in src/ itself (index.ts, the library's entry). */
 const folderOf = (path: string): string => (path.includes('/') ? (path.split('/')[0] ?? '') : '');
 
@@ -42,11 +47,23 @@ function firstCycle(edges: ReadonlyMap<string, readonly string[]>): string[] | u
   return undefined;
 }
 
+/** What is wrong with an import between files of one folder; undefined where its inner folders have no order. */
+function wrongWithin(path: string, target: string): string | undefined {
+  const order = INNER[folderOf(path)];
+  if (!order || path === `${folderOf(path)}/index.ts`) return undefined;
+  const inner = (file: string) => folderOf(file.slice(file.indexOf('/') + 1));
+  const [from, to] = [inner(path), inner(target)];
+  const unknown = [from, to].find((name) => !order.includes(name));
+  if (unknown !== undefined) return `${unknown} is not a known folder of ${folderOf(path)}`;
+  return order.indexOf(to) > order.indexOf(from) ? `${to || 'the outer folder'} comes after ${from}` : undefined;
+}
+
 /** What is wrong with one import of `path` that leads to the file `target`; undefined when nothing is. */
 function wrongEdge(path: string, target: string, exists: boolean): string | undefined {
   const [from, to] = [folderOf(path), folderOf(target)];
   if (!exists) return 'no such file';
-  if (from === to) return target === `${from}/index.ts` ? "a file may not import its own folder's index" : undefined;
+  if (from === to)
+    return target === `${from}/index.ts` ? "a file may not import its own folder's index" : wrongWithin(path, target);
   if (to === '') return "nothing may import the library's entry";
   if (from !== '' && FOLDERS.indexOf(to) > FOLDERS.indexOf(from)) return `${to} comes after ${from}`;
   return target === `${to}/index.ts` ? undefined : `import ${to}/index.ts instead`;
@@ -120,6 +137,21 @@ describe('the checker of imports', () => {
       /its own folder's index/,
     ],
     ['an import of the entry', { 'cli/main.ts': "import { a } from '../index.ts';" }, /the library's entry/],
+    [
+      'a reversed edge within a folder',
+      { 'recipes/run/a.ts': "import { g } from '../game/g.ts';", 'recipes/game/g.ts': '' },
+      /game comes after run/,
+    ],
+    [
+      'an outer file from within',
+      { 'recipes/run/a.ts': "import { g } from '../g.ts';", 'recipes/g.ts': '' },
+      /the outer folder comes after run/,
+    ],
+    [
+      'an inner folder unheard of',
+      { 'recipes/a.ts': "import { g } from './helpers/g.ts';", 'recipes/helpers/g.ts': '' },
+      /helpers is not a known folder of recipes/,
+    ],
     ['a folder unheard of', { 'helpers/a.ts': '' }, /helpers\/a\.ts: not a known folder/],
     ['a stray file', { 'types.ts': '' }, /types\.ts: not a known folder/],
     ['a file that is not there', { 'cli/main.ts': "import './gone.ts';" }, /cli\/gone\.ts: no such file/],

@@ -20,7 +20,7 @@ import {
   sft,
   spin,
 } from '../../src/index.ts';
-import { compareGames } from '../../src/recipes/likeness.ts';
+import { compareGames } from '../../src/recipes/proof/likeness.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { makeTinyGame, type TinyGame, tinySettings, tinySft } from '../recipes/tiny-game.ts';
 import { playTalked, QUESTION } from './talked.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { spin } from '../../src/index.ts';
-import { compareGames } from '../../src/recipes/likeness.ts';
+import { compareGames } from '../../src/recipes/proof/likeness.ts';
 import { torchForTests } from '../engine/torchForTests.ts';
 import { makeTinyGame, type TinyGame, tinySettings } from '../recipes/tiny-game.ts';
 import { playTalked } from './talked.ts';

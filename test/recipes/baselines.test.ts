@@ -11,7 +11,8 @@ import { readExamples } from '../../src/data/index.ts';
 import { onnxEngine } from '../../src/engine/index.ts';
 import { mean } from '../../src/evaluation/index.ts';
 import { packedLength, pairGroup } from '../../src/pairs/index.ts';
-import { gameCost, iterationFlops, stepsForFlops } from '../../src/recipes/cost.ts';
+import { type Judged, readJudgement } from '../../src/recipes/game/judge.ts';
+import { batchesOf } from '../../src/recipes/game/learn.ts';
 import {
   addBaselines,
   fineTune,
@@ -21,10 +22,9 @@ import {
   resumeRun,
   type SpinInput,
 } from '../../src/recipes/index.ts';
-import { type Judged, readJudgement } from '../../src/recipes/judge.ts';
-import { batchesOf } from '../../src/recipes/learn.ts';
-import { compareGames } from '../../src/recipes/likeness.ts';
-import { type PairRecord, pairOf } from '../../src/recipes/records.ts';
+import { compareGames } from '../../src/recipes/proof/likeness.ts';
+import { gameCost, iterationFlops, stepsForFlops } from '../../src/recipes/run/cost.ts';
+import { type PairRecord, pairOf } from '../../src/recipes/run/records.ts';
 import { type RunEvent, readRunLog, textTable } from '../../src/report/index.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { openScorer } from '../../src/training/index.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { Interrupted, playSpin, resumeRun } from '../../src/recipes/index.ts';
-import { readPairs } from '../../src/recipes/records.ts';
+import { readPairs } from '../../src/recipes/run/records.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { listener, makeTinyGame, type TinyGame, tinySettings } from './tiny-game.ts';
 

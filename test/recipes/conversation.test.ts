@@ -2,6 +2,7 @@
 // made up.
 import { describe, expect, it } from 'vitest';
 import type { Message } from '../../src/data/index.ts';
+import type { Lineup } from '../../src/recipes/run/lineup.ts';
 import {
   answered,
   ask,
@@ -12,10 +13,9 @@ import {
   messagesOf,
   readLine,
   type Unfinished,
-} from '../../src/recipes/conversation.ts';
-import { converse, type TalkEvent } from '../../src/recipes/converse.ts';
-import type { Lineup } from '../../src/recipes/lineup.ts';
-import type { Talk } from '../../src/recipes/talk.ts';
+} from '../../src/recipes/talk/conversation.ts';
+import { converse, type TalkEvent } from '../../src/recipes/talk/converse.ts';
+import type { Talk } from '../../src/recipes/talk/talk.ts';
 import { failure } from '../../src/util/index.ts';
 
 /** What lines come to, one after the other. */

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { EngineInfo } from '../../src/engine/index.ts';
 import { Interrupted, type OpenEngine, playSpin, type ResumeChanges, resumeRun } from '../../src/recipes/index.ts';
-import { readLogProbs, readPairs } from '../../src/recipes/records.ts';
+import { readLogProbs, readPairs } from '../../src/recipes/run/records.ts';
 import { type RunEvent, readRunLog } from '../../src/report/index.ts';
 import { failure, SelfplayError, usageError } from '../../src/util/index.ts';
 import { type Disguise, disguised } from './disguised.ts';

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readExamples } from '../../src/data/index.ts';
 import { Interrupted, playSpin, resumeRun, type SpinInput } from '../../src/recipes/index.ts';
-import { type FlaggedRecord, type PairRecord, readLogProbs } from '../../src/recipes/records.ts';
+import { type FlaggedRecord, type PairRecord, readLogProbs } from '../../src/recipes/run/records.ts';
 import { type RunEvent, readResults, readRunLog } from '../../src/report/index.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { SelfplayError } from '../../src/util/index.ts';

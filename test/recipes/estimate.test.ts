@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { LoadedModel } from '../../src/checkpoint/index.ts';
-import { comparison } from '../../src/recipes/beforehand.ts';
+import { comparison } from '../../src/recipes/preflight/beforehand.ts';
 import {
   bytesNeeded,
   bytesOnDisk,
@@ -10,8 +10,8 @@ import {
   preflightCost,
   secondsOf,
   totalSeconds,
-} from '../../src/recipes/estimate.ts';
-import { signalSize } from '../../src/recipes/preflight.ts';
+} from '../../src/recipes/preflight/estimate.ts';
+import { signalSize } from '../../src/recipes/preflight/preflight.ts';
 import type { RunEvent } from '../../src/report/index.ts';
 
 const work = { pairsAt: () => 100, heldOut: 10, kept: 0.8, prompt: 20, human: 30, own: 10 };

@@ -16,7 +16,7 @@ import {
   type RunOutcome,
   resumeRun,
 } from '../../src/recipes/index.ts';
-import { type FlaggedRecord, type PairRecord, readLogProbs, readPairs } from '../../src/recipes/records.ts';
+import { type FlaggedRecord, type PairRecord, readLogProbs, readPairs } from '../../src/recipes/run/records.ts';
 import { type RunEvent, readResults, readRunLog } from '../../src/report/index.ts';
 import { gradientName, trainGraph, trainInputs } from '../../src/training/index.ts';
 import { listener, makeTinyGame, type TinyGame, tinySettings } from './tiny-game.ts';

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { DpoInput, ResumeChanges, SftInput, SpinInput } from '../../src/recipes/index.ts';
-import { compareGames } from '../../src/recipes/likeness.ts';
+import { compareGames } from '../../src/recipes/proof/likeness.ts';
 import { type RunEvent, readRunLog } from '../../src/report/index.ts';
 import { makeTinyGame } from './tiny-game.ts';
 

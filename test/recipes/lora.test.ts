@@ -20,7 +20,7 @@ import {
   type SpinInput,
   spinSchema,
 } from '../../src/recipes/index.ts';
-import { readLogProbs, readPairs } from '../../src/recipes/records.ts';
+import { readLogProbs, readPairs } from '../../src/recipes/run/records.ts';
 import { readResults, readRunLog } from '../../src/report/index.ts';
 import { openScorer } from '../../src/training/index.ts';
 import { hashFile } from '../../src/util/index.ts';

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { Group } from '../../src/pairs/index.ts';
-import { microBatchTokens, reducedTokens } from '../../src/recipes/memory.ts';
+import { microBatchTokens, reducedTokens } from '../../src/recipes/run/memory.ts';
 
 /** Groups of so many packed tokens. */
 const groups = (...lengths: number[]): Group[] =>

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type MemoryNow, openEngine } from '../../src/engine/index.ts';
 import { type Group, packedLength } from '../../src/pairs/index.ts';
+import { pairOfRow } from '../../src/recipes/game/longest.ts';
 import {
   fineTune,
   playSpin,
@@ -15,8 +16,7 @@ import {
   resumeRun,
   trainOnPairs,
 } from '../../src/recipes/index.ts';
-import { pairOfRow } from '../../src/recipes/longest.ts';
-import { firstThatFits, limitOf, longestThatFits, plansFor } from '../../src/recipes/plan.ts';
+import { firstThatFits, limitOf, longestThatFits, plansFor } from '../../src/recipes/run/plan.ts';
 import { exists } from '../../src/util/index.ts';
 import { listener, makeTinyGame, type TinyGame, tinyDpo, tinySettings, tinySft } from './tiny-game.ts';
 

@@ -1,6 +1,6 @@
 // A person in the place of the main player, as data: which pair comes next, what the guesses come to.
 import { describe, expect, it } from 'vitest';
-import { type Guess, type Level, nextRound, playText, scoresOf } from '../../src/recipes/play.ts';
+import { type Guess, type Level, nextRound, playText, scoresOf } from '../../src/recipes/talk/play.ts';
 
 const ids = Array.from({ length: 12 }, (_, i) => `row ${i}`);
 

@@ -17,7 +17,7 @@ import {
   type SpinInput,
   type SpinSettings,
 } from '../../src/recipes/index.ts';
-import { endsOf, prefixOf } from '../../src/recipes/preflight.ts';
+import { endsOf, prefixOf } from '../../src/recipes/preflight/preflight.ts';
 import { readRunLog } from '../../src/report/index.ts';
 import { failure } from '../../src/util/index.ts';
 import { type Disguise, disguised } from './disguised.ts';

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { companionDirectory } from '../../src/checkpoint/index.ts';
 import { type Engine, onnxEngine } from '../../src/engine/index.ts';
+import { configOf } from '../../src/recipes/game/probeReport.ts';
 import {
   Interrupted,
   type ProbeReport,
@@ -19,8 +20,7 @@ import {
   resumeRun,
 } from '../../src/recipes/index.ts';
 import { trialsOf } from '../../src/recipes/probe.ts';
-import { configOf } from '../../src/recipes/probeReport.ts';
-import { prepareRows } from '../../src/recipes/rows.ts';
+import { prepareRows } from '../../src/recipes/run/rows.ts';
 import { readRunLog } from '../../src/report/index.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { listener, makeTinyGame, type TinyGame, tinySettings } from './tiny-game.ts';

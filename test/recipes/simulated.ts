@@ -6,11 +6,11 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { LoadedModel } from '../../src/checkpoint/index.ts';
 import type { Engine } from '../../src/engine/index.ts';
+import type { Judged } from '../../src/recipes/game/judge.ts';
+import type { RunOutcome } from '../../src/recipes/game/outcome.ts';
 import { type SpinInput, spinSchema } from '../../src/recipes/index.ts';
-import type { Judged } from '../../src/recipes/judge.ts';
-import type { RunOutcome } from '../../src/recipes/outcome.ts';
-import type { Row } from '../../src/recipes/rows.ts';
-import { reopenRun, startRun } from '../../src/recipes/run.ts';
+import type { Row } from '../../src/recipes/run/rows.ts';
+import { reopenRun, startRun } from '../../src/recipes/run/run.ts';
 import { type Moves, play } from '../../src/recipes/spin.ts';
 import { listener, writeTinyTokenizer } from './tiny-game.ts';
 

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensorsHeader } from '../../src/formats/index.ts';
 import { playSpin, type SpinInput, trainOnPairs } from '../../src/recipes/index.ts';
-import { killPoints } from '../../src/recipes/kills.ts';
-import { compareGames } from '../../src/recipes/likeness.ts';
-import { miniatureGame, miniaturePairs } from '../../src/recipes/miniature.ts';
+import { killPoints } from '../../src/recipes/proof/kills.ts';
+import { compareGames } from '../../src/recipes/proof/likeness.ts';
+import { miniatureGame, miniaturePairs } from '../../src/recipes/proof/miniature.ts';
 import { readRunLog } from '../../src/report/index.ts';
 import { listener, makeTinyGame, type TinyGame, tinyDpo, tinySettings } from './tiny-game.ts';
 
