@@ -11,7 +11,7 @@ import {
   readModelGguf,
 } from '../formats/index.ts';
 import { usageError } from '../util/index.ts';
-import { type RopeToWrite, ropeConfig, ropeMetadata, shortest } from './gguf-rope.ts';
+import { type ReadTensor, type RopeToWrite, ropeConfig, ropeMetadata, shortest } from './gguf-rope.ts';
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -138,8 +138,19 @@ const gemma2Scalar = (blocks: unknown, width: unknown, heads: unknown, headDim: 
 
 /** The config.json that a GGUF file stands for. Throws a usage error for an architecture that is not known, or missing keys. */
 export async function configOfGguf(file: string): Promise<Record<string, unknown>> {
-  const { metadata: values, tensors } = await readModelGguf(file);
-  const metadata = readMetadata(values, file);
+  const { metadata, tensors } = await readModelGguf(file);
+  return configOfMetadata(readMetadata(metadata, file), tensors, async (name) => {
+    const info = tensors.get(name);
+    return info === undefined ? undefined : readGgufTensorF32(file, info);
+  });
+}
+
+/** The same of what a file has, or will have. */
+export async function configOfMetadata(
+  metadata: Metadata,
+  tensors: ReadonlyMap<string, Pick<GgufTensorInfo, 'shape'>>,
+  readTensor: ReadTensor,
+): Promise<Record<string, unknown>> {
   const architecture = metadata.text('general.architecture');
   const family = FAMILIES.find(
     (each) =>
@@ -161,10 +172,6 @@ export async function configOfGguf(file: string): Promise<Record<string, unknown
   };
   if (!family.rope) return config;
   const headDim = readHeadDim(metadata, family, config);
-  const readTensor = async (name: string) => {
-    const info = tensors.get(name);
-    return info === undefined ? undefined : readGgufTensorF32(file, info);
-  };
   return {
     ...config,
     ...headDim,
@@ -202,7 +209,7 @@ function readField(metadata: Metadata, { architecture }: Family, { key, field, t
 }
 
 /** The rows of the embedding, which may be more than there are tokens, never fewer. */
-function vocabularySize(metadata: Metadata, tensors: ReadonlyMap<string, GgufTensorInfo>): number {
+function vocabularySize(metadata: Metadata, tensors: ReadonlyMap<string, Pick<GgufTensorInfo, 'shape'>>): number {
   const rows = tensors.get('token_embd.weight')?.shape[0];
   if (rows === undefined) throw metadata.bad('token_embd.weight', 'is missing');
   const tokens = metadata.texts('tokenizer.ggml.tokens')?.length ?? 0;

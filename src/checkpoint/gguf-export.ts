@@ -6,6 +6,7 @@ import { blockType, type GgufTensorToWrite, type GgufValue, type WritableType, w
 import { modelFromConfig } from '../models/index.ts';
 import { ggufTokenizer } from '../tokens/index.ts';
 import { diskIo, type Io, usageError } from '../util/index.ts';
+import { checkSaysAll } from './gguf-check.ts';
 import { metadataOfConfig } from './gguf-config.ts';
 import { changedShape, changeOf, ggufName, tensorLayout, toGguf } from './gguf-names.ts';
 import { ROPE_FREQS } from './gguf-rope.ts';
@@ -80,6 +81,7 @@ export async function writeGgufModel(
     ...rope.metadata,
     ...(await ggufTokenizer(await companionDirectory(model), vocabSize)),
   ]);
+  await checkSaysAll(config, { file, metadata, tensors });
   await writeGguf(file, metadata, tensors, io);
   return { tensors: tensors.length, unblocked };
 }
