@@ -35,6 +35,8 @@ interface Family {
   readonly fixed: Config;
   /** Whether positions are rotary; gpt2's are learned. */
   readonly rope: boolean;
+  /** llama.cpp reads biases of attention and MLP where a file has them. */
+  readonly biases?: true;
   /**
    * llama.cpp's own code of this architecture looks back without limit, so a window is not told it: the context is cut to the
    * window, within which both see the same.
@@ -76,6 +78,7 @@ const FAMILIES: readonly Family[] = [
     modelType: 'llama',
     className: 'LlamaForCausalLM',
     fixed: { ...plain.fixed, mlp_bias: false },
+    biases: true,
   },
   { ...plain, architecture: 'smollm3', modelType: 'smollm3', className: 'SmolLM3ForCausalLM' },
   { ...plain, architecture: 'qwen2', modelType: 'qwen2', className: 'Qwen2ForCausalLM', fixed: SILU },
@@ -218,12 +221,9 @@ function vocabularySize(metadata: Metadata, tensors: ReadonlyMap<string, Pick<Gg
 }
 
 /** Which layers have biases, where that may differ. */
-function biases({ fixed }: Family, tensors: ReadonlyMap<string, unknown>): Config {
-  const parts = [
-    ['attention_bias', 'blk.0.attn_q.bias'],
-    ['mlp_bias', 'blk.0.ffn_gate.bias'],
-  ] as const;
-  return Object.fromEntries(parts.flatMap(([field, tensor]) => (field in fixed ? [[field, tensors.has(tensor)]] : [])));
+function biases(family: Family, tensors: ReadonlyMap<string, unknown>): Config {
+  if (!family.biases) return {};
+  return { attention_bias: tensors.has('blk.0.attn_q.bias'), mlp_bias: tensors.has('blk.0.ffn_gate.bias') };
 }
 
 function controlIds(metadata: Metadata): Config {

@@ -54,6 +54,7 @@ describe('refuses to write', () => {
     ['no_rope_layers', 'smollm3', { no_rope_layers: [1, 0, 1, 1] }],
     ['no_rope_layer_interval', 'smollm3', { no_rope_layer_interval: 3 }],
     ['layer_types', 'gemma2', { layer_types: Array(4).fill('sliding_attention') }],
+    ['attention_bias', 'qwen3', { attention_bias: true }],
     ['final_logit_softcapping', 'gemma2', { final_logit_softcapping: null }],
   ])('%s of %s', async (field, modelType, change) => {
     const model = await writeTinyModel(await tempDir(), { ...TINY[modelType], ...change });
