@@ -68,20 +68,28 @@ export async function writeGgufModel(
   if (divisors !== undefined) {
     tensors.unshift({ name: ROPE_FREQS, type: 'F32', shape: [divisors.length], data: async () => divisors });
   }
+  const tokenizer = await ggufTokenizer(await companionDirectory(model), vocabSize, architecture);
   const text = (value: string): GgufValue => ({ type: 'string', value });
   const number = (value: number): GgufValue => ({ type: 'u32', value });
   const metadata = new Map<string, GgufValue>([
     ['general.architecture', text(architecture)],
     ['general.type', text('model')],
-    ['general.name', text(basename(model).replace(/\.gguf$/, ''))],
+    ['general.name', text(nameOf(model, architecture, tokenizer))],
     ['general.file_type', number(FILE_TYPES[type])],
     ['general.quantization_version', number(QUANTIZATION_VERSION)],
     ...sizes,
     [`${architecture}.vocab_size`, number(vocabSize)],
     ...rope.metadata,
-    ...(await ggufTokenizer(await companionDirectory(model), vocabSize)),
+    ...tokenizer,
   ]);
   await checkSaysAll(config, { file, metadata, tensors });
   await writeGguf(file, metadata, tensors, io);
   return { tensors: tensors.length, unblocked };
+}
+
+/** The name of the model. That the control tokens of Phi-3's pieces take the spaces after them along, llama.cpp sees from the name alone. */
+function nameOf(model: string, architecture: string, tokenizer: ReadonlyMap<string, GgufValue>): string {
+  const name = basename(model).replace(/\.gguf$/, '');
+  const isPhi3 = architecture === 'phi3' && tokenizer.get('tokenizer.ggml.model')?.value === 'llama';
+  return isPhi3 && !/phi-?3/i.test(name) ? `${name} (Phi-3)` : name;
 }

@@ -10,6 +10,10 @@ import { sha256Hex } from '../../src/util/index.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
+interface Added {
+  readonly id: number;
+}
+
 interface Expected {
   readonly vocabulary: string;
   readonly change?: Readonly<Record<string, unknown>>;
@@ -51,8 +55,9 @@ export async function openTokenizer(
 ): Promise<{ json: string; definition: TokenizerDefinition; encoder: Encoder; texts: readonly string[] }> {
   const { vocabulary, change = {}, texts } = fixture.tokenizers[name]!;
   const original = JSON.parse(await readFile(fileOf(vocabulary)!, 'utf8')) as Record<string, unknown>;
-  const added = [...(original['added_tokens'] as unknown[]), ...((change['added_tokens'] as unknown[]) ?? [])];
-  const json = JSON.stringify({ ...original, ...change, added_tokens: added });
+  const added = [...(original['added_tokens'] as Added[]), ...((change['added_tokens'] as Added[]) ?? [])];
+  const byId = new Map(added.map((token) => [token.id, token]));
+  const json = JSON.stringify({ ...original, ...change, added_tokens: [...byId.values()] });
   const companions = { name, where: (file: string) => file, read: async () => json };
   const { definition } = await readTokenizerJson(companions);
   return { json, definition, encoder: buildEncoder(definition, name), texts };
