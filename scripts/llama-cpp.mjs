@@ -1,8 +1,6 @@
 // What llama.cpp makes of a GGUF file, for tests: node scripts/llama-cpp.mjs '{"model": FILE, "prompts": [[1, 2]], "count": 8}' prints
 // the ids that it answers greedily; with "texts" in place of prompts it prints their ids, as it cuts them.
-// Needs node-llama-cpp 3.22 in the folder SELFPLAY_LLAMA_CPP: npm install --prefix FOLDER --ignore-scripts --omit=optional
-// node-llama-cpp@3.22.1, then the same for the prebuilt @node-llama-cpp/linux-x64@3.22.1 (or that of another platform) alone. It is no
-// development dependency because it would bring 350 MB of CUDA libraries along.
+// Needs node-llama-cpp in the folder SELFPLAY_LLAMA_CPP: node scripts/fetch-for-tests.mjs llama-cpp FOLDER.
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';

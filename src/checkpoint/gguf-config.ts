@@ -11,7 +11,7 @@ import {
   readModelGguf,
 } from '../formats/index.ts';
 import { usageError } from '../util/index.ts';
-import { type RopeToWrite, ropeConfig, ropeMetadata, shortest } from './gguf-rope.ts';
+import { type ReadTensor, type RopeToWrite, ropeConfig, ropeMetadata, shortest } from './gguf-rope.ts';
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -35,6 +35,8 @@ interface Family {
   readonly fixed: Config;
   /** Whether positions are rotary; gpt2's are learned. */
   readonly rope: boolean;
+  /** llama.cpp reads biases of attention and MLP where a file has them. */
+  readonly biases?: true;
   /**
    * llama.cpp's own code of this architecture looks back without limit, so a window is not told it: the context is cut to the
    * window, within which both see the same.
@@ -76,6 +78,7 @@ const FAMILIES: readonly Family[] = [
     modelType: 'llama',
     className: 'LlamaForCausalLM',
     fixed: { ...plain.fixed, mlp_bias: false },
+    biases: true,
   },
   { ...plain, architecture: 'smollm3', modelType: 'smollm3', className: 'SmolLM3ForCausalLM' },
   { ...plain, architecture: 'qwen2', modelType: 'qwen2', className: 'Qwen2ForCausalLM', fixed: SILU },
@@ -138,8 +141,19 @@ const gemma2Scalar = (blocks: unknown, width: unknown, heads: unknown, headDim: 
 
 /** The config.json that a GGUF file stands for. Throws a usage error for an architecture that is not known, or missing keys. */
 export async function configOfGguf(file: string): Promise<Record<string, unknown>> {
-  const { metadata: values, tensors } = await readModelGguf(file);
-  const metadata = readMetadata(values, file);
+  const { metadata, tensors } = await readModelGguf(file);
+  return configOfMetadata(readMetadata(metadata, file), tensors, async (name) => {
+    const info = tensors.get(name);
+    return info === undefined ? undefined : readGgufTensorF32(file, info);
+  });
+}
+
+/** The same of what a file has, or will have. */
+export async function configOfMetadata(
+  metadata: Metadata,
+  tensors: ReadonlyMap<string, Pick<GgufTensorInfo, 'shape'>>,
+  readTensor: ReadTensor,
+): Promise<Record<string, unknown>> {
   const architecture = metadata.text('general.architecture');
   const family = FAMILIES.find(
     (each) =>
@@ -161,10 +175,6 @@ export async function configOfGguf(file: string): Promise<Record<string, unknown
   };
   if (!family.rope) return config;
   const headDim = readHeadDim(metadata, family, config);
-  const readTensor = async (name: string) => {
-    const info = tensors.get(name);
-    return info === undefined ? undefined : readGgufTensorF32(file, info);
-  };
   return {
     ...config,
     ...headDim,
@@ -202,7 +212,7 @@ function readField(metadata: Metadata, { architecture }: Family, { key, field, t
 }
 
 /** The rows of the embedding, which may be more than there are tokens, never fewer. */
-function vocabularySize(metadata: Metadata, tensors: ReadonlyMap<string, GgufTensorInfo>): number {
+function vocabularySize(metadata: Metadata, tensors: ReadonlyMap<string, Pick<GgufTensorInfo, 'shape'>>): number {
   const rows = tensors.get('token_embd.weight')?.shape[0];
   if (rows === undefined) throw metadata.bad('token_embd.weight', 'is missing');
   const tokens = metadata.texts('tokenizer.ggml.tokens')?.length ?? 0;
@@ -211,12 +221,9 @@ function vocabularySize(metadata: Metadata, tensors: ReadonlyMap<string, GgufTen
 }
 
 /** Which layers have biases, where that may differ. */
-function biases({ fixed }: Family, tensors: ReadonlyMap<string, unknown>): Config {
-  const parts = [
-    ['attention_bias', 'blk.0.attn_q.bias'],
-    ['mlp_bias', 'blk.0.ffn_gate.bias'],
-  ] as const;
-  return Object.fromEntries(parts.flatMap(([field, tensor]) => (field in fixed ? [[field, tensors.has(tensor)]] : [])));
+function biases(family: Family, tensors: ReadonlyMap<string, unknown>): Config {
+  if (!family.biases) return {};
+  return { attention_bias: tensors.has('blk.0.attn_q.bias'), mlp_bias: tensors.has('blk.0.ffn_gate.bias') };
 }
 
 function controlIds(metadata: Metadata): Config {

@@ -11,6 +11,7 @@ import {
 } from '../formats/index.ts';
 import { ggufTokenizer } from '../tokens/index.ts';
 import { diskIo, type Io } from '../util/index.ts';
+import { checkSaysAll } from './gguf-check.ts';
 import { metadataOfConfig } from './gguf-config.ts';
 import { changedShape, changeOf, ggufName, tensorLayout, toGguf } from './gguf-names.ts';
 import { ROPE_FREQS } from './gguf-rope.ts';
@@ -77,19 +78,27 @@ export async function writeGgufModel(
   if (divisors !== undefined) {
     tensors.unshift({ name: ROPE_FREQS, type: 'F32', shape: [divisors.length], data: async () => divisors });
   }
+  const tokenizer = await ggufTokenizer(dir, vocabSize, { architecture, addBos });
   const text = (value: string): GgufValue => ({ type: 'string', value });
   const number = (value: number): GgufValue => ({ type: 'u32', value });
   const metadata = new Map<string, GgufValue>([
     ['general.architecture', text(architecture)],
     ['general.type', text('model')],
-    ['general.name', text(title)],
+    ['general.name', text(nameFor(title, architecture, tokenizer))],
     ['general.file_type', number(FILE_TYPES[type])],
     ['general.quantization_version', number(QUANTIZATION_VERSION)],
     ...sizes,
     [`${architecture}.vocab_size`, number(vocabSize)],
     ...rope.metadata,
-    ...(await ggufTokenizer(dir, vocabSize, addBos)),
+    ...tokenizer,
   ]);
+  await checkSaysAll(config, { file, metadata, tensors });
   await writeGguf(file, metadata, tensors, io);
   return { tensors: tensors.length, unblocked };
+}
+
+/** What the file is called. That the control tokens of Phi-3's pieces take the spaces after them along, llama.cpp sees from the name alone. */
+function nameFor(title: string, architecture: string, tokenizer: ReadonlyMap<string, GgufValue>): string {
+  const isPhi3 = architecture === 'phi3' && tokenizer.get('tokenizer.ggml.model')?.value === 'llama';
+  return isPhi3 && !/phi-?3/i.test(title) ? `${title} (Phi-3)` : title;
 }

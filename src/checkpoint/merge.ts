@@ -3,12 +3,13 @@
 
 import { type Engine, floats, ints } from '../engine/index.ts';
 import { graphBuilder } from '../graph/index.ts';
-import { type AdaptedModule, adapterNames, type LanguageModel, logitsOf } from '../models/index.ts';
+import { type AdaptedModule, adapterNames, type LanguageModel } from '../models/index.ts';
 import { failure, shuffled, usageError } from '../util/index.ts';
 import { openAdapter } from './adapter.ts';
 import { loadModel } from './engine.ts';
 import { parameterTensor } from './layout.ts';
 import { demandBase } from './lineage.ts';
+import { logitsGraph } from './logits.ts';
 import { saveModelDirectory } from './modeldir.ts';
 import { companionDirectory, isAdapterDirectory } from './peft.ts';
 import { openWholeModel } from './whole.ts';
@@ -108,12 +109,7 @@ function probes({ vocabSize, contextLength }: LanguageModel): Int32Array[] {
 
 /** Logits of every position of every prompt. */
 async function logits(engine: Engine, model: LanguageModel, prompts: readonly Int32Array[]): Promise<Float32Array[]> {
-  const b = graphBuilder();
-  const segments = b.input('segments', ['segments', 6], 'i32');
-  const [ids, positions] = [b.input('ids', ['tokens'], 'i32'), b.input('positions', ['tokens'], 'i32')];
-  const hidden = model.hidden(b, ids, positions, (_, q, k, v, heads) => b.attention(q, k, v, segments, heads));
-  b.output('logits', logitsOf(b, model, hidden));
-  const program = await engine.compile(b.build());
+  const program = await engine.compile(logitsGraph(model));
   const found: Float32Array[] = [];
   for (const prompt of prompts) {
     const T = prompt.length;

@@ -155,7 +155,7 @@ async function stopWithPairs(
   await samplePairs(run, opponent, trainAt(t), t, checker);
   const reach = replayedBefore({ ...settings, start_iteration: t, iterations: 1 });
   const files = Array.from({ length: reach }, (_, i) => file(t - 1 - i));
-  const replayed = t === 0 ? '' : reach > 0 ? ` --replay-pairs ${files.join(' ')}` : ' --no-replay';
+  const replayed = reach > 0 ? ` --replay-pairs ${files.join(' ')}` : '';
   await run.say(
     `Iteration ${t} has its pairs, and the game stops as asked. Go on here: selfplay resume ${run.directory}; or train ` +
       `elsewhere, with the same settings: selfplay run --model ${opponent.loaded.dir} --start-iteration ${t} --pairs ` +
@@ -220,8 +220,8 @@ async function train(run: Run<'run'>, player: Player, rows: Table, t: number, at
   const steps = stepsOf(groups.length, at(settings.num_train_epochs, t), settings);
   await run.say(
     `Iteration ${t}: learning from ${groups.length} pairs${replayedInWords(replayed)} ` +
-      `in ${steps} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${shownNumber(beta)}, ` +
-      `learning rate ${shownNumber(learningRate)}.`,
+      `in ${steps} steps, ${loss.name} loss${start === null ? '' : ` (ℓ(0) = ${start.toPrecision(4)})`}, β ${shownNumber(beta)}` +
+      `${mixedIn(settings.sft_weight)}, learning rate ${shownNumber(learningRate)}.`,
   );
   await stage(run, { iteration: t, stage: 'train' }, async () => ({
     counts: await learn(run, player, {
@@ -272,6 +272,10 @@ async function announce(run: Run<'run'>, rows: Rows, loaded: LoadedModel): Promi
       `${inWords(settings.learning_rate)}, epochs ${inWords(settings.num_train_epochs)}, ${settings.batch_size} pairs a step).`,
   );
 }
+
+/** The losses in the log have it in them. */
+const mixedIn = (weight: number): string =>
+  weight === 0 ? '' : `, cross-entropy of the human answers beside it with weight ${shownNumber(weight)}`;
 
 async function warnIfForeign(run: Run<'run'>, { dev, test }: Judgement): Promise<void> {
   if (dev.length + test.length === 0) return;

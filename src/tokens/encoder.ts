@@ -3,6 +3,7 @@
 // equivalent Split patterns with Unicode properties. (2) For byte-level BPE (most models) the ids of words are remembered, and
 // only new words go through the library: several times faster. So are the ids of the last stretches between control tokens,
 // because a prompt is encoded alone and with its answer. Every other tokenizer goes through the library as a whole.
+// Spaces that an added token takes along are taken off here, because the library takes U+FEFF for one and U+0085 for none.
 // (3) A tokenizer.json can hold patterns that take exponential time; the first use runs under a deadline.
 
 import { createContext, runInContext } from 'node:vm';
@@ -56,7 +57,7 @@ export function buildEncoder(definition: TokenizerDefinition, where: string): En
         decoder: null,
         normalizer: null,
         ...json,
-        added_tokens: added,
+        added_tokens: added.map((token) => ({ ...token, lstrip: false, rstrip: false })),
         pre_tokenizer: words ?? preTokenizer,
       },
       { clean_up_tokenization_spaces: false },
@@ -64,7 +65,8 @@ export function buildEncoder(definition: TokenizerDefinition, where: string): En
   } catch (error) {
     throw usageError({ what: `tokenizer is not supported: ${(error as Error).message}`, where, cause: error });
   }
-  const encodeWhole = (text: string): number[] => library.encode(text, { add_special_tokens: false }).ids;
+  const bare = withoutStripped(added);
+  const encodeWhole = (text: string): number[] => library.encode(bare(text), { add_special_tokens: false }).ids;
   const encodeText = words === undefined ? encodeWhole : byteLevelEncoder(library, added);
   const encode = (text: string): number[] => (text === '' ? [] : encodeText(text.replace(LONE_SURROGATE, '\ufffd')));
   probe(encode, where);
@@ -142,9 +144,7 @@ function byteLevelEncoder(library: LibraryTokenizer, added: readonly AddedToken[
   const cut = cutterOf(library);
   if (model === null || cut === null) throw new Error('the library built no model');
   const addedIds = new Map(added.map((token) => [token.content, token.id]));
-  // Longest first: the native package takes the leftmost longest match.
-  const contents = [...addedIds.keys()].sort((a, b) => b.length - a.length).map(escapeRegExp);
-  const addedPattern = contents.length === 0 ? undefined : new RegExp(`(${contents.join('|')})`, 'u');
+  const addedPattern = patternOf(added);
   const wordIds = remember((word) =>
     model([toByteChars(word)]).map((token) => model.tokens_to_ids.get(token) as number),
   );
@@ -157,7 +157,7 @@ function byteLevelEncoder(library: LibraryTokenizer, added: readonly AddedToken[
   });
   return (text) => {
     const result: number[] = [];
-    for (const stretch of addedPattern === undefined ? [text] : text.split(addedPattern)) {
+    for (const stretch of text.split(addedPattern)) {
       if (stretch === '') continue;
       const id = addedIds.get(stretch);
       if (id !== undefined) result.push(id);
@@ -208,6 +208,35 @@ function setApart(text: string, pattern: RegExp): string[] {
     end = index + match.length;
   }
   return [...pieces, text.slice(end)].filter((one) => one !== '');
+}
+
+/** Splits a text at its added tokens and keeps them. Longest first: the native package takes the leftmost longest match. */
+function patternOf(added: readonly AddedToken[]): RegExp {
+  const contents = added.map(({ content }) => content).sort((a, b) => b.length - a.length);
+  return new RegExp(`(${contents.map(escapeRegExp).join('|') || '(?!)'})`, 'u');
+}
+
+/** A text without the spaces that its added tokens take along. */
+function withoutStripped(added: readonly AddedToken[]): (text: string) => string {
+  const strips = new Map(added.filter(({ lstrip, rstrip }) => lstrip || rstrip).map((token) => [token.content, token]));
+  if (strips.size === 0) return (text) => text;
+  const pattern = patternOf(added);
+  return (text) => {
+    const sections = text.split(pattern);
+    for (const [i, section] of sections.entries()) {
+      const token = i % 2 === 1 ? strips.get(section) : undefined;
+      if (token?.rstrip) sections[i + 1] = sections[i + 1]!.replace(/^\p{White_Space}+/u, '');
+      if (token?.lstrip) sections[i - 1] = withoutSpacesAtEnd(sections[i - 1]!);
+    }
+    return sections.join('');
+  };
+}
+
+/** In a loop: a pattern would begin anew at every space of a long row of them. */
+function withoutSpacesAtEnd(text: string): string {
+  let end = text.length;
+  while (end > 0 && /\p{White_Space}/u.test(text[end - 1]!)) end--;
+  return text.slice(0, end);
 }
 
 function rememberBytes(tokenOf: ReadonlyMap<number, string>, added: ReadonlySet<number>): (id: number) => Uint8Array {

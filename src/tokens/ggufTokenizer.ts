@@ -154,7 +154,7 @@ function addedTokens({ tokens, types }: GgufTokens, metadata: Metadata): AddedTo
       content,
       single_word: false,
       lstrip: false,
-      rstrip: phi && type !== TOKEN_TYPES.userDefined && !keepsSpaces.has(content),
+      rstrip: phi && !keepsSpaces.has(content),
       normalized: false,
       special: type !== TOKEN_TYPES.userDefined,
     };

@@ -4,8 +4,9 @@
 // Notable choice: the time that strftime_now gives is an argument, fixed when the template is compiled: a run has one prompt, and the
 // same one when it is resumed or repeated on another day.
 
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
-import { failure, usageError } from '../util/index.ts';
+import { Environment, Interpreter } from '@huggingface/jinja';
+import { failure, SelfplayError, usageError } from '../util/index.ts';
+import { asPython, PYTHON_FUNCTIONS, parseTemplate } from './jinja.ts';
 
 const MAX_SOURCE = 1_000_000;
 const MAX_LIST = 10_000;
@@ -35,11 +36,13 @@ export function compileTemplate(source: string, where: string, time = wallClock(
   }
   let program: unknown;
   try {
-    program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }));
+    program = parseTemplate(source);
+    refuseObjectInternals(program, where);
+    program = asPython(program);
   } catch (error) {
+    if (error instanceof SelfplayError) throw error;
     throw usageError({ what: `chat template is not valid Jinja: ${reasonOf(error)}`, where, cause: error });
   }
-  refuseObjectInternals(program, where);
   // As if the clock were one of UTC: then no zone moves it.
   const globals = templateGlobals(new Date(`${time}Z`));
   return (variables) => {
@@ -113,6 +116,7 @@ function templateGlobals(now: Date): Record<string, unknown> {
       throw new Error(`refuses this conversation: ${String(message)}`);
     },
     range: boundedRange,
+    ...PYTHON_FUNCTIONS,
     strftime_now: (format: unknown) => formatDate(now, String(format)),
   };
 }

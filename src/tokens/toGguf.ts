@@ -9,21 +9,30 @@ import { buildEncoder } from './encoder.ts';
 import { nameOfCuts } from './ggufCuts.ts';
 import { type GgufTokens, TOKEN_TYPES, TOKENIZER_KEY } from './ggufParts.ts';
 import { pieceText, scoresOf } from './ggufPieces.ts';
-import { END_KEYS, ROLE_KEYS } from './ggufTokenizer.ts';
+import { END_KEYS, ROLE_KEYS, tokenizerFiles } from './ggufTokenizer.ts';
 import { readSettings, type TokenizerSettings } from './settings.ts';
-import { isObject, type JsonObject, readTokenizerJson, type TokenizerDefinition } from './tokenizerJson.ts';
+import {
+  type AddedToken,
+  checkTokenizerJson,
+  isObject,
+  type JsonObject,
+  parseObject,
+  readTokenizerJson,
+  type TokenizerDefinition,
+} from './tokenizerJson.ts';
 
 const FIX = 'export to Hugging Face format, which keeps the tokenizer as it is';
 
 /**
  * Metadata by key. Throws a usage error for a tokenizer that llama.cpp could not imitate, besides those of `loadTokenizer`.
  * @param rows of the embedding; ids without a token get one that is never used
+ * @param architecture general.architecture of the file
  * @param addBos whether programs put a BOS before every text; default: whether the tokenizer does
  */
 export async function ggufTokenizer(
   model: string,
   rows: number,
-  addBos?: boolean,
+  { architecture, addBos }: { architecture: string; addBos?: boolean | undefined },
 ): Promise<ReadonlyMap<string, GgufValue>> {
   const companions = await openCompanions(model);
   const where = companions.where('tokenizer.json');
@@ -35,7 +44,9 @@ export async function ggufTokenizer(
   const listed = tokensByType(definition, rows);
   const metadata = new Map<string, GgufValue>();
   const put = (name: string, value: GgufValue) => metadata.set(`${TOKENIZER_KEY}${name}`, value);
-  const merges = mergesOf(definition.json['model'] as JsonObject, cannot);
+  // An added token is found before anything is merged, so the merges that make it are never used.
+  const found = new Set(definition.added.map(({ content }) => content).filter((content) => !content.includes('▁')));
+  const merges = mergesOf(definition.json['model'] as JsonObject, cannot).filter((parts) => !found.has(parts.join('')));
   const prefix = spacePrefix(definition.json, listed);
   if (prefix === undefined) {
     const name = nameOfCuts(definition.json);
@@ -59,12 +70,60 @@ export async function ggufTokenizer(
   if (settings.template !== undefined) {
     metadata.set('tokenizer.chat_template', { type: 'string', value: settings.template.source });
   }
+  checkIds(
+    definition,
+    new Map([...metadata, ['general.architecture', { type: 'string', value: architecture }]]),
+    where,
+    cannot,
+  );
   return metadata;
 }
 
-/** llama.cpp finds control tokens as they stand; only Phi-3's may take spaces after them along, which it knows by itself. */
+/**
+ * Texts of spaces, which kinds of tokenizers treat otherwise: in rows, before letters and digits, beside added tokens. Rows are of at most 31,
+ * the longest piece of Gemma: longer ones its merges split otherwise than SentencePiece, and so than llama.cpp, always.
+ */
+function probes(added: readonly AddedToken[]): string[] {
+  const spaces = [
+    '',
+    ' ',
+    '  ',
+    '   ',
+    '    ',
+    ' '.repeat(7),
+    ' '.repeat(15),
+    '\n',
+    '\n\n',
+    '\n \n',
+    '\t',
+    '\t\t',
+    ' \n  ',
+  ];
+  const strips = added.filter(({ rstrip }) => rstrip).slice(0, 3);
+  const tokens = ['', ...[...added.slice(0, 3), ...strips, ...added.slice(-3)].map(({ content }) => content)];
+  return spaces.flatMap((space) =>
+    tokens.flatMap((token) => [`a${space}${token}${space}the`, `${space}${token}${space}1.`]),
+  );
+}
+
+/** Reads the metadata back, and throws where the ids are others. */
+function checkIds(
+  definition: TokenizerDefinition,
+  metadata: ReadonlyMap<string, GgufValue>,
+  where: string,
+  cannot: (what: string) => Error,
+): void {
+  const values = new Map([...metadata].map(([key, { value }]) => [key, value]));
+  const files = tokenizerFiles(values, where);
+  const again = buildEncoder(checkTokenizerJson(parseObject(files.get('tokenizer.json')!, where), where), where);
+  const own = buildEncoder(definition, where);
+  const other = probes(definition.added).find((text) => own.encode(text).join() !== again.encode(text).join());
+  if (other !== undefined) throw cannot(`it would cut ${JSON.stringify(other)} otherwise`);
+}
+
+/** llama.cpp finds added tokens as they stand. Only Phi-3's take spaces after them along, which it knows by itself: `checkIds`. */
 function checkAdded({ added }: TokenizerDefinition, cannot: (what: string) => Error): void {
-  const odd = added.find((token) => token.lstrip || token.single_word || (token.rstrip && !token.special));
+  const odd = added.find((token) => token.lstrip || token.single_word);
   if (odd !== undefined) throw cannot(`the token ${JSON.stringify(odd.content)} takes spaces beside it along`);
 }
 

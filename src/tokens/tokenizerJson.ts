@@ -62,7 +62,7 @@ export async function readTokenizerJson(
 }
 
 /** Checks a parsed tokenizer.json; `path` names it in errors. */
-function checkTokenizerJson(json: JsonObject, path: string): TokenizerDefinition {
+export function checkTokenizerJson(json: JsonObject, path: string): TokenizerDefinition {
   const bad = (key: string, what: string) => usageError({ what, where: `${path}:${key}`, fix: BAD_FILE });
   const model = json['model'];
   if (!isObject(model)) throw bad('model', 'no tokenizer model');

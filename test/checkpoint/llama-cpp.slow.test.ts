@@ -1,5 +1,5 @@
 // Files that are written for llama.cpp, by llama.cpp itself and by the Python package gguf. SELFPLAY_LLAMA_CPP names a folder with
-// node-llama-cpp (see scripts/llama-cpp.mjs), SELFPLAY_PYTHON a Python with gguf, SELFPLAY_DATA the real model; what is not there is
+// node-llama-cpp (see scripts/fetch-for-tests.mjs), SELFPLAY_PYTHON a Python with gguf, SELFPLAY_DATA the real model; what is not there is
 // skipped, loudly.
 
 import { spawnSync } from 'node:child_process';
@@ -12,14 +12,16 @@ import { loadModel, openWholeModel, writeGgufModel } from '../../src/checkpoint/
 import { type Engine, onnxEngine } from '../../src/engine/index.ts';
 import { readGguf, readGgufTensorF32, WRITABLE_TYPES } from '../../src/formats/index.ts';
 import { generate, greedySampling } from '../../src/generation/index.ts';
+import { modelFromConfig } from '../../src/models/index.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { sha256Hex } from '../../src/util/index.ts';
 import { tempDir } from '../util/temp.ts';
-import { writeTinyLlama } from './tiny-llama.ts';
+import { TINY } from './tiny-architectures.ts';
+import { writeTinyLlama, writeTinyModel } from './tiny-llama.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const hasLlama = process.env['SELFPLAY_LLAMA_CPP'] !== undefined;
-if (!hasLlama) console.warn('SKIPPED: no llama.cpp; set SELFPLAY_LLAMA_CPP (see scripts/llama-cpp.mjs)');
+if (!hasLlama) console.warn('SKIPPED: no llama.cpp; set SELFPLAY_LLAMA_CPP (scripts/fetch-for-tests.mjs)');
 const real = join(
   process.env['SELFPLAY_DATA'] ?? join(root, '../shared/data'),
   'smollm2-135m-instruct/model-q4_1.gguf',
@@ -74,6 +76,18 @@ describe.skipIf(!hasLlama)('llama.cpp', () => {
     expect(theirs.map((ids) => ids.slice(0, sure))).toEqual(ours.map((ids) => ids.slice(0, sure)));
   });
 
+  it.each(Object.keys(TINY))('answers as our engine does with a random %s', async (modelType) => {
+    const file = join(await tempDir(), 'tiny.gguf');
+    const model = await openWholeModel(await writeTinyModel(await tempDir(), TINY[modelType]!));
+    await writeGgufModel(model, file, 'F32', { name: 'x' });
+    const prompts = [
+      [5, 6, 7, 8, 9, 10, 11],
+      [100, 20, 30, 40],
+    ];
+    const theirs = llamaCpp({ model: file, prompts, count: 16 });
+    expect(theirs).toEqual(await ourAnswers(engine, file, prompts, 16));
+  });
+
   it.skipIf(!present)('answers as our engine does with SmolLM2', async () => {
     const file = join(await tempDir(), 'real.gguf');
     await writeGgufModel(await openWholeModel(real), file, 'F32', { name: 'x' });
@@ -116,27 +130,49 @@ describe.skipIf(!hasLlama)('llama.cpp', () => {
   );
 });
 
-it('the Python package gguf reads what is written', async () => {
-  const model = await writeTinyLlama(await tempDir());
-  for (const type of WRITABLE_TYPES) {
+/** What the Python package gguf finds in a file; undefined where there is no such package. */
+function pythonGguf(file: string) {
+  const script = join(root, 'scripts/check-gguf.py');
+  const { status, stdout, stderr } = spawnSync(process.env['SELFPLAY_PYTHON'] ?? 'python3', [script, file], {
+    encoding: 'utf8',
+  });
+  if (status === 3 || status === null) {
+    console.warn('SKIPPED: no Python package gguf; set SELFPLAY_PYTHON');
+    return undefined;
+  }
+  expect(status, stderr).toBe(0);
+  return JSON.parse(stdout) as { tensors: Record<string, unknown[]>; unknown: string[]; missing: string[] };
+}
+
+describe('the Python package gguf', () => {
+  it.each(WRITABLE_TYPES)('reads what is written in %s', async (type) => {
     const file = join(await tempDir(), 'tiny.gguf');
-    await writeGgufModel(await openWholeModel(model), file, type, { name: 'x' });
-    const script = join(root, 'scripts/check-gguf.py');
-    const { status, stdout, stderr } = spawnSync(process.env['SELFPLAY_PYTHON'] ?? 'python3', [script, file], {
-      encoding: 'utf8',
-    });
-    if (status === 3 || status === null) {
-      console.warn('SKIPPED: no Python package gguf; set SELFPLAY_PYTHON');
-      return;
-    }
-    expect(status, stderr).toBe(0);
-    const theirs = new Map(Object.entries(JSON.parse(stdout) as object));
+    await writeGgufModel(await openWholeModel(await writeTinyLlama(await tempDir())), file, type, { name: 'x' });
+    const found = pythonGguf(file);
+    if (found === undefined) return;
     const { tensors } = await readGguf(file);
-    expect([...theirs.keys()]).toEqual([...tensors.keys()]);
+    expect(Object.keys(found.tensors)).toEqual([...tensors.keys()]);
     for (const [name, info] of tensors) {
       const values = await readGgufTensorF32(file, info);
       const hash = sha256Hex(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-      expect([name, ...(theirs.get(name) as unknown[])]).toEqual([name, info.type, info.shape, hash]);
+      expect([name, ...found.tensors[name]!]).toEqual([name, info.type, info.shape, hash]);
     }
-  }
+  });
+
+  // Tables of frequencies that only some models have, and a head that may be the embedding.
+  const OPTIONAL = /^(rope_freqs|rope_factors_(long|short)|output|blk\.\d+\.attn_rot_embd)$/;
+  // What the tables have for relatives of these models: mixtures of experts, split projections, one matrix for q, k and v.
+  const OF_RELATIVES = /^blk\.\d+\.(ffn_(gate|up|down)(_exps?(\.\d+)?|_shexp)?|ffn_gate_inp|attn_(qkv|q|k|v))$/;
+
+  it.each(Object.keys(TINY))('knows every tensor of %s, and their shapes are [out, in]', async (modelType) => {
+    const file = join(await tempDir(), 'tiny.gguf');
+    const model = await writeTinyModel(await tempDir(), TINY[modelType]!);
+    await writeGgufModel(await openWholeModel(model), file, 'F32', { name: 'x' });
+    const found = pythonGguf(file);
+    if (found === undefined) return;
+    expect(found.unknown).toEqual([]);
+    expect(found.missing.filter((name) => !OPTIONAL.test(name) && !OF_RELATIVES.test(name))).toEqual([]);
+    const { parameters } = modelFromConfig(TINY[modelType]!, 'config.json');
+    expect(Object.values(found.tensors).map(([, shape]) => shape)).toEqual(parameters.map(({ shape }) => shape));
+  });
 });

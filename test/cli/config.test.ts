@@ -155,13 +155,13 @@ describe('config file', () => {
       'the loss t-spin compares with the answers of the SFT model',
     );
     for (const good of [
-      ['--data', 'd', '--start-iteration', '1', '--replay-pairs', 'q', '--loss', 't-spin'],
+      ['--data', 'd', '--start-iteration', '1', '--replay', '1', '--replay-pairs', 'q', '--loss', 't-spin'],
       ['--data', 'd', '--start-iteration', '2', '--no-replay', '--loss', 't-spin', '--history-weight', '0'],
       ['--data', 'd', '--start-iteration', '2', '--no-replay', '--reference-alpha', '0'],
       ['--pairs', 'p'],
       ['--pairs', 'p', '--start-iteration', '2', '--no-replay'],
-      ['--pairs', 'p', '--start-iteration', '2', '--replay-pairs', 'q'],
-      ['--data', 'd', '--start-iteration', '2', '--replay-pairs', 'q', '--stop-after', 'generate', '--iterations', '2'],
+      ['--pairs', 'p', '--start-iteration', '2', '--replay', '1', '--replay-pairs', 'q'],
+      ['--data', 'd', '--start-iteration', '2', '--preset', 'paper', '--replay-pairs', 'q', '--stop-after', 'generate'],
     ]) {
       expect((await run({}, '--model', 'm', ...good)).stderr).not.toContain('error');
     }

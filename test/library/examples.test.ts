@@ -12,7 +12,7 @@ const root = join(import.meta.dirname, '../..');
 
 /** What each program must print, and what it is given besides model, data and a place to write to. */
 const programs: Record<string, { argv?: string[]; prints: RegExp }> = {
-  follow: { prints: /^step 6 of 6: loss \d\.\d{4}$[\s\S]*^SFT model .*[\s\S]*^The best model is/m },
+  follow: { prints: /^step 3 of 3: loss \d\.\d{4}$[\s\S]*^SFT model .*[\s\S]*^The best model is/m },
   'pause-and-chat': {
     argv: ['3+4'],
     prints: /^The game rests in iteration 0, after step [2-6]\.\n> 3\+4\n[\s\S]*^The game is over: .*pause-and-chat/m,

@@ -188,7 +188,7 @@ describe('what a probe refuses', () => {
   });
 
   it.each<[string, object, string]>([
-    ['a loss that needs SFT beside it', { losses: ['orpo'] }, 'losses'],
+    ['a loss that needs SFT beside it', { losses: ['orpo'], sft_weight: 0 }, 'losses'],
     ['pairs from a file', { pairs: 'p.jsonl' }, 'pairs'],
     ['no rate', { rates: [] }, 'rates'],
     ['a rate of 0', { rates: [0] }, 'rates'],

@@ -62,7 +62,7 @@ describe.each(Object.keys(ids))('the tokenizer of %s.gguf', (name) => {
   it('is written back as it was', async () => {
     const { metadata } = await readGguf(fileOf(name));
     const rows = (metadata.get('tokenizer.ggml.tokens') as string[]).length + 2;
-    const written = await ggufTokenizer(fileOf(name), rows);
+    const written = await ggufTokenizer(fileOf(name), rows, { architecture: 'llama' });
     const file = join(await temporaryDirectory(), 'again.gguf');
     await writeGguf(file, written, []);
     const again = await loadTokenizer(file);
@@ -80,7 +80,7 @@ describe.each(Object.keys(ids))('the tokenizer of %s.gguf', (name) => {
 
 it('writes the tokenizer that the library trains', async () => {
   const dir = await tokenizerDirectory();
-  const metadata = await ggufTokenizer(dir, smallTokenizer().added_tokens.length + 400);
+  const metadata = await ggufTokenizer(dir, smallTokenizer().added_tokens.length + 400, { architecture: 'llama' });
   expect(metadata.get('tokenizer.ggml.pre')?.value).toBe('smollm');
   const file = join(await temporaryDirectory(), 'x.gguf');
   await writeGguf(file, metadata, []);
@@ -94,20 +94,22 @@ describe('what cannot be written is refused', () => {
     ['a change of texts', { normalizer: { type: 'Lowercase' } }, 'no name that is known here'],
   ])('%s', async (_, change, message) => {
     const dir = await tokenizerDirectory({ change: (json) => Object.assign(json, change) });
-    await expect(ggufTokenizer(dir, 1000)).rejects.toThrow(message);
+    await expect(ggufTokenizer(dir, 1000, { architecture: 'llama' })).rejects.toThrow(message);
   });
 
   it('tokens that take spaces along, and merges that are no order of pieces', async () => {
     const dir = await tokenizerDirectory({
       change: (json) => ((json['added_tokens'] as { lstrip: boolean }[])[0]!.lstrip = true),
     });
-    await expect(ggufTokenizer(dir, 1000)).rejects.toThrow('takes spaces beside it along');
+    await expect(ggufTokenizer(dir, 1000, { architecture: 'llama' })).rejects.toThrow('takes spaces beside it along');
     const saved = await savedFiles('pieces');
     const file = join(saved, 'tokenizer.json');
     const json = JSON.parse(await readFile(file, 'utf8')) as { model: { merges: unknown[] } };
     json.model.merges.splice(5, 1);
     await writeFile(file, JSON.stringify(json));
-    await expect(ggufTokenizer(saved, 1000)).rejects.toThrow('cannot be written as scores of pieces');
+    await expect(ggufTokenizer(saved, 1000, { architecture: 'llama' })).rejects.toThrow(
+      'cannot be written as scores of pieces',
+    );
   });
 });
 

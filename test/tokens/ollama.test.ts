@@ -91,7 +91,7 @@ describe('what Ollama is told', () => {
       },
     });
     const adds = async (addBos?: boolean) =>
-      (await ggufTokenizer(model, 320, addBos)).get('tokenizer.ggml.add_bos_token');
+      (await ggufTokenizer(model, 320, { architecture: 'llama', addBos })).get('tokenizer.ggml.add_bos_token');
     expect([await adds(), await adds(false)]).toEqual([true, false].map((value) => ({ type: 'bool', value })));
     expect((await ollamaChat(model)).addBos).toBe(false);
   });

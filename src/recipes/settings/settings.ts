@@ -191,7 +191,7 @@ export const spinSchema = z
     if (given === needed) return;
     const message =
       needed === 0
-        ? 'replay_pairs are given, but replay is off'
+        ? 'replay_pairs are given, but replay is off: --replay says how many earlier iterations’ pairs are trained on'
         : given > needed
           ? `replay_pairs has files for ${given} earlier iterations, of which only ${needed} are replayed: see replay`
           : given === 0 && needed === 1
