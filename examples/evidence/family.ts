@@ -35,8 +35,10 @@ export interface Family {
   readonly columns: readonly string[];
   /** The SFT model of a seed, made below a directory; an earlier call's is found again. */
   readonly start: (directory: string, seed: number, threads: number) => Promise<Start>;
-  /** Settings of the main game, which has all controls. */
+  /** Settings of the main game. */
   readonly game: Partial<SpinInput>;
+  /** The main game's controls; all, unless named. */
+  readonly controls?: NonNullable<SpinInput['baselines']>;
   readonly arms: Readonly<Record<string, Arm>>;
   /** What the page says of the setting. */
   readonly setting: string;

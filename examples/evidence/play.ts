@@ -25,7 +25,9 @@ export async function playArm(family: Family, name: string, where: Where): Promi
   const start = await family.start(directory, seed, threads);
   const common = { ...start.rows, model: start.model, ...family.game, threads, out, preflight: false };
   const arm = family.arms[name];
-  const settings = arm ? armSettings(arm, common, join(directory, MAIN)) : { ...common, baselines: ['all'] as const };
+  const settings = arm
+    ? armSettings(arm, common, join(directory, MAIN))
+    : { ...common, baselines: family.controls ?? ['all'] };
   await spin(settings as SpinInput, { say }).outcome;
   return out;
 }
