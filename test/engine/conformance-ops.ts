@@ -66,7 +66,8 @@ export function opsConformance(makeEngine: MakeEngine, rounding: number): void {
     it.each(cases)('$name', async (one) => {
       const graph = forwardGraph(one);
       const { outputs } = evaluateOn(graph, valuesOf(one));
-      expectOutputs(await bench.runOnce(graph, valuesOf(one)), outputs, Math.max(one.tolerance ?? FORWARD, rounding));
+      const allowed = Math.max(one.tolerance ?? FORWARD, rounding * (one.roundings ?? 1));
+      expectOutputs(await bench.runOnce(graph, valuesOf(one)), outputs, allowed);
     });
   });
 

@@ -26,6 +26,8 @@ export interface OpCase {
   readonly forwardOnly?: boolean;
   /** Relative error allowed in f32, where the op needs more than usual. */
   readonly tolerance?: number;
+  /** How many times more than other ops it may lose where operands are rounded (bf16), because it rounds again on its way. */
+  readonly roundings?: number;
 }
 
 /** A case whose builder sees its sources by name. */
@@ -33,7 +35,7 @@ export function opCase<N extends string>(
   name: string,
   sources: Readonly<Record<N, Source>>,
   build: (b: GraphBuilder, values: Readonly<Record<N, Value>>) => readonly Value[],
-  more: Pick<OpCase, 'forwardOnly' | 'tolerance'> = {},
+  more: Pick<OpCase, 'forwardOnly' | 'tolerance' | 'roundings'> = {},
 ): OpCase {
   return { name, sources, build: (b, values) => build(b, values as Readonly<Record<N, Value>>), ...more };
 }
