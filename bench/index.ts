@@ -24,6 +24,10 @@ const { values } = parseArgs({
     dropout: { type: 'string', default: '0' },
   },
 });
+const PARTS = ['training', 'decoding', 'memory', 'gguf', 'loading', 'tokenising'];
+if (values.only !== undefined && !PARTS.includes(values.only)) {
+  throw new Error(`--only ${values.only} is none of ${PARTS.join(', ')}`);
+}
 const threads = Number(values.threads);
 const pairs = Number(values.pairs);
 const dtype = values.dtype as 'f32' | 'bf16';
