@@ -2,7 +2,7 @@
 // with the game, afterwards or with an interruption they are the same bytes.
 
 import { cpSync, existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -284,6 +284,28 @@ describe('the same bytes', () => {
     // Only the order in which they were asked for is another in the log.
     const files = (await differing(run, later)).filter(({ file }) => file !== 'events.jsonl');
     expect(files).toEqual([]);
+  });
+
+  it('come out after a kill between the judgement of the temperature and the removal of its samples', async () => {
+    const killed = join(home, 'killed');
+    cpSync(run, killed, { recursive: true });
+    const log = await readFile(join(killed, 'events.jsonl'), 'utf8');
+    const judged = log
+      .split('\n')
+      .findIndex((line) => /"stage.finished".*"sft-temperature"|"sft-temperature".*"stage.finished"/.test(line));
+    expect(judged).toBeGreaterThan(0);
+    await writeFile(
+      join(killed, 'events.jsonl'),
+      `${log
+        .split('\n')
+        .slice(0, judged + 1)
+        .join('\n')}\n`,
+    );
+    await rm(join(killed, 'results.json'));
+    await rm(join(killed, 'baselines/sft-reweighted'), { recursive: true });
+    await mkdir(join(killed, 'baselines/sft-temperature/samples'));
+    await resumeRun(killed, listener().context);
+    expect(await differing(run, killed)).toEqual([]);
   });
 
   it('come out after an interruption in the middle of a control', async () => {

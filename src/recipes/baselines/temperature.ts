@@ -42,10 +42,14 @@ export async function atBestTemperature(
   { label, model, judgement: sft }: Standing,
 ): Promise<Standing> {
   const [trialsFile, file] = [run.path('temperatures.json'), run.path('evaluation.json')];
+  const samplesFolder = run.path('samples');
   const named = ({ best }: Trials) => ({ label: `${label} at T=${best}`, iteration: null, model });
   const known = await readJudgement(file);
-  if (known) return { ...named(await readTrials(trialsFile)), judgement: known };
-  await mkdir(run.path('samples'), { recursive: true });
+  if (known) {
+    await rm(samplesFolder, { recursive: true, force: true });
+    return { ...named(await readTrials(trialsFile)), judgement: known };
+  }
+  await mkdir(samplesFolder, { recursive: true });
   const scorers = await scorersFor([...dev, ...test], run.settings.scorer);
 
   let loaded: Awaited<ReturnType<typeof loadPlayer>> | undefined;
@@ -56,7 +60,7 @@ export async function atBestTemperature(
   );
   /** The rows with their answers at a temperature in place of the samples at T=1. */
   const sampledAt = async (temperature: number, split: 'dev' | 'test', rows: readonly Row[]): Promise<Judged[]> => {
-    const samplesFile = run.path('samples', `${split}-${temperature}.jsonl`);
+    const samplesFile = `${samplesFolder}/${split}-${temperature}.jsonl`;
     let samples: TextCompletion[] | null =
       temperature === 1 ? sft[split].map(({ sample }) => sample) : await readSamples(samplesFile);
     if (samples) progress.advance(rows.length);
@@ -113,7 +117,7 @@ export async function atBestTemperature(
   }
   await writeFileAtomic(trialsFile, `${JSON.stringify(trials, null, 2)}\n`);
   await writeJudgement(file, judgement);
-  await rm(run.path('samples'), { recursive: true });
+  await rm(samplesFolder, { recursive: true });
   return { ...named(trials!), judgement };
 }
 
