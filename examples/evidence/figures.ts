@@ -3,6 +3,7 @@
 
 import { dirname, join } from 'node:path';
 import { readExamples } from '../../src/data/index.ts';
+import type { EngineInfo } from '../../src/engine/index.ts';
 import { mean, pairedDifference, type ScorerName, scorers } from '../../src/evaluation/index.ts';
 import { type Judged, readJudgement, sampledName } from '../../src/recipes/game/judge.ts';
 import { readResults, readRunLog } from '../../src/report/index.ts';
@@ -35,7 +36,7 @@ export interface Figures {
   readonly prompts: number;
   /** Optimizer steps of the game, iteration by iteration, and of each control. */
   readonly steps: Readonly<Record<string, number>>;
-  readonly engine: unknown;
+  readonly engine: EngineInfo;
   readonly models: readonly ModelFigures[];
   readonly differences: readonly Difference[];
 }
@@ -88,7 +89,7 @@ export async function figuresOf(
     arm,
     prompts: models[0]!.test.length,
     steps: await stepsOf(directory),
-    engine: results.settings['engine'],
+    engine: results.settings['engine'] as EngineInfo,
     models: models.map(({ label, dev, test }) => ({ label, dev: meansOf(dev), test: meansOf(test) })),
     differences: family.figures.flatMap((figure) => predeclared(models, figure)),
   };

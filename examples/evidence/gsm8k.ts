@@ -50,9 +50,9 @@ export const gsm8k: Family = {
   controls: ['sft-steps', 'sft-temperature'],
   arms: {},
   setting: `SmolLM2-135M-Instruct learns 2,000 of GSM8K's short rows (question and answer of at most ${LONGEST} tokens) in one epoch, AdamW 1e-4; then it plays on
-700 of them an iteration: β 0.1, AdamW 1e-5, 32 pairs a step, one epoch, cross-entropy mixed in with weight 1, only pairs whose final number is not the human
+700 of them, the same in every iteration: β 0.1, AdamW 1e-5, 32 pairs a step, one epoch, cross-entropy mixed in with weight 1, only pairs whose final number is not the human
 answer's, 128 new tokens. The score is the share of an answer's steps, <<48/2=24>>, that are right; number: the final number is. Controls: SFT for equal steps,
-and the SFT model at its best temperature. The test prompts are the 454 short ones of GSM8K's test file. One seed.`,
+and the SFT model at its best temperature. The test prompts are the 454 short ones of GSM8K's test file.`,
 };
 
 /** The short rows below `directory`: 2,100 of GSM8K's train file, for training and dev, and the 454 of its test file. */

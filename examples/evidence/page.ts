@@ -19,7 +19,7 @@ Written by \`npm run evidence\` (examples/evidence/) from the figures in docs/re
 settings, on other seeds. **Predeclared**, before any of these seeds was played: the last iteration minus the control that is
 best on dev, in the figure that each section names first, and the same in the second figure beside it (Holm over the two).
 Controls: the SFT model, SFT continued for as many steps and for as many FLOPs as the game took (generation counted), the
-same rows without the game (β → 0), and for sampled answers the SFT model at the temperature that is best on dev. The aim
+same rows without the game (β → 0), and for sampled answers the SFT model at the temperature that is best on dev; a section may name fewer. The aim
 is the paper's: iteration 0 ${AIMS[0]} points over the SFT model, iteration 1 ${AIMS[1]} over iteration 0.
 
 ${evidence.map(section).join('\n')}`;
@@ -55,6 +55,7 @@ function section({ family, figures }: Evidence): string {
 
 ${family.setting}
 ${seeds.length > 1 ? `Seeds ${seeds.join(', ')}; intervals are Student's t over the seeds.` : `One seed (${seeds[0]}); intervals are bootstraps over the prompts.`} ${main[0]!.prompts} test prompts a seed.
+Computed with ${engines(main)}.
 
 **Result**: ${last} against its best control: ${result.join(';\n')}. The aim was ${AIMS[0]} for iteration 0 and ${AIMS[1]} for
 iteration 1 (the table below).
@@ -66,6 +67,14 @@ ${[...steps, ...against].join('\n')}
 ${table(family, main)}
 ${others(family, figures)}`;
 }
+
+/** What the main games were computed with, each once. */
+const engines = (games: readonly Figures[]) =>
+  [
+    ...new Set(
+      games.map(({ engine: { name, version, device, dtype } }) => `${name} ${version} on ${device} in ${dtype}`),
+    ),
+  ].join(' and ');
 
 const isControl = (label: string) => !/^iteration \d+$/.test(label);
 
