@@ -3,10 +3,11 @@
 
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { presets, type SpinInput, sft } from '../../src/index.ts';
+import { presets, type SpinInput } from '../../src/index.ts';
 import { gameFiles, makeGame } from '../demo/game.ts';
 import { sft as demoSft, scorer, spin } from '../demo/settings.ts';
 import type { Family, Start, TextPair } from './family.ts';
+import { tuned } from './tune.ts';
 
 const sizes = { train: 6000, dev: 1000, test: 4000 };
 const WIDTH = 64;
@@ -36,12 +37,10 @@ export const demo: Family = {
   columns: [],
   start: async (directory: string, seed: number, threads: number): Promise<Start> => {
     const out = join(directory, 'sft');
-    const known = existsSync(join(out, 'results.json'));
+    const known = existsSync(join(out, 'manifest.json'));
     const files = known ? gameFiles(directory) : await makeGame(directory, seed, sizes, WIDTH);
     const rows = { data: files.train, eval_data: files.test, dev_size: sizes.dev, test_size: sizes.test, seed };
-    const held = { ...rows, test_size: 1 };
-    if (!known) await sft({ ...held, ...tuning, threads, model: files.model, out }).outcome;
-    return { model: join(out, 'model'), rows };
+    return { model: await tuned({ ...rows, test_size: 1, ...tuning, threads, model: files.model, out }), rows };
   },
   game: { ...spin, limit: sizes.train, learning_rate: 3e-5, batch_size: 256, iterations: 3, scorer },
   arms: {

@@ -4,10 +4,10 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { sft } from '../../src/index.ts';
 import { loadTokenizer } from '../../src/tokens/index.ts';
 import { shuffled } from '../../src/util/index.ts';
 import type { Family, Start } from './family.ts';
+import { tuned } from './tune.ts';
 
 const sizes = { train: 2000, dev: 100 };
 /** Question and answer, in tokens: the shorter four of ten rows. */
@@ -26,11 +26,8 @@ export const gsm8k: Family = {
     const files = await shortRows(join(base, 'gsm8k'), model, directory, seed);
     const rows = { ...files, dev_size: sizes.dev, test_size: 454, seed };
     const out = join(directory, 'sft');
-    if (!existsSync(join(out, 'results.json'))) {
-      const settings = { num_train_epochs: 1, learning_rate: 1e-4, batch_size: 32, evaluations: 2 } as const;
-      await sft({ ...rows, ...settings, model, test_size: 16, threads, out }).outcome;
-    }
-    return { model: join(out, 'model'), rows };
+    const settings = { num_train_epochs: 1, learning_rate: 1e-4, batch_size: 32, evaluations: 2 } as const;
+    return { model: await tuned({ ...rows, ...settings, model, test_size: 16, threads, out }), rows };
   },
   game: {
     scorer: fileURLToPath(new URL('./steps.ts', import.meta.url)),

@@ -149,7 +149,7 @@ function others(family: Family, figures: readonly Figures[]): string {
   if (rows.length === 0) return '';
   return `
 Other games, one change each (examples/evidence), from the same SFT models (on another processor: the same recipe and seeds, and other bits): points
-against the SFT model that the game began with, 95 %.
+against the model that the game began with, 95 %.
 
 ${markdown(['game', 'model', 'seeds', ...family.figures.map((figure) => columnNames[figure] ?? figure)], rows)}
 `;

@@ -1,5 +1,5 @@
-// Plays what an experiment consists of, one seed at a time, with the library as a user would. Run directories that are
-// complete are not played again, broken ones are resumed; what is kept of each is its figures (figures.ts).
+// Plays what an experiment consists of, one seed at a time, with the library as a user would. A run directory that is
+// there is resumed, which adds nothing to a complete one; what is kept of each is its figures (figures.ts).
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +16,6 @@ export interface Where {
 export async function playArm(family: Family, name: string, where: Where): Promise<string> {
   const { directory, seed, threads } = where;
   const out = join(directory, name.replace(/[^a-z0-9]+/gi, '-'));
-  if (existsSync(join(out, 'results.json'))) return out;
   const say = (sentence: string) => console.error(`[${seed}, ${name}] ${sentence}`);
   if (existsSync(join(out, 'manifest.json'))) {
     await resume(out, {}, { say }).outcome;
