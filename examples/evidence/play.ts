@@ -1,5 +1,5 @@
 // Plays what an experiment consists of, one seed at a time, with the library as a user would. A run directory that is
-// there is resumed, which adds nothing to a complete one; what is kept of each is its figures (figures.ts).
+// there is resumed, which plays nothing of a complete one again; what is kept of each is its figures (figures.ts).
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

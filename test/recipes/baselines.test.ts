@@ -289,18 +289,11 @@ describe('the same bytes', () => {
   it('come out after a kill between the judgement of the temperature and the removal of its samples', async () => {
     const killed = join(home, 'killed');
     cpSync(run, killed, { recursive: true });
-    const log = await readFile(join(killed, 'events.jsonl'), 'utf8');
-    const judged = log
-      .split('\n')
-      .findIndex((line) => /"stage.finished".*"sft-temperature"|"sft-temperature".*"stage.finished"/.test(line));
+    const events = join(killed, 'events.jsonl');
+    const lines = (await readFile(events, 'utf8')).split('\n');
+    const judged = lines.findIndex((line) => line.includes('"stage.finished"') && line.includes('"sft-temperature"'));
     expect(judged).toBeGreaterThan(0);
-    await writeFile(
-      join(killed, 'events.jsonl'),
-      `${log
-        .split('\n')
-        .slice(0, judged + 1)
-        .join('\n')}\n`,
-    );
+    await writeFile(events, `${lines.slice(0, judged + 1).join('\n')}\n`);
     await rm(join(killed, 'results.json'));
     await rm(join(killed, 'baselines/sft-reweighted'), { recursive: true });
     await mkdir(join(killed, 'baselines/sft-temperature/samples'));
